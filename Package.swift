@@ -1,0 +1,130 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+// One folder per service with up to four rooms; every room is a target, so a wrong import does not build
+// (Tests/TidyTests holds the same table for what the compiler lets through).
+
+let strict: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]
+
+func room(_ name: String, _ path: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/\(path)", exclude: exclude, swiftSettings: strict)
+}
+
+func program(_ name: String, _ path: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, path: path, exclude: exclude, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", exclude: exclude, swiftSettings: strict)
+}
+
+let base: [Target.Dependency] = ["EngineKit", "SAFTypes"]
+let client: [Target.Dependency] = base + ["OSAL", "EOLoop", "IOC"]
+let daemon: [Target.Dependency] = client + ["Containers", "IOCGroups", "EOReplicated", "LogClient"]
+
+let package = Package(
+    name: "SwiftSAF",
+    products: [
+        .library(name: "SwiftSAF", targets: ["SwiftSAF"]),
+        .library(name: "SAFLogging", targets: ["SAFLogging"]),
+        .library(name: "SAFFoundationRooms", targets: ["OSAL", "EngineKit", "EOLoop", "IOC", "Containers", "SAFTypes"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // The ground everything stands on.
+        .target(name: "COSAL", path: "Sources/OSAL/CShim", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+        room("OSAL", "OSAL", ["COSAL", "EngineKit"], exclude: ["CShim", "README.md"]),
+        room("Containers", "Containers", [], exclude: ["README.md"]),
+        room("SAFTypes", "SAF/SAFTypes"),
+        room("EngineKit", "EO/EngineKit"),
+        room("EOLoop", "EO/Loop", ["OSAL", "EngineKit", "Containers"]),
+        room("IOCGroups", "IOC/Groups", base),
+        room("IOC", "IOC/Transport", base + ["OSAL", "EOLoop", "Containers"]),
+        room("EOReplicated", "EO/Replicated", base + ["IOCGroups"]),
+        room("ExecutionObject", "EO/ExecutionObject", client + ["CliProtocol", "CliClient"]),
+
+        // amfd: availability.
+        room("AmfProtocol", "amfd/Protocol", ["SAFTypes", "Containers"]),
+        room("AmfEngine", "amfd/Engine", base + ["AmfProtocol", "Containers"]),
+        room("AmfClient", "amfd/Client", client + ["AmfProtocol"]),
+        room("AmfShell", "amfd/Shell", daemon + ["AmfProtocol", "AmfEngine", "ClmClient", "EventClient", "CliClient"]),
+        program("amfd", "Sources/amfd/Daemon", daemon + ["AmfShell"]),
+
+        // clmd: membership and the IOC name table.
+        room("ClmProtocol", "clmd/Protocol", ["SAFTypes", "Containers"]),
+        room("ClmEngine", "clmd/Engine", base + ["ClmProtocol", "Containers"]),
+        room("ClmClient", "clmd/Client", client + ["ClmProtocol"]),
+        program("clmd", "Sources/clmd/Daemon", daemon + ["ClmProtocol", "ClmEngine", "AmfClient", "CliClient"]),
+
+        // ckptd: checkpoints.
+        room("CkptProtocol", "ckptd/Protocol", ["SAFTypes", "Containers"]),
+        room("CkptEngine", "ckptd/Engine", base + ["CkptProtocol", "Containers"]),
+        room("CkptClient", "ckptd/Client", client + ["CkptProtocol"]),
+        room("CkptStore", "ckptd/Store", base + ["OSAL", "CkptProtocol", "Containers"]),
+        program(
+            "ckptd", "Sources/ckptd/Daemon",
+            daemon + ["CkptProtocol", "CkptEngine", "CkptStore", "AmfClient", "CliClient"]),
+
+        // logd: log streams.
+        room("LogProtocol", "logd/Protocol", ["SAFTypes", "Containers"]),
+        room("LogEngine", "logd/Engine", base + ["LogProtocol", "Containers"]),
+        room("LogClient", "logd/Client", client + ["LogProtocol"]),
+        program("logd", "Sources/logd/Daemon", daemon + ["LogProtocol", "LogEngine", "AmfClient", "CliClient"]),
+
+        // eventd: event channels.
+        room("EventProtocol", "eventd/Protocol", ["SAFTypes", "Containers"]),
+        room("EventEngine", "eventd/Engine", base + ["EventProtocol", "Containers"]),
+        room("EventClient", "eventd/Client", client + ["EventProtocol"]),
+        program("eventd", "Sources/eventd/Daemon", daemon + ["EventProtocol", "EventEngine", "AmfClient", "CliClient"]),
+
+        // cliserver and saf: the console.
+        room("CliProtocol", "cliserver/Protocol", ["SAFTypes", "Containers"]),
+        room("CliEngine", "cliserver/Engine", base + ["CliProtocol", "Containers"]),
+        room("CliClient", "cliserver/Client", client + ["CliProtocol"]),
+        program(
+            "cliserver", "Sources/cliserver/Daemon",
+            daemon + ["CliProtocol", "CliEngine", "CliClient", "AmfClient", "AmfProtocol"]),
+        room("SafConfig", "saf/Config", base + ["AmfProtocol", .product(name: "Yams", package: "Yams")]),
+        room(
+            "SafBench", "saf/Bench",
+            client + [
+                "AmfClient", "AmfProtocol", "CkptClient", "LogClient", "EventClient", "ClmClient", "CliClient",
+            ]),
+        program(
+            "saf", "Sources/saf/Command",
+            client + [
+                "SafConfig", "SafBench", "CliProtocol", "CliClient", "AmfProtocol", "AmfClient", "CkptClient",
+                "LogClient", "EventClient", "ClmClient", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+
+        // What an application links.
+        room(
+            "SwiftSAF", "SAF/SwiftSAF",
+            ["SAFTypes", "AmfClient", "CkptClient", "LogClient", "EventClient", "ClmClient", "ExecutionObject"]),
+        room("SAFLogging", "SAF/SAFLogging", ["LogClient", .product(name: "Logging", package: "swift-log")]),
+
+        // The demonstration.
+        program("wordcount", "deploy/examples/wordcount", ["SwiftSAF"], exclude: ["README.md", "model.yaml"]),
+        program("demo", "deploy/demo", ["OSAL", "EngineKit", "SAFTypes", "AmfClient", "AmfProtocol", "EventClient", "CkptClient"]),
+
+        tests("TidyTests", ["OSAL"]),
+        tests("OSALTests", ["OSAL", "EngineKit"]),
+        tests("ContainersTests", ["Containers"]),
+        tests("SAFTypesTests", ["SAFTypes"]),
+        tests("EOTests", ["EngineKit", "EOLoop", "EOReplicated", "IOCGroups", "OSAL", "SAFTypes"]),
+        tests("IOCTests", ["IOC", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
+        tests("AmfTests", ["AmfProtocol", "AmfEngine", "AmfClient", "AmfShell", "SAFTypes", "EngineKit", "OSAL", "IOC", "EOLoop"]),
+        tests("ClmTests", ["ClmProtocol", "ClmEngine", "ClmClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
+        tests("CkptTests", ["CkptProtocol", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
+        tests("LogTests", ["LogProtocol", "LogEngine", "LogClient", "SAFLogging", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
+        tests("EventTests", ["EventProtocol", "EventEngine", "EventClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
+        tests("CliTests", ["CliProtocol", "CliEngine", "CliClient", "SafConfig", "AmfProtocol", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
+        tests(
+            "ProcessTests",
+            client + ["SwiftSAF", "AmfProtocol", "AmfClient", "CkptClient", "EventClient", "LogClient", "ClmClient", "CliClient"]),
+    ]
+)
