@@ -41,7 +41,7 @@ let package = Package(
         room("Containers", "Containers", [], exclude: ["README.md"]),
         room("SAFTypes", "SAF/SAFTypes"),
         room("EngineKit", "EO/EngineKit"),
-        room("EOLoop", "EO/Loop", ["OSAL", "EngineKit", "Containers"]),
+        room("EOLoop", "EO/Loop", ["OSAL", "EngineKit", "SAFTypes", "Containers"]),
         room("IOCGroups", "IOC/Groups", base),
         room("IOC", "IOC/Transport", base + ["OSAL", "EOLoop", "Containers"]),
         room("EOReplicated", "EO/Replicated", base + ["IOCGroups"]),
