@@ -1,0 +1,63 @@
+# SwiftSAF. `make help` says what there is.
+#
+#   KILLS=n SEED=n INPUT=file   for `make demo`
+#   PREFIX=dir DESTDIR=dir      for `make install`
+
+SHELL := /bin/sh
+SWIFT ?= swift
+PREFIX ?= /usr/local
+KILLS ?= 40
+SEED ?=
+INPUT ?=
+# The Swift runtime inside each program: they start three times faster and need nothing on the target.
+RELEASE := -c release --static-swift-stdlib
+DAEMONS := amfd clmd logd ckptd eventd cliserver
+PROGRAMS := $(DAEMONS) saf
+RELEASE_DIR = $(shell $(SWIFT) build $(RELEASE) --show-bin-path)
+
+.PHONY: help prepare build release demo test check lint bench install uninstall clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+prepare:
+	@deploy/setup/prepare
+
+build: prepare ## debug build of everything
+	$(SWIFT) build
+
+release: prepare ## release build of everything
+	@echo 'Building SwiftSAF (release). The first build takes a few minutes.'
+	$(SWIFT) build $(RELEASE)
+
+demo: release ## a word count that is killed again and again, and is right to the last word
+	@"$(RELEASE_DIR)/demo" --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input "$(INPUT)")
+
+test: prepare ## everything: unit, wire, spec, property, simulation, process, demo
+	$(SWIFT) build --build-tests
+	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --no-parallel
+
+check: prepare ## the fast part: build, layout, tidy, engines (no processes)
+	$(SWIFT) build --build-tests
+	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --skip ProcessTests
+
+lint: ## layout by swift-format
+	$(SWIFT) format lint --recursive --parallel Sources Tests deploy Package.swift
+
+bench: release ## measure this machine; saf bench --help for single benches
+	@"$(RELEASE_DIR)/saf" bench
+
+install: release ## install into $(DESTDIR)$(PREFIX)
+	install -d "$(DESTDIR)$(PREFIX)/lib/swiftsaf" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/swiftsaf"
+	for program in $(PROGRAMS); do install -m 0755 "$(RELEASE_DIR)/$$program" "$(DESTDIR)$(PREFIX)/lib/swiftsaf/"; done
+	ln -sf ../lib/swiftsaf/saf "$(DESTDIR)$(PREFIX)/bin/saf"
+	ln -sf ../lib/swiftsaf/amfd "$(DESTDIR)$(PREFIX)/bin/amfd"
+	cp -R deploy/examples "$(DESTDIR)$(PREFIX)/share/swiftsaf/"
+	"$(DESTDIR)$(PREFIX)/lib/swiftsaf/saf" --generate-completion-script bash > "$(DESTDIR)$(PREFIX)/share/swiftsaf/saf.bash"
+
+uninstall: ## remove what install put there
+	rm -rf "$(DESTDIR)$(PREFIX)/lib/swiftsaf" "$(DESTDIR)$(PREFIX)/share/swiftsaf"
+	rm -f "$(DESTDIR)$(PREFIX)/bin/saf" "$(DESTDIR)$(PREFIX)/bin/amfd"
+
+clean: ## remove what was built
+	rm -rf .build Benchmarks/.build
