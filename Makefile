@@ -35,11 +35,11 @@ demo: release ## a word count that is killed again and again, and is right to th
 
 test: prepare ## everything: unit, wire, spec, property, simulation, process, demo
 	$(SWIFT) build --build-tests
-	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --no-parallel
+	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --disable-xctest --no-parallel
 
 check: prepare ## the fast part: build, layout, tidy, engines (no processes)
 	$(SWIFT) build --build-tests
-	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --skip ProcessTests
+	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --disable-xctest --skip ProcessTests
 
 lint: ## layout by swift-format
 	$(SWIFT) format lint --recursive --parallel Sources Tests deploy Package.swift
