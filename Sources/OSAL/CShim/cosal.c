@@ -1,1 +1,179 @@
+#define _GNU_SOURCE 1
 #include "cosal.h"
+
+#include <sched.h>
+#include <string.h>
+
+int cosal_epoll_control(int epoll, int operation, int fd, uint32_t events, uint64_t token) {
+    struct epoll_event event = {.events = events, .data.u64 = token};
+    return epoll_ctl(epoll, operation, fd, &event);
+}
+
+int cosal_epoll_wait(int epoll, struct cosal_event *events, int count, int64_t timeout) {
+    struct epoll_event ready[COSAL_EVENTS_MAX];
+    struct timespec limit = cosal_timespec(timeout < 0 ? 0 : (uint64_t)timeout);
+    if (count > COSAL_EVENTS_MAX) count = COSAL_EVENTS_MAX;
+    int n = epoll_pwait2(epoll, ready, count, timeout < 0 ? NULL : &limit, NULL);
+    if (n < 0 && errno == ENOSYS) { /* before Linux 5.11: milliseconds, rounded up so that a loop does not spin */
+        int64_t milliseconds = timeout < 0 ? -1 : timeout / 1000000 + (timeout % 1000000 != 0);
+        n = epoll_wait(epoll, ready, count, milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
+    }
+    for (int i = 0; i < n; i++) events[i] = (struct cosal_event){.token = ready[i].data.u64, .events = ready[i].events};
+    return n;
+}
+
+int cosal_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC); }
+
+int cosal_pipe(int descriptors[2], bool nonblocking) {
+    return pipe2(descriptors, O_CLOEXEC | (nonblocking ? O_NONBLOCK : 0));
+}
+
+int cosal_memory(const char *name) { return memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING); }
+
+int cosal_add_seals(int fd, bool size, bool content) {
+    int seals = (size ? F_SEAL_SHRINK | F_SEAL_GROW : 0) | (content ? F_SEAL_WRITE : 0);
+    return fcntl(fd, F_ADD_SEALS, seals | F_SEAL_SEAL);
+}
+
+int cosal_has_seals(int fd, bool size, bool content) {
+    int wanted = (size ? F_SEAL_SHRINK : 0) | (content ? F_SEAL_WRITE : 0);
+    int seals = fcntl(fd, F_GET_SEALS);
+    return seals < 0 ? -1 : (seals & wanted) == wanted;
+}
+
+char **cosal_environment(void) { return environ; }
+
+int cosal_cpu_count(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+ssize_t cosal_send(int fd, const void *bytes, size_t count, const int *descriptors, int descriptor_count) {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int) * COSAL_DESCRIPTORS_MAX)];
+    } control;
+    struct iovec part = {.iov_base = (void *)bytes, .iov_len = count};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (descriptor_count > COSAL_DESCRIPTORS_MAX) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (descriptor_count > 0) {
+        size_t length = sizeof(int) * (size_t)descriptor_count;
+        memset(&control, 0, sizeof control);
+        message.msg_control = &control;
+        message.msg_controllen = CMSG_SPACE(length);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(length);
+        memcpy(CMSG_DATA(header), descriptors, length);
+    }
+    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+ssize_t cosal_receive(int fd, void *bytes, size_t count, int *descriptors, int *descriptor_count, bool *truncated) {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int) * COSAL_DESCRIPTORS_MAX)];
+    } control;
+    struct iovec part = {.iov_base = bytes, .iov_len = count};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    int capacity = *descriptor_count;
+    *descriptor_count = 0;
+    *truncated = false;
+    ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0) return n;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL; header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+        size_t received = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < received; i++) {
+            int descriptor;
+            memcpy(&descriptor, CMSG_DATA(header) + i * sizeof(int), sizeof descriptor);
+            if (*descriptor_count < capacity) {
+                descriptors[(*descriptor_count)++] = descriptor;
+            } else {
+                close(descriptor);
+                *truncated = true;
+            }
+        }
+    }
+    if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) *truncated = true;
+    return n;
+}
+
+int cosal_peer_credentials(int fd, pid_t *pid, uid_t *uid, gid_t *gid) {
+    struct ucred credentials;
+    socklen_t length = sizeof credentials;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) return -1;
+    *pid = credentials.pid;
+    *uid = credentials.uid;
+    *gid = credentials.gid;
+    return 0;
+}
+
+int cosal_robust_initialize(pthread_mutex_t *mutex) {
+    pthread_mutexattr_t attributes;
+    int code = pthread_mutexattr_init(&attributes);
+    if (code != 0) return code;
+    code = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    if (code == 0) code = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    if (code == 0) code = pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
+    if (code == 0) code = pthread_mutex_init(mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    return code;
+}
+
+int cosal_robust_lock_until(pthread_mutex_t *mutex, uint64_t deadline) {
+    struct timespec until = cosal_timespec(deadline);
+    return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
+}
+
+uint32_t cosal_arm_waiters(uint32_t *word) {
+    uint32_t value = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+    while ((value & FUTEX_TID_MASK) != 0 && (value & FUTEX_WAITERS) == 0) {
+        if (__atomic_compare_exchange_n(word, &value, value | FUTEX_WAITERS, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            return value | FUTEX_WAITERS;
+    }
+    return value;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("sse4.2"))) static uint32_t crc32c_instruction(const uint8_t *p, size_t count, uint32_t crc) {
+    uint64_t wide = crc;
+    for (; count >= 8; p += 8, count -= 8) {
+        uint64_t chunk;
+        memcpy(&chunk, p, 8);
+        wide = __builtin_ia32_crc32di(wide, chunk);
+    }
+    crc = (uint32_t)wide;
+    for (; count > 0; p++, count--) crc = __builtin_ia32_crc32qi(crc, *p);
+    return crc;
+}
+#endif
+
+/* Four bits at a time: small and always right; machines of the last fifteen years do not come here. */
+static uint32_t crc32c_table(const uint8_t *p, size_t count, uint32_t crc) {
+    static const uint32_t table[16] = {0x00000000, 0x105EC76F, 0x20BD8EDE, 0x30E349B1, 0x417B1DBC, 0x5125DAD3,
+                                       0x61C69362, 0x7198540D, 0x82F63B78, 0x92A8FC17, 0xA24BB5A6, 0xB21572C9,
+                                       0xC38D26C4, 0xD3D3E1AB, 0xE330A81A, 0xF36E6F75};
+    for (; count > 0; p++, count--) {
+        crc ^= *p;
+        crc = (crc >> 4) ^ table[crc & 15];
+        crc = (crc >> 4) ^ table[crc & 15];
+    }
+    return crc;
+}
+
+uint32_t cosal_crc32c_portable(const void *bytes, size_t count, uint32_t seed) {
+    return ~crc32c_table(bytes, count, ~seed);
+}
+
+uint32_t cosal_crc32c(const void *bytes, size_t count, uint32_t seed) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("sse4.2")) return ~crc32c_instruction(bytes, count, ~seed);
+#endif
+    return cosal_crc32c_portable(bytes, count, seed);
+}

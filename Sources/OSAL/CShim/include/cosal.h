@@ -1,6 +1,152 @@
 #ifndef COSAL_H
 #define COSAL_H
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* must stand here: the Swift importer sees no -D of this target */
+/* COSAL: what Swift cannot say. One cosal_<call> per call, with the return value and errno of its man page:
+ * variadic functions, macros with arguments, system calls without a wrapper, packed structs, inline assembly,
+ * and what glibc shows only with _GNU_SOURCE. That macro is defined in cosal.c and must not be defined here: the
+ * importer would then see some structs otherwise than Swift's own Glibc module, and refuse both. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Never: the deadline that does not come (absolute CLOCK_MONOTONIC nanoseconds). */
+#define COSAL_NO_DEADLINE UINT64_MAX
+
+static inline struct timespec cosal_timespec(uint64_t nanoseconds) {
+    return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
+}
+
+/* ---- variadic calls ------------------------------------------------------------------------------------------ */
+static inline int cosal_open(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }
+static inline int cosal_fcntl(int fd, int command, int argument) { return fcntl(fd, command, argument); }
+static inline int cosal_prctl(int option, unsigned long argument) { return prctl(option, argument, 0ul, 0ul, 0ul); }
+static inline int cosal_terminal_columns(int fd) {
+    struct winsize size;
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : -1;
+}
+
+/* ---- system calls that glibc 2.36 does not wrap, or wraps only on newer systems -------------------------------- */
+static inline int cosal_pidfd_open(pid_t pid, unsigned flags) { return (int)syscall(SYS_pidfd_open, pid, flags); }
+static inline int cosal_pidfd_send_signal(int fd, int number) {
+    return (int)syscall(SYS_pidfd_send_signal, fd, number, NULL, 0u);
+}
+static inline int cosal_gettid(void) { return (int)syscall(SYS_gettid); }
+int cosal_accept(int fd); /* accept4(2), non-blocking, closed on exec */
+int cosal_pipe(int descriptors[2], bool nonblocking);
+int cosal_memory(const char *name); /* memfd_create(2), closed on exec, can be sealed */
+int cosal_add_seals(int fd, bool size, bool content);
+int cosal_has_seals(int fd, bool size, bool content); /* 1, 0 or -1 */
+int cosal_cpu_count(void);
+char **cosal_environment(void); /* environ is a global variable, which Swift 6 refuses */
+static inline int cosal_tgkill(pid_t process, pid_t thread, int number) {
+    return (int)syscall(SYS_tgkill, process, thread, number);
+}
+
+/* FUTEX_WAIT_BITSET because its deadline is absolute; not private: the word may be in shared memory. */
+static inline int cosal_futex_wait(const uint32_t *word, uint32_t expected, uint64_t deadline) {
+    struct timespec until = cosal_timespec(deadline);
+    return (int)syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, deadline == COSAL_NO_DEADLINE ? NULL : &until,
+                        NULL, FUTEX_BITSET_MATCH_ANY);
+}
+static inline int cosal_futex_wake(const uint32_t *word, int count) {
+    return (int)syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+}
+static inline int cosal_futex_waitv(struct futex_waitv *waiters, unsigned count, uint64_t deadline) {
+    struct timespec until = cosal_timespec(deadline);
+    return (int)syscall(SYS_futex_waitv, waiters, count, 0u, deadline == COSAL_NO_DEADLINE ? NULL : &until,
+                        CLOCK_MONOTONIC);
+}
+
+/* ---- epoll: struct epoll_event is packed, which Swift does not import ------------------------------------------ */
+struct cosal_event {
+    uint64_t token;
+    uint32_t events;
+};
+int cosal_epoll_control(int epoll, int operation, int fd, uint32_t events, uint64_t token);
+/* timeout: nanoseconds, negative = no limit. At most COSAL_EVENTS_MAX events. */
+#define COSAL_EVENTS_MAX 128
+int cosal_epoll_wait(int epoll, struct cosal_event *events, int count, int64_t timeout);
+
+/* ---- descriptors over sockets: CMSG_* are macros --------------------------------------------------------------- */
+#define COSAL_DESCRIPTORS_MAX 16
+/* sendmsg(2) with MSG_NOSIGNAL | MSG_DONTWAIT. */
+ssize_t cosal_send(int fd, const void *bytes, size_t count, const int *descriptors, int descriptor_count);
+/* recvmsg(2) with MSG_DONTWAIT | MSG_CMSG_CLOEXEC. *descriptor_count: in capacity, out received.
+ * *truncated: the datagram or its descriptors did not fit; surplus descriptors have been closed. */
+ssize_t cosal_receive(int fd, void *bytes, size_t count, int *descriptors, int *descriptor_count, bool *truncated);
+/* SO_PEERCRED: struct ucred needs _GNU_SOURCE. */
+int cosal_peer_credentials(int fd, pid_t *pid, uid_t *uid, gid_t *gid);
+
+/* ---- wait status macros ---------------------------------------------------------------------------------------- */
+static inline bool cosal_exited(int status) { return WIFEXITED(status); }
+static inline int cosal_exit_code(int status) { return WEXITSTATUS(status); }
+static inline bool cosal_signaled(int status) { return WIFSIGNALED(status); }
+static inline int cosal_term_signal(int status) { return WTERMSIG(status); }
+
+/* ---- robust locks ---------------------------------------------------------------------------------------------- */
+_Static_assert(offsetof(pthread_mutex_t, __data.__lock) == 0, "the futex word must lead the mutex");
+int cosal_robust_initialize(pthread_mutex_t *mutex); /* returns an errno, as pthread does */
+int cosal_robust_lock_until(pthread_mutex_t *mutex, uint64_t deadline); /* the same; CLOCK_MONOTONIC */
+/* Sets FUTEX_WAITERS in a held lock word, so that the kernel or the owner wakes a watcher; returns the new value. */
+uint32_t cosal_arm_waiters(uint32_t *word);
+
+/* ---- instructions ---------------------------------------------------------------------------------------------- */
+static inline void cosal_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("isb" ::: "memory");
 #endif
+}
+/* CRC-32C (Castagnoli, reflected 0x82F63B78), continuing from `seed` (0 to start). SSE4.2 where there is one. */
+/* The same without the instruction; for machines without it, and to compare. */
+uint32_t cosal_crc32c_portable(const void *bytes, size_t count, uint32_t seed);
+uint32_t cosal_crc32c(const void *bytes, size_t count, uint32_t seed);
+
+/* ---- starting a process ---------------------------------------------------------------------------------------- */
+struct cosal_limit {
+    int resource;
+    uint64_t soft, hard;
+};
+struct cosal_spawn {
+    const char *path;             /* executed as it is, no PATH search; ignored when executable >= 0 */
+    int executable;               /* a descriptor to execute (fexecve), or -1 */
+    char *const *arguments;       /* NULL-terminated */
+    char *const *environment;     /* NULL-terminated */
+    const char *directory;        /* or NULL */
+    const int *sources, *targets; /* descriptors to hand over; all others are closed; targets ascend */
+    int descriptor_count;         /* at most COSAL_SPAWN_DESCRIPTORS_MAX */
+    const struct cosal_limit *limits;
+    int limit_count;
+    const gid_t *groups; /* supplementary groups, used when change_user */
+    int group_count;
+    uid_t user;
+    gid_t group;
+    bool change_user, new_session, no_new_privileges;
+    int death_signal; /* 0 = none */
+    int oom_score;    /* /proc/self/oom_score_adj; INT32_MIN = leave */
+    int process_priority; /* setpriority(2); INT32_MIN = leave */
+};
+#define COSAL_SPAWN_DESCRIPTORS_MAX 64
+/* Starts a process without copying the caller's page tables. Returns its pid and *pidfd, or -1 with errno; *stage is
+ * then the name of the step that failed. The child has default signal handlers and an empty signal mask. */
+pid_t cosal_spawn(const struct cosal_spawn *options, int *pidfd, const char **stage);
+
 #endif

@@ -1,0 +1,95 @@
+internal import COSAL
+internal import Glibc
+
+/// What surrounds this process.
+public enum Environment {
+    /// The value of an environment variable, or nil.
+    public static func get(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+
+    /// Every environment variable as NAME=VALUE, in the order of the kernel.
+    public static var all: [String] {
+        var result: [String] = []
+        var next = cosal_environment()
+        while let here = next, let entry = here.pointee {
+            result.append(String(cString: entry))
+            next = here + 1
+        }
+        return result
+    }
+
+    /// Sets a variable for this process and its children. Only while a single thread runs: getenv(3) is not locked.
+    public static func set(_ name: String, _ value: String) { setenv(name, value, 1) }
+
+    /// The host's name up to the first dot.
+    public static func hostName() -> String {
+        var name = utsname()
+        guard uname(&name) == 0 else { return "localhost" }
+        let full = withUnsafeBytes(of: &name.nodename) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        return full.split(separator: ".", maxSplits: 1).first.map(String.init) ?? "localhost"
+    }
+
+    public static var processID: Int32 { getpid() }
+    public static var parentProcessID: Int32 { getppid() }
+    public static var userID: UInt32 { geteuid() }
+    public static var groupID: UInt32 { getegid() }
+
+    /// CPUs this process may run on, at least 1.
+    public static let cpuCount = max(1, Int(cosal_cpu_count()))
+
+    /// The path of this program's file, or nil when /proc is not there.
+    public static var executablePath: String? { try? File.readLink("/proc/self/exe") }
+
+    /// The directory this process works in.
+    public static var workingDirectory: String { (try? File.readLink("/proc/self/cwd")) ?? "/" }
+
+    /// Ends this process, with the handlers of atexit(3).
+    public static func exit(_ code: Int32) -> Never { Glibc.exit(code) }
+
+    /// Ends this process without running anything more.
+    public static func exitImmediately(_ code: Int32) -> Never { _exit(code) }
+
+    /// The number of a user, by name or decimal number; nil when unknown. Source: getpwnam_r(3).
+    public static func userID(named name: String) -> UInt32? { UInt32(name) ?? account(named: name)?.uid }
+
+    /// The primary group of a user.
+    public static func groupID(ofUser name: String) -> UInt32? { account(named: name)?.gid }
+
+    /// The number of a group, by name or decimal number; nil when unknown. Source: getgrnam_r(3).
+    public static func groupID(named name: String) -> UInt32? {
+        if let number = UInt32(name) { return number }
+        var entry = group()
+        var found: UnsafeMutablePointer<group>?
+        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64 * 1024) { buffer in
+            guard let base = buffer.baseAddress, getgrnam_r(name, &entry, base, buffer.count, &found) == 0, found != nil else { return nil }
+            return entry.gr_gid
+        }
+    }
+
+    private static func account(named name: String) -> (uid: UInt32, gid: UInt32)? {
+        var entry = passwd()
+        var found: UnsafeMutablePointer<passwd>?
+        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64 * 1024) { buffer in
+            guard let base = buffer.baseAddress, getpwnam_r(name, &entry, base, buffer.count, &found) == 0, found != nil else { return nil }
+            return (entry.pw_uid, entry.pw_gid)
+        }
+    }
+
+    /// `count` bytes that nobody can guess, from the kernel. For keys and identifiers, never inside an engine.
+    public static func randomBytes(_ count: Int) -> [UInt8] {
+        var generator = SystemRandomNumberGenerator()
+        return (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
+    }
+}
+
+/// Tells the CPU that this is a spin loop.
+public func pause() { cosal_pause() }
+
+/// CRC-32C (Castagnoli) of `bytes`, continuing from `seed` (0 to start). SSE4.2 where the CPU has it.
+public func crc32c(_ bytes: UnsafeRawBufferPointer, seed: UInt32 = 0) -> UInt32 {
+    cosal_crc32c(bytes.baseAddress, bytes.count, seed)
+}
+
+/// The same without special instructions; slow.
+func crc32cPortable(_ bytes: UnsafeRawBufferPointer, seed: UInt32 = 0) -> UInt32 {
+    cosal_crc32c_portable(bytes.baseAddress, bytes.count, seed)
+}

@@ -1,0 +1,223 @@
+internal import COSAL
+internal import Glibc
+
+/// What stat(2) knows of a file.
+public struct FileStatus: Equatable, Sendable {
+    public enum Kind: Sendable { case file, directory, link, socket, pipe, device }
+    public let kind: Kind
+    public let size: Int
+    /// Permission bits.
+    public let mode: UInt32
+    public let userID: UInt32
+    public let groupID: UInt32
+    public let device: UInt64
+    public let inode: UInt64
+    /// UTC, nanoseconds since 1970.
+    public let modified: Int64
+}
+
+/// Files, whole. These calls may wait for a disk: a daemon's loop gives them to its worker.
+public enum File {
+    /// The whole content. `limit` bounds what is read: EFBIG beyond it.
+    public static func readAll(_ path: String, limit: Int = 256 << 20) throws(OSError) -> [UInt8] {
+        let descriptor = try open(path)
+        var content: [UInt8] = []
+        let expected = min(try size(descriptor.raw), limit)
+        content.reserveCapacity(expected + 1)
+        var chunk = [UInt8](repeating: 0, count: max(4096, min(expected + 1, 1 << 20)))
+        while true {
+            let count = try retrying("read", path) {
+                chunk.withUnsafeMutableBytes { read(descriptor.raw, $0.baseAddress, $0.count) }
+            }
+            if count == 0 { return content }
+            content.append(contentsOf: chunk[0..<count])
+            if content.count > limit { throw OSError(code: EFBIG, call: "read", subject: "\(path) (limit \(limit) bytes)") }
+        }
+    }
+
+    /// The whole content as text; invalid UTF-8 is repaired.
+    public static func readText(_ path: String, limit: Int = 256 << 20) throws(OSError) -> String {
+        String(decoding: try readAll(path, limit: limit), as: UTF8.self)
+    }
+
+    /// Replaces a file so that a reader, or a crash at any moment, sees the old content or the new, never a mixture.
+    ///
+    /// - Parameter durable: when this returns, the new content survives a power failure (fsync of file and directory).
+    public static func writeAtomically(
+        _ path: String, _ bytes: some Sequence<UInt8>, durable: Bool, mode: UInt32 = 0o644
+    ) throws(OSError) {
+        let temporary = temporaryName(beside: path)
+        let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
+        let descriptor = Descriptor(owning: try retrying("open", temporary) { cosal_open(temporary, flags, mode_t(mode)) })
+        do throws(OSError) {
+            try retrying("fchmod", path) { fchmod(descriptor.raw, mode_t(mode)) }
+            let content = ContiguousArray(bytes)
+            try content.withUnsafeBufferPointer { (buffer) throws(OSError) in
+                try IO.writeAll(descriptor.raw, UnsafeRawBufferPointer(buffer))
+            }
+            if durable { try IO.synchronize(descriptor.raw) }
+            try retrying("rename", path) { Glibc.rename(temporary, path) }
+        } catch {
+            _ = unlink(temporary)
+            throw OSError(code: error.code, call: error.call, subject: path)
+        }
+        if durable { try synchronizeDirectory(parent(of: path)) }
+    }
+
+    public static func writeAtomically(_ path: String, text: String, durable: Bool, mode: UInt32 = 0o644) throws(OSError) {
+        try writeAtomically(path, text.utf8, durable: durable, mode: mode)
+    }
+
+    /// Opens an existing file for reading (or writing), closed on exec.
+    public static func open(_ path: String, writable: Bool = false, append: Bool = false) throws(OSError) -> Descriptor {
+        let flags = (writable ? O_RDWR : O_RDONLY) | (append ? O_APPEND : 0) | O_CLOEXEC
+        return Descriptor(owning: try retrying("open", path) { cosal_open(path, flags, 0) })
+    }
+
+    /// Opens a file for writing at its end, creating it with `mode` when there is none.
+    public static func openForAppending(_ path: String, mode: UInt32 = 0o644) throws(OSError) -> Descriptor {
+        let flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC
+        return Descriptor(owning: try retrying("open", path) { cosal_open(path, flags, mode_t(mode)) })
+    }
+
+    /// Makes a directory and its parents; one that is there already is left as it is.
+    public static func makeDirectories(_ path: String, mode: UInt32 = 0o755) throws(OSError) {
+        if mkdir(path, mode_t(mode)) == 0 { return }
+        switch errno {
+        case EEXIST:
+            if try stat(path).kind != .directory { throw OSError(code: ENOTDIR, call: "mkdir", subject: path) }
+        case ENOENT where parent(of: path) != path:
+            try makeDirectories(parent(of: path), mode: mode)
+            if mkdir(path, mode_t(mode)) != 0 && errno != EEXIST { throw OSError.last("mkdir", path) }
+        default: throw OSError.last("mkdir", path)
+        }
+    }
+
+    /// The names in a directory, sorted, without "." and "..".
+    public static func list(_ path: String) throws(OSError) -> [String] {
+        guard let directory = opendir(path) else { throw OSError.last("opendir", path) }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    /// Removes a file; true when there was one.
+    @discardableResult
+    public static func remove(_ path: String) throws(OSError) -> Bool {
+        if unlink(path) == 0 { return true }
+        if errno == ENOENT { return false }
+        throw OSError.last("unlink", path)
+    }
+
+    /// Removes a directory with everything in it; links are removed, not followed.
+    public static func removeTree(_ path: String) throws(OSError) {
+        let status: FileStatus
+        do { status = try stat(path, followLinks: false) } catch where error.isNotFound { return }
+        guard status.kind == .directory else {
+            try remove(path)
+            return
+        }
+        for name in try list(path) { try removeTree(path + "/" + name) }
+        try retrying("rmdir", path) { rmdir(path) }
+    }
+
+    public static func rename(_ path: String, to target: String) throws(OSError) {
+        try retrying("rename", "\(path) to \(target)") { Glibc.rename(path, target) }
+    }
+
+    public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    public static func isExecutable(_ path: String) -> Bool { access(path, X_OK) == 0 }
+
+    public static func stat(_ path: String, followLinks: Bool = true) throws(OSError) -> FileStatus {
+        var raw = Glibc.stat()
+        try retrying("stat", path) { fstatat(AT_FDCWD, path, &raw, followLinks ? 0 : AT_SYMLINK_NOFOLLOW) }
+        return FileStatus(raw)
+    }
+
+    public static func stat(descriptor fd: Int32) throws(OSError) -> FileStatus {
+        var raw = Glibc.stat()
+        try retrying("fstat") { fstat(fd, &raw) }
+        return FileStatus(raw)
+    }
+
+    public static func readLink(_ path: String) throws(OSError) -> String {
+        try withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { (buffer) throws(OSError) -> String in
+            let count = try retrying("readlink", path) { buffer.baseAddress.map { readlink(path, $0, buffer.count) } ?? -1 }
+            return String(decoding: UnsafeRawBufferPointer(buffer)[0..<count], as: UTF8.self)
+        }
+    }
+
+    /// Bytes still free for this process in the file system that holds `path`. Source: statvfs(3).
+    public static func freeBytes(_ path: String) throws(OSError) -> Int {
+        var status = statvfs()
+        try retrying("statvfs", path) { statvfs(path, &status) }
+        return Int(clamping: UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue)
+    }
+
+    /// A new empty directory for a test or a scratch file: `prefix` and six random characters. Source: mkdtemp(3).
+    public static func makeTemporaryDirectory(_ prefix: String) throws(OSError) -> String {
+        var template = Array((prefix + "XXXXXX").utf8CString)
+        return try template.withUnsafeMutableBufferPointer { (buffer) throws(OSError) -> String in
+            guard let base = buffer.baseAddress, mkdtemp(base) != nil else { throw OSError.last("mkdtemp", prefix) }
+            return String(cString: base)
+        }
+    }
+
+    /// The directory part of a path; "." when there is none.
+    public static func parent(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+
+    static func size(_ fd: Int32) throws(OSError) -> Int { try stat(descriptor: fd).size }
+
+    /// Grows a file to `size` with every block allocated. posix_fallocate(3) returns its error instead of setting errno.
+    static func reserve(_ fd: Int32, size: Int, path: String) throws(OSError) {
+        while true {
+            let code = posix_fallocate(fd, 0, size)
+            if code == 0 { return }
+            if code != EINTR { throw OSError(code: code, call: "posix_fallocate", subject: "\(path) (\(size) bytes)") }
+        }
+    }
+
+    /// A name in the same directory that nobody else uses now; a left-over of a dead process with our pid is removed.
+    static func temporaryName(beside path: String) -> String {
+        let name = "\(path).\(getpid()).\(cosal_gettid())~"
+        _ = unlink(name)
+        return name
+    }
+
+    static func synchronizeDirectory(_ path: String) throws(OSError) {
+        let flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC
+        let descriptor = Descriptor(owning: try retrying("open", path) { cosal_open(path, flags, 0) })
+        try retrying("fsync", path) { fsync(descriptor.raw) }
+    }
+}
+
+extension FileStatus {
+    init(_ raw: Glibc.stat) {
+        kind =
+            switch raw.st_mode & S_IFMT {
+            case S_IFDIR: .directory
+            case S_IFLNK: .link
+            case S_IFSOCK: .socket
+            case S_IFIFO: .pipe
+            case S_IFCHR, S_IFBLK: .device
+            default: .file
+            }
+        size = Int(raw.st_size)
+        mode = UInt32(raw.st_mode) & 0o7777
+        userID = raw.st_uid
+        groupID = raw.st_gid
+        device = UInt64(raw.st_dev)
+        inode = UInt64(raw.st_ino)
+        modified = Int64(raw.st_mtim.tv_sec) * 1_000_000_000 + Int64(raw.st_mtim.tv_nsec)
+    }
+}
