@@ -27,7 +27,8 @@ let package = Package(
     products: [
         .library(name: "SwiftSAF", targets: ["SwiftSAF"]),
         .library(name: "SAFLogging", targets: ["SAFLogging"]),
-        .library(name: "SAFFoundationRooms", targets: ["OSAL", "EngineKit", "EOLoop", "IOC", "Containers", "SAFTypes"]),
+        .library(
+            name: "SAFFoundationRooms", targets: ["OSAL", "EngineKit", "EOLoop", "IOC", "Containers", "SAFTypes"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -79,7 +80,8 @@ let package = Package(
         room("EventProtocol", "eventd/Protocol", ["SAFTypes", "Containers"]),
         room("EventEngine", "eventd/Engine", base + ["EventProtocol", "Containers"]),
         room("EventClient", "eventd/Client", client + ["EventProtocol"]),
-        program("eventd", "Sources/eventd/Daemon", daemon + ["EventProtocol", "EventEngine", "AmfClient", "CliClient"]),
+        program(
+            "eventd", "Sources/eventd/Daemon", daemon + ["EventProtocol", "EventEngine", "AmfClient", "CliClient"]),
 
         // cliserver and saf: the console.
         room("CliProtocol", "cliserver/Protocol", ["SAFTypes", "Containers"]),
@@ -98,7 +100,8 @@ let package = Package(
             "saf", "Sources/saf/Command",
             client + [
                 "SafConfig", "SafBench", "CliProtocol", "CliClient", "AmfProtocol", "AmfClient", "CkptClient",
-                "LogClient", "EventClient", "ClmClient", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "LogClient", "EventClient", "ClmClient",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
         // What an application links.
@@ -109,7 +112,9 @@ let package = Package(
 
         // The demonstration.
         program("wordcount", "deploy/examples/wordcount", ["SwiftSAF"], exclude: ["README.md", "model.yaml"]),
-        program("demo", "deploy/demo", ["OSAL", "EngineKit", "SAFTypes", "AmfClient", "AmfProtocol", "EventClient", "CkptClient"]),
+        program(
+            "demo", "deploy/demo",
+            ["OSAL", "EngineKit", "SAFTypes", "AmfClient", "AmfProtocol", "EventClient", "CkptClient"]),
 
         tests("TidyTests", ["OSAL"]),
         tests("OSALTests", ["OSAL", "EngineKit"]),
@@ -117,14 +122,27 @@ let package = Package(
         tests("SAFTypesTests", ["SAFTypes"]),
         tests("EOTests", ["EngineKit", "EOLoop", "EOReplicated", "IOCGroups", "OSAL", "SAFTypes"]),
         tests("IOCTests", ["IOC", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
-        tests("AmfTests", ["AmfProtocol", "AmfEngine", "AmfClient", "AmfShell", "SAFTypes", "EngineKit", "OSAL", "IOC", "EOLoop"]),
+        tests(
+            "AmfTests",
+            ["AmfProtocol", "AmfEngine", "AmfClient", "AmfShell", "SAFTypes", "EngineKit", "OSAL", "IOC", "EOLoop"]),
         tests("ClmTests", ["ClmProtocol", "ClmEngine", "ClmClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
-        tests("CkptTests", ["CkptProtocol", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
-        tests("LogTests", ["LogProtocol", "LogEngine", "LogClient", "SAFLogging", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
+        tests(
+            "CkptTests",
+            ["CkptProtocol", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
+        tests(
+            "LogTests", ["LogProtocol", "LogEngine", "LogClient", "SAFLogging", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
         tests("EventTests", ["EventProtocol", "EventEngine", "EventClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
-        tests("CliTests", ["CliProtocol", "CliEngine", "CliClient", "SafConfig", "AmfProtocol", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
+        tests(
+            "CliTests",
+            [
+                "CliProtocol", "CliEngine", "CliClient", "SafConfig", "AmfProtocol", "SAFTypes", "EngineKit", "OSAL",
+                "IOC",
+            ]),
         tests(
             "ProcessTests",
-            client + ["SwiftSAF", "AmfProtocol", "AmfClient", "CkptClient", "EventClient", "LogClient", "ClmClient", "CliClient"]),
+            client + [
+                "SwiftSAF", "AmfProtocol", "AmfClient", "CkptClient", "EventClient", "LogClient", "ClmClient",
+                "CliClient",
+            ]),
     ]
 )

@@ -13,7 +13,8 @@ public protocol Engine {
 /// Never for anything a caller, a peer, a file or shared memory can cause.
 @inline(__always)
 public func invariant(
-    _ holds: @autoclosure () -> Bool, _ message: @autoclosure () -> String, file: StaticString = #fileID, line: UInt = #line
+    _ holds: @autoclosure () -> Bool, _ message: @autoclosure () -> String, file: StaticString = #fileID,
+    line: UInt = #line
 ) {
     if !holds() { fatalError("invariant: \(message())", file: file, line: line) }
 }

@@ -111,7 +111,8 @@ public struct ByteReader {
 
     public var remaining: Int { source.count - offset }
 
-    public mutating func integer<Value: FixedWidthInteger>(_ type: Value.Type = Value.self) throws(DecodeError) -> Value {
+    public mutating func integer<Value: FixedWidthInteger>(_ type: Value.Type = Value.self) throws(DecodeError) -> Value
+    {
         let width = MemoryLayout<Value>.size
         guard remaining >= width else { throw .truncated(needed: width, remaining: remaining) }
         let value = source.loadUnaligned(fromByteOffset: offset, as: Value.self)
@@ -134,7 +135,9 @@ public struct ByteReader {
 
     public mutating func raw(_ count: Int) throws(DecodeError) -> [UInt8] { Array(try view(count)) }
 
-    public mutating func byteString(max: Int = .max) throws(DecodeError) -> [UInt8] { Array(try byteStringView(max: max)) }
+    public mutating func byteString(max: Int = .max) throws(DecodeError) -> [UInt8] {
+        Array(try byteStringView(max: max))
+    }
 
     public mutating func byteStringView(max: Int = .max) throws(DecodeError) -> UnsafeRawBufferPointer {
         let length = Int(try integer(UInt32.self))

@@ -30,7 +30,9 @@ extension SaName: WireCodable {
 
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
         let bytes = try reader.byteString(max: Self.lengthMax)
-        guard let name = SaName(bytes) else { throw .badValue("name of length 0; 1 to \(Self.lengthMax) octets expected") }
+        guard let name = SaName(bytes) else {
+            throw .badValue("name of length 0; 1 to \(Self.lengthMax) octets expected")
+        }
         self = name
     }
 }

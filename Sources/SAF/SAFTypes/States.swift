@@ -9,7 +9,8 @@ public enum ReadinessState: UInt8, Hashable, Sendable, CaseIterable {
 }
 
 public enum PresenceState: UInt8, Hashable, Sendable, CaseIterable {
-    case uninstantiated = 1, instantiating, instantiated, terminating, restarting, instantiationFailed, terminationFailed
+    case uninstantiated = 1, instantiating, instantiated, terminating, restarting, instantiationFailed,
+        terminationFailed
 }
 
 public enum OperationalState: UInt8, Hashable, Sendable, CaseIterable {

@@ -1,0 +1,86 @@
+import Testing
+
+/// The table of Sources/README.md: which room may import what. The compiler lets an undeclared import through.
+enum Rooms {
+    static let ground: Set<String> = ["SAFTypes", "Containers"]
+    static let pure = ground.union(["EngineKit", "IOCGroups", "EOReplicated"])
+    static let running = pure.union(["OSAL", "EOLoop", "IOC", "Synchronization"])
+    static let services = [
+        "Amf": "amfd", "Clm": "clmd", "Ckpt": "ckptd", "Log": "logd", "Event": "eventd", "Cli": "cliserver",
+    ]
+    static let clients = Set(services.keys.map { $0 + "Client" })
+    static let protocols = Set(services.keys.map { $0 + "Protocol" })
+
+    /// The longest prefix of a file's folder decides.
+    static let allowed: [String: Set<String>] = {
+        var table: [String: Set<String>] = [
+            "Sources/OSAL": ["COSAL", "Glibc", "EngineKit", "Synchronization"],
+            "Sources/Containers": [],
+            "Sources/SAF/SAFTypes": [],
+            "Sources/SAF/SwiftSAF": clients.union(["SAFTypes", "ExecutionObject"]),
+            "Sources/SAF/SAFLogging": ["LogClient", "Logging"],
+            "Sources/EO/EngineKit": [],
+            "Sources/EO/Loop": ground.union(["EngineKit", "OSAL", "Synchronization"]),
+            "Sources/EO/Replicated": ["EngineKit", "SAFTypes", "IOCGroups", "Containers"],
+            "Sources/EO/ExecutionObject": running.union(["CliProtocol", "CliClient"]),
+            "Sources/IOC/Groups": ["EngineKit", "SAFTypes", "Containers"],
+            "Sources/IOC/Transport": ["EngineKit", "SAFTypes", "OSAL", "EOLoop", "Containers", "Synchronization"],
+            "Sources/saf/Config": ground.union(["EngineKit", "AmfProtocol", "Yams"]),
+            "Sources/saf/Bench": running.union(clients).union(protocols),
+            "Sources/saf/Command": running.union(clients).union(protocols).union([
+                "ArgumentParser", "SafConfig", "SafBench",
+            ]),
+        ]
+        for (name, folder) in services {
+            let own: Set<String> = [
+                "\(name)Protocol", "\(name)Engine", "\(name)Client", "\(name)Store", "\(name)Shell",
+            ]
+            table["Sources/\(folder)/Protocol"] = ground
+            table["Sources/\(folder)/Engine"] = pure.union(["\(name)Protocol"])
+            table["Sources/\(folder)/Store"] = pure.union(["\(name)Protocol", "OSAL", "Synchronization"])
+            table["Sources/\(folder)/Client"] = running.union(["\(name)Protocol"])
+            table["Sources/\(folder)/Shell"] = running.union(own).union(clients).union(protocols)
+            table["Sources/\(folder)/Daemon"] = running.union(own).union(clients).union(protocols)
+        }
+        return table
+    }()
+}
+
+@Suite("Imports")
+struct ImportTests {
+    @Test("Every file imports only what its room may")
+    func table() {
+        var seen = 0
+        for file in SourceTree.swift where file.path.hasPrefix("Sources/") {
+            let room = Rooms.allowed.keys.filter { file.folder == $0 || file.folder.hasPrefix($0 + "/") }.max {
+                $0.count < $1.count
+            }
+            guard let room, let allowed = Rooms.allowed[room] else {
+                Issue.record("\(file.path) stands in no room of the table")
+                continue
+            }
+            seen += 1
+            for (line, module) in file.imports where !allowed.contains(module) {
+                Issue.record("\(file.path):\(line): \(room) may not import \(module)")
+            }
+        }
+        #expect(seen > 50, "the tree was not found: \(seen) files below \(SourceTree.root)")
+    }
+
+    @Test("Only OSAL imports Glibc, and nobody Dispatch; the examples are users' programs")
+    func systemModules() {
+        for file in SourceTree.swift
+        where !file.path.hasPrefix("Sources/OSAL/") && !file.path.hasPrefix("deploy/examples/") {
+            for (line, module) in file.imports where ["Glibc", "Musl", "Dispatch", "COSAL", "Darwin"].contains(module) {
+                Issue.record("\(file.path):\(line): imports \(module)")
+            }
+        }
+    }
+
+    @Test("C stands only in the shim")
+    func onlyShim() {
+        for file in SourceTree.shim {
+            #expect(file.path.hasPrefix("Sources/OSAL/CShim/") || file.path.hasPrefix("Sources/SAF/CSAF/"))
+        }
+    }
+}
