@@ -170,6 +170,18 @@ public enum File {
         }
     }
 
+    /// Takes the lock of a file, creating it when needed: held while the descriptor (or a copy of it) is open; nil when
+    /// another process has it. It goes with its owner, however that dies. Source: flock(2).
+    public static func fileLock(_ path: String, mode: UInt32 = 0o600) throws(OSError) -> Descriptor? {
+        let flags = O_RDWR | O_CREAT | O_CLOEXEC
+        let descriptor = Descriptor(owning: try retrying("open", path) { cosal_open(path, flags, mode_t(mode)) })
+        while flock(descriptor.raw, LOCK_EX | LOCK_NB) != 0 {
+            if errno == EWOULDBLOCK { return nil }
+            if errno != EINTR { throw OSError.last("flock", path) }
+        }
+        return descriptor
+    }
+
     /// The directory part of a path; "." when there is none.
     public static func parent(of path: String) -> String {
         guard let slash = path.lastIndex(of: "/") else { return "." }

@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -123,8 +124,22 @@ uint32_t cosal_crc32c(const void *bytes, size_t count, uint32_t seed);
 /* ---- starting a process ---------------------------------------------------------------------------------------- */
 struct cosal_limit {
     int resource;
-    uint64_t soft, hard;
+    uint64_t soft, hard; /* UINT64_MAX = no limit */
 };
+/* RLIMIT_* differ between machines, and their type between languages and feature macros. */
+enum cosal_resource {
+    COSAL_RLIMIT_CPU = RLIMIT_CPU,
+    COSAL_RLIMIT_FSIZE = RLIMIT_FSIZE,
+    COSAL_RLIMIT_DATA = RLIMIT_DATA,
+    COSAL_RLIMIT_STACK = RLIMIT_STACK,
+    COSAL_RLIMIT_CORE = RLIMIT_CORE,
+    COSAL_RLIMIT_NPROC = __RLIMIT_NPROC,
+    COSAL_RLIMIT_NOFILE = RLIMIT_NOFILE,
+    COSAL_RLIMIT_MEMLOCK = __RLIMIT_MEMLOCK,
+    COSAL_RLIMIT_AS = RLIMIT_AS
+};
+int cosal_get_limit(int resource, struct cosal_limit *limit);
+int cosal_set_limit(int resource, uint64_t soft, uint64_t hard);
 struct cosal_spawn {
     const char *path;             /* executed as it is, no PATH search; ignored when executable >= 0 */
     int executable;               /* a descriptor to execute (fexecve), or -1 */
