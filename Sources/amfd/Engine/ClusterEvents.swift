@@ -1,0 +1,42 @@
+import AmfProtocol
+import EngineKit
+import SAFTypes
+
+/// A command of the replicated engine.
+public enum ClusterEvent: Hashable, Sendable {
+    /// The checked model, middleware included. The first one starts everything; a later one is refused by
+    /// ``ClusterEffect/modelRefused`` unless it is equal or only adds applications.
+    case model(AmfModel)
+    /// amfd of this node is there, for the first time or again after its own death. Its engine has adopted what lives.
+    case nodeJoined(NodeID, incarnation: UInt64)
+    /// The node is gone with everything on it.
+    case nodeLeft(NodeID)
+    case report(NodeID, NodeReport)
+    case admin(AdminTicket, AdminOperation, SaName)
+    /// Graceful stop: switch over, terminate in reverse boot order; ends with ``ClusterEffect/nodeStopped``.
+    case stopNode(NodeID)
+    case timer(ClusterTimer)
+}
+
+public enum ClusterTimer: Hashable, Sendable {
+    /// Cluster start: assign with what is there.
+    case startup
+    /// An administrative operation takes too long: answer TIMEOUT.
+    case admin(AdminTicket)
+}
+
+/// What the shells do, in this order.
+public enum ClusterEffect: Hashable, Sendable {
+    /// For the node engine of that node.
+    case order(NodeID, NodeOrder)
+    /// By the node of the ticket. A nil error is OK.
+    case adminReply(AdminTicket, AisError?, String)
+    /// By the oldest member: propose ``ClusterEvent/timer`` after that time. Starting again replaces.
+    case startTimer(ClusterTimer, after: Duration)
+    case cancelTimer(ClusterTimer)
+    /// By the oldest member: publish, with the time.
+    case notify(AmfNotification)
+    /// By that node: everything on it is down; amfd may end.
+    case nodeStopped(NodeID)
+    case modelRefused(String)
+}
