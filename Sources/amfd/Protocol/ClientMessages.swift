@@ -3,7 +3,7 @@ import SAFTypes
 /// What processes ask of the amfd of their node: one IOC request each, `code` and body.
 ///
 /// Every body starts with the u16 version of this protocol.
-public enum AmfRequest: Equatable, Sendable {
+public enum AmfRequest: Hashable, Sendable {
     /// Reply: ``RegisterReply`` (and the shell's descriptors). Again after every reconnect.
     case register(Registration)
     /// saAmfResponse(). A nil error is OK. Reply: empty.
@@ -113,7 +113,7 @@ public struct CSIDescriptor: Hashable, Sendable {
 }
 
 /// What amfd asks of a component: pushes on the connection of its registration.
-public enum AmfPush: Equatable, Sendable {
+public enum AmfPush: Hashable, Sendable {
     case csiSet(InvocationID, component: SaName, HAState, CSIDescriptor)
     /// `csi` nil: all of them.
     case csiRemove(InvocationID, component: SaName, csi: SaName?)
