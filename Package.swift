@@ -91,10 +91,11 @@ let package = Package(
             "cliserver", "Sources/cliserver/Daemon",
             daemon + ["CliProtocol", "CliEngine", "CliClient", "AmfClient", "AmfProtocol"]),
         room("SafConfig", "saf/Config", base + ["AmfProtocol", .product(name: "Yams", package: "Yams")]),
+        room("SafStage", "saf/Stage", ["OSAL", "EngineKit"]),
         room(
             "SafBench", "saf/Bench",
             client + [
-                "AmfClient", "AmfProtocol", "CkptClient", "LogClient", "EventClient", "ClmClient", "CliClient",
+                "SafStage", "AmfClient", "AmfProtocol", "CkptClient", "LogClient", "EventClient", "ClmClient", "CliClient",
             ]),
         program(
             "saf", "Sources/saf/Command",
@@ -114,7 +115,7 @@ let package = Package(
         program("wordcount", "deploy/examples/wordcount", ["SwiftSAF"], exclude: ["README.md", "model.yaml"]),
         program(
             "demo", "deploy/demo",
-            ["OSAL", "EngineKit", "SAFTypes", "AmfClient", "AmfProtocol", "EventClient", "CkptClient"]),
+            ["OSAL", "EngineKit", "SAFTypes", "SafStage", "CkptClient"]),
 
         tests("TidyTests", ["OSAL"]),
         tests("OSALTests", ["OSAL", "EngineKit"]),

@@ -26,7 +26,8 @@ enum Rooms {
             "Sources/IOC/Groups": ["EngineKit", "SAFTypes", "Containers"],
             "Sources/IOC/Transport": ["EngineKit", "SAFTypes", "OSAL", "EOLoop", "Containers", "Synchronization"],
             "Sources/saf/Config": ground.union(["EngineKit", "AmfProtocol", "Yams"]),
-            "Sources/saf/Bench": running.union(clients).union(protocols),
+            "Sources/saf/Stage": ["EngineKit", "OSAL"],
+            "Sources/saf/Bench": running.union(clients).union(protocols).union(["SafStage"]),
             "Sources/saf/Command": running.union(clients).union(protocols).union([
                 "ArgumentParser", "SafConfig", "SafBench",
             ]),
