@@ -1,0 +1,122 @@
+import EngineKit
+import OSAL
+
+/// The files by which amfd, its guard and their successors find each other.
+public struct NodeFiles: Sendable {
+    public enum Role: String, Sendable { case amfd, `guard` }
+
+    public let places: Places
+
+    public init(places: Places) { self.places = places }
+
+    /// Sockets are elsewhere ($SAF_RUN_DIR/ioc); here are locks and who holds them.
+    public var runDirectory: String { places.runDirectory + "/amfd" }
+    /// RAM files that outlive amfd.
+    public var shmDirectory: String { places.shmDirectory + "/amfd" }
+    public var childrenPath: String { shmDirectory + "/children" }
+    public var journalPath: String { shmDirectory + "/journal" }
+
+    func lockPath(_ role: Role) -> String { "\(runDirectory)/\(role.rawValue).lock" }
+    func holderPath(_ role: Role) -> String { "\(runDirectory)/\(role.rawValue).pid" }
+
+    public func makeDirectories() throws(OSError) {
+        try File.makeDirectories(runDirectory, mode: 0o755)
+        try File.makeDirectories(shmDirectory, mode: 0o755)
+    }
+
+    /// Who says to be this node's amfd or guard; whether he lives must be checked.
+    public func holder(_ role: Role) -> ProcessIdentity? {
+        // A missing or unreadable note means that nobody is known.
+        guard let text = try? File.readText(holderPath(role), limit: 4_096) else { return nil }
+        return ProcessIdentity(parsing: text)
+    }
+
+    /// Whether the amfd that was this process had stopped in order.
+    func hasStoppedInOrder(_ identity: ProcessIdentity) -> Bool {
+        guard let text = try? File.readText(holderPath(.amfd), limit: 4_096) else { return false }  // no note, no order
+        return ProcessIdentity(parsing: text) == identity && text.hasSuffix(" stopped\n")
+    }
+
+    func note(_ role: Role, _ identity: ProcessIdentity, hasStopped: Bool = false) throws(OSError) {
+        let text = "\(identity.text)\(hasStopped ? " stopped" : "")\n"
+        try File.writeAtomically(holderPath(role), text: text, durable: false)
+    }
+
+    /// Becomes this node's amfd or guard for as long as the result lives.
+    ///
+    /// A predecessor that has just been killed may hold its lock for a moment longer; it is waited for.
+    func claim(_ role: Role) throws(Refusal) -> Descriptor {
+        let deadline = MonotonicClock.now() + .seconds(2)
+        do {
+            while true {
+                if let lock = try File.fileLock(lockPath(role)) {
+                    try note(role, ProcessIdentity.own)
+                    return lock
+                }
+                let isAlive = holder(role)?.isAlive ?? false
+                guard !isAlive, MonotonicClock.now() < deadline else { throw refusal(role) }
+                OSThread.yield()
+            }
+        } catch let error as OSError {
+            throw Refusal(
+                text: "cannot claim \(lockPath(role)): \(error); SAF_RUN_DIR must name a writable directory with free space",
+                isPermanent: false)
+        } catch let refusal as Refusal {
+            throw refusal
+        } catch {
+            throw Refusal(text: "cannot claim \(lockPath(role)): \(error)", isPermanent: false)
+        }
+    }
+
+    private func refusal(_ role: Role) -> Refusal {
+        let name = role == .amfd ? "amfd" : "amfd --guard"
+        let who = holder(role).map { "pid \($0.pid)" } ?? "a process that left no pid"
+        return Refusal(
+            text: """
+                node \(places.nodeName) is already served by \(name), \(who), in run directory \(places.runDirectory); \
+                stop that one first (kill \(holder(role).map { String($0.pid) } ?? "PID")), or give this one its own SAF_RUN_DIR
+                """,
+            isPermanent: true)
+    }
+}
+
+/// Why amfd or its guard does not start.
+struct Refusal: Error, Sendable {
+    let text: String
+    /// Trying again would not help.
+    let isPermanent: Bool
+}
+
+/// A process for good: a pid is used again, a pid with its start time is not.
+public struct ProcessIdentity: Hashable, Sendable {
+    public let pid: Int32
+    /// Clock ticks since boot; proc(5), stat field 22.
+    public let startTime: UInt64
+
+    public init(pid: Int32, startTime: UInt64) {
+        self.pid = pid
+        self.startTime = startTime
+    }
+
+    public static var own: ProcessIdentity {
+        let pid = Environment.processID
+        return ProcessIdentity(pid: pid, startTime: Process.startTime(of: pid) ?? 0)
+    }
+
+    /// The process that has this pid now.
+    public init?(living pid: Int32) {
+        guard pid > 0, let startTime = Process.startTime(of: pid) else { return nil }
+        self.init(pid: pid, startTime: startTime)
+    }
+
+    /// "PID STARTTIME", whatever follows.
+    public init?(parsing text: String) {
+        let words = text.split(whereSeparator: { $0 == " " || $0 == "\n" || $0 == ":" })
+        guard words.count >= 2, let pid = Int32(words[0]), pid > 0, let startTime = UInt64(words[1]) else { return nil }
+        self.init(pid: pid, startTime: startTime)
+    }
+
+    public var text: String { "\(pid) \(startTime)" }
+
+    public var isAlive: Bool { Process.startTime(of: pid) == startTime && !Process.isExiting(pid) }
+}
