@@ -14,7 +14,7 @@ private final class Memory {
 @Suite("Children table")
 struct ChildrenTableTests {
     private func record(_ name: String, nonce: UInt64) -> ChildRecord {
-        ChildRecord(component: SaName(name)!, nonce: nonce, outputPipe: 7, errorPipe: 8, startedAt: 1_000)
+        ChildRecord(component: SaName(name)!, instance: 5, nonce: nonce, outputPipe: 7, errorPipe: 8, startedAt: 1_000)
     }
 
     @Test("What was noted is there in the next life")
@@ -57,6 +57,7 @@ struct ChildrenTableTests {
             [0, 0, 0, 0] + [0, 0, 0, 0] + [0, 0, 0, 0, 0, 0, 0, 0]  // state, pid, start time
             + [0xDD, 0xCC, 0xBB, 0xAA]  // check
             + [2, 0, 0, 0]  // name length, reserved
+            + [5, 0, 0, 0]  // instance
             + [2, 1, 0, 0, 0, 0, 0, 0] + [7, 0, 0, 0, 0, 0, 0, 0] + [8, 0, 0, 0, 0, 0, 0, 0]  // nonce, pipes
             + [0xE8, 3, 0, 0, 0, 0, 0, 0]  // started at
             + [0x61, 0x62]

@@ -4,6 +4,8 @@ import SAFTypes
 public struct ChildRecord: Hashable, Sendable {
     /// The component's DN.
     public var component: SaName
+    /// Which of the component's process lives this is; see InstanceNumber.
+    public var instance: UInt32
     /// Chosen afresh for every spawn and put into the child's environment (`SAF_INSTANTIATION`), so that a process
     /// whose pid was never written down (amfd killed between spawn and note) can still be found and ended.
     public var nonce: UInt64
@@ -18,10 +20,11 @@ public struct ChildRecord: Hashable, Sendable {
     public var startedAt: SaTime
 
     public init(
-        component: SaName, nonce: UInt64, pid: Int32 = 0, startTime: UInt64 = 0, outputPipe: UInt64 = 0,
+        component: SaName, instance: UInt32, nonce: UInt64, pid: Int32 = 0, startTime: UInt64 = 0, outputPipe: UInt64 = 0,
         errorPipe: UInt64 = 0, startedAt: SaTime = 0
     ) {
         self.component = component
+        self.instance = instance
         self.nonce = nonce
         self.pid = pid
         self.startTime = startTime
@@ -32,7 +35,7 @@ public struct ChildRecord: Hashable, Sendable {
 }
 
 /// Layout, little-endian, `ChildRecord.size` octets a slot:
-/// state u32 · pid i32 · startTime u64 · check u32 · nameLength u16 · reserved u16 (0) · nonce u64 · outputPipe u64 ·
+/// state u32 · pid i32 · startTime u64 · check u32 · nameLength u16 · reserved u16 (0) · instance u32 · nonce u64 · outputPipe u64 ·
 /// errorPipe u64 · startedAt i64 · name[256] · zeros.
 ///
 /// `check` is CRC-32C over everything after it. State, pid and start time stand outside: they change after the rest is
@@ -48,13 +51,13 @@ extension ChildRecord {
 
     static let checkOffset = 16
     static let fixedOffset = 20
-    static let nameOffset = 56
 
     /// Everything but the state, pid and start time.
     func encodeFixed(into slot: UnsafeMutableRawBufferPointer, checksum: (UnsafeRawBufferPointer) -> UInt32) {
         var writer = ByteWriter(reserving: Self.size - Self.fixedOffset)
         writer.integer(UInt16(component.bytes.count))
         writer.integer(UInt16(0))
+        writer.integer(instance)
         writer.integer(nonce)
         writer.integer(outputPipe)
         writer.integer(errorPipe)
@@ -80,12 +83,15 @@ extension ChildRecord {
         guard checksum(body) == check else { throw .badValue("child record with a wrong checksum") }
         let nameLength = Int(try reader.integer(UInt16.self))
         guard try reader.integer(UInt16.self) == 0 else { throw .badValue("child record with reserved bits set") }
-        var record = ChildRecord(component: SaName("-")!, nonce: try reader.integer())  // "-" is a legal name, replaced below
-        record.outputPipe = try reader.integer()
-        record.errorPipe = try reader.integer()
-        record.startedAt = try reader.integer()
+        let instance: UInt32 = try reader.integer()
+        let nonce: UInt64 = try reader.integer()
+        let outputPipe: UInt64 = try reader.integer()
+        let errorPipe: UInt64 = try reader.integer()
+        let startedAt: SaTime = try reader.integer()
         guard let name = SaName(try reader.raw(nameLength)) else { throw .badValue("child name of \(nameLength) octets") }
-        record.component = name
+        var record = ChildRecord(
+            component: name, instance: instance, nonce: nonce, outputPipe: outputPipe, errorPipe: errorPipe,
+            startedAt: startedAt)
         if state == .running {
             guard pid > 0 else { throw .badValue("child pid \(pid)") }
             record.pid = pid

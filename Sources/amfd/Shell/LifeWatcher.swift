@@ -80,6 +80,7 @@ final class LifeWatchGroup: Sendable {
         let page: LifePage
         let pid: Int32
         var last: UInt32 = 0
+        var isInspected = false
         var strikes = 0
 
         init(token: UInt64, page: LifePage, pid: Int32) {
@@ -170,11 +171,14 @@ final class LifeWatchGroup: Sendable {
 }
 
 extension LifeWatchGroup.Entry {
-    /// False when the watch has ended: the lock was released, or its word is not to be believed.
+    /// False when the watch has ended: the lock was released by the kernel, or its word is not to be believed.
+    ///
+    /// A free lock is slept on as well: who takes it wakes the sleepers on its word.
     mutating func inspect() -> Bool {
         let value = page.lock.armWaiters()
-        guard case .held = LifeLock.state(of: value) else { return false }
-        if last != 0 && value != last { strikes += 1 }
+        if LifeLock.state(of: value) == .ownerDied { return false }
+        if isInspected && value != last { strikes += 1 }
+        isInspected = true
         last = value
         return strikes <= LifeWatcher.strikesMax
     }
