@@ -1,0 +1,161 @@
+import EngineKit
+import IOCGroups
+import SAFTypes
+
+/// The own proposals until they are answered, in the order of their sequence numbers.
+struct Proposals<Core: ReplicatedEngine>: Sendable {
+    enum Action: Sendable { case event(Core.Event), timer(key: UInt64, deadline: Instant), done(EffectID, Core.Event?) }
+
+    struct Waiting: Sendable {
+        var sequence: UInt64
+        /// Nil for timers and reports, which nobody waits for.
+        var ticket: UInt64?
+        var action: Action
+        /// Of the own clock.
+        var deadline: Instant?
+        var appliedIndex: UInt64?
+        var isUnderstood = true
+        /// Answers, until a majority has the command.
+        var held: [Core.Effect] = []
+    }
+
+    var waiting: [Waiting] = []
+    var nextSequence: UInt64 = 1
+    /// Which round of sending; a command that turns out to be out of place causes one more round, not one each.
+    var generation: UInt32 = 0
+
+    /// Those that do not count against the limit.
+    var unlimited: Int { waiting.count { $0.ticket == nil } }
+    var hasApplied: Bool { waiting.first?.appliedIndex != nil }
+    var firstWanted: UInt64 { waiting.first { $0.appliedIndex == nil }?.sequence ?? nextSequence }
+
+    /// Returns the sequence number.
+    mutating func add(_ action: Action, ticket: UInt64?, deadline: Instant?) -> Waiting {
+        let proposal = Waiting(sequence: nextSequence, ticket: ticket, action: action, deadline: deadline)
+        waiting.append(proposal)
+        nextSequence += 1
+        return proposal
+    }
+
+    /// Returns the ticket.
+    mutating func applied(_ sequence: UInt64, at index: UInt64, _ isUnderstood: Bool) -> UInt64? {
+        guard let place = waiting.firstIndex(where: { $0.sequence == sequence }) else { return nil }  // given up
+        waiting[place].appliedIndex = index
+        waiting[place].isUnderstood = isUnderstood
+        return waiting[place].ticket
+    }
+
+    mutating func hold(_ effect: Core.Effect, of sequence: UInt64) {
+        guard let place = waiting.firstIndex(where: { $0.sequence == sequence }) else { return }
+        waiting[place].held.append(effect)
+    }
+
+    mutating func release(through committed: UInt64) -> [Waiting] {
+        let count = waiting.prefix { $0.appliedIndex.map { $0 <= committed } ?? false }.count
+        guard count > 0 else { return [] }
+        defer { waiting.removeFirst(count) }
+        return Array(waiting.prefix(count))
+    }
+
+    /// Removes what is in the state already and returns its tickets; the rest counts as not applied.
+    mutating func forget(through sequence: UInt64) -> [UInt64] {
+        let known = waiting.filter { $0.sequence <= sequence }
+        waiting.removeAll { $0.sequence <= sequence }
+        for place in waiting.indices {
+            waiting[place].appliedIndex = nil
+            waiting[place].held.removeAll()
+        }
+        return known.compactMap(\.ticket)
+    }
+
+    /// Removes what waited too long and returns the tickets.
+    mutating func expire(at now: Instant) -> [UInt64] {
+        let late = waiting.filter { $0.deadline.map { $0 <= now } ?? false }
+        guard !late.isEmpty else { return [] }
+        waiting.removeAll { $0.deadline.map { $0 <= now } ?? false }
+        return late.compactMap(\.ticket)
+    }
+}
+
+extension Replicated {
+    /// The group's time as this member would stamp it.
+    func groupTime(at now: Instant) -> Instant { max(state.time, now + clockOffset) }
+
+    mutating func propose(_ event: Core.Event, ticket: UInt64, at now: Instant, _ effects: inout [Effect]) {
+        guard status == .synchronised, proposals.waiting.count - proposals.unlimited < configuration.outstandingMax else {
+            effects.append(.answer(ticket: ticket, .refused(.tryAgain)))
+            return
+        }
+        let proposal = proposals.add(.event(event), ticket: ticket, deadline: now + configuration.proposalTimeout)
+        send(proposal, at: now, &effects)
+    }
+
+    mutating func reportDone(_ id: EffectID, _ event: Core.Event?, at now: Instant, _ effects: inout [Effect]) {
+        let proposal = proposals.add(.done(id, event), ticket: nil, deadline: nil)
+        if status == .synchronised { send(proposal, at: now, &effects) }
+    }
+
+    private func send(_ proposal: Proposals<Core>.Waiting, at now: Instant, _ effects: inout [Effect]) {
+        let version = formation.version
+        func bytes(_ event: Core.Event) -> [UInt8] {
+            var writer = ByteWriter(reserving: 64)
+            Core.encode(event, version: version, to: &writer)
+            return writer.bytes
+        }
+        let action: Command.Action =
+            switch proposal.action {
+            case .event(let event): .event(bytes(event))
+            case .timer(let key, let deadline): .timer(key: key, deadline: deadline)
+            case .done(let id, let event): .done(id, event.map(bytes))
+            }
+        let command = Command(
+            sequence: proposal.sequence, firstWanted: proposals.firstWanted, generation: proposals.generation,
+            stamp: groupTime(at: now), version: version, action: action)
+        effects.append(message(.command(command)))
+    }
+
+    /// Sends everything not applied once more: some of it may have been dropped with a view. Commands that arrive twice
+    /// are recognised by their number.
+    mutating func sendAgain(at now: Instant, _ effects: inout [Effect]) {
+        guard status == .synchronised else { return }
+        proposals.generation &+= 1
+        for proposal in proposals.waiting where proposal.appliedIndex == nil { send(proposal, at: now, &effects) }
+    }
+
+    // MARK: Time
+
+    /// When ``Event/tick`` is due, by the own clock; nil: only after another event.
+    public var nextDeadline: Instant? {
+        var earliest = proposals.waiting.lazy.compactMap(\.deadline).min()
+        func consider(_ instant: Instant?) {
+            if let instant { earliest = min(instant, earliest ?? instant) }
+        }
+        consider(formation.graceEnds)
+        if status == .synchronising, !formation.isOwnMatched {
+            consider(lastProgress + configuration.synchronisationTimeout)
+        }
+        if isOldest {
+            let open = state.timers.lazy.filter { proposedTimers[$0.key] != $0.value }.map(\.value).min()
+            consider(open.map { $0 + (Duration.zero - clockOffset) })
+        }
+        return earliest
+    }
+
+    mutating func tick(at now: Instant, _ effects: inout [Effect]) {
+        for ticket in proposals.expire(at: now) { effects.append(.answer(ticket: ticket, .refused(.timeout))) }
+        if let view, let grace = formation.graceEnds, grace <= now {
+            formation.graceEnds = nil
+            effects.append(message(.form(view: view.id)))
+        }
+        if status == .synchronising, !formation.isOwnMatched, lastProgress + configuration.synchronisationTimeout <= now {
+            ask(at: now, &effects)
+        }
+        guard isOldest, !state.timers.isEmpty else { return }
+        let time = groupTime(at: now)
+        let due = state.timers.filter { $0.value <= time && proposedTimers[$0.key] != $0.value }
+        for (key, deadline) in due.sorted(by: { ($0.value, $0.key) < ($1.value, $1.key) }) {
+            proposedTimers[key] = deadline
+            send(proposals.add(.timer(key: key, deadline: deadline), ticket: nil, deadline: nil), at: now, &effects)
+        }
+    }
+}

@@ -1,0 +1,230 @@
+import EngineKit
+import IOCGroups
+import SAFTypes
+
+public struct ReplicatedConfiguration: Hashable, Sendable {
+    /// The own member, as the group knows it.
+    public var member: GroupMember
+    /// How long a proposal may wait for its answer before it is answered with a timeout (outcome unknown).
+    public var proposalTimeout: Duration = .seconds(10)
+    /// Proposals not yet answered; more are refused with TRY_AGAIN.
+    public var outstandingMax = 1024
+    /// A digest of the state is exchanged every so many commands; 0: never.
+    public var digestInterval: UInt64 = 256
+    /// A joiner that gets nothing for so long asks the next oldest member for a snapshot.
+    public var synchronisationTimeout: Duration = .seconds(2)
+    /// A quorate view in which too few members remember anything (a cold start with a node missing, or most of the cluster
+    /// restarted at once) waits so long for more before it goes on with the best there is. Nil: for ever.
+    public var formationGrace: Duration? = .seconds(5)
+    public var chunkBytes = 64 << 10
+    public var chunksInFlight = 4
+    /// Commands a joiner keeps while it waits for its snapshot; beyond, it starts over.
+    public var bufferedMax = 65_536
+    /// Whether to emit ``Replicated/Effect/journal(_:)``.
+    public var isJournaling = false
+    /// A journal is begun anew after so many bytes, or twice the snapshot it began with, whichever is more.
+    public var journalBytesMin = 1 << 20
+
+    public init(member: GroupMember) { self.member = member }
+}
+
+public enum ReplicatedStatus: UInt8, Hashable, Sendable, CaseIterable {
+    /// In no view yet, or the group is lost.
+    case outside
+    /// In a view without quorum: nothing is applied, nothing answered.
+    case withoutQuorum
+    /// In a quorate view; the members tell each other what they hold.
+    case forming
+    /// The view is in charge, but this member does not hold its state yet.
+    case synchronising
+    /// Applies, performs and answers.
+    case synchronised
+}
+
+public enum ProposalOutcome: Hashable, Sendable {
+    /// Applied, and a majority has it.
+    case done
+    /// `.tryAgain`: nothing happened. `.timeout`: unknown, it may have happened or happen yet.
+    case refused(AisError)
+}
+
+/// For the log.
+public enum ReplicatedNote: Hashable, Sendable {
+    /// Info: a view was formed with so many members holding the state.
+    case formed(epoch: UInt64, index: UInt64, synchronised: Int, members: Int)
+    /// Warning: formed without a majority that remembers; commands answered before may be missing.
+    case formedWithoutMajority(epoch: UInt64, index: UInt64)
+    /// Info: snapshot sent or loaded.
+    case snapshotOffered(index: UInt64, bytes: Int)
+    case snapshotLoaded(index: UInt64, from: GroupMember)
+    /// Warning: no progress; asking the next.
+    case synchronisationRestarted(attempt: UInt32)
+    /// Error: this member's state differs from that of most; it drops it.
+    case diverged(index: UInt64)
+    /// Error: another member differs from most.
+    case memberDiverged(GroupMember, index: UInt64)
+    /// Warning: bytes that no member should send.
+    case undecodable(from: GroupMember, DecodeError)
+    /// Error: a command's event made no sense to this build.
+    case eventNotUnderstood(index: UInt64)
+    /// Error: the members speak `spoken`, this build only others; it stays out.
+    case versionNotSpoken(spoken: UInt16)
+    /// Error: the engine under the group is gone.
+    case groupLost(String)
+}
+
+/// Runs an engine as one member of a group, so that every synchronised member has the same state (architecture, section 5;
+/// the life of a member is the table in Sources/EO/README.md).
+///
+/// A value that performs nothing: ``ReplicatedNode`` joins it to a group. Effects are performed in the order returned.
+public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
+    public enum Event: Sendable {
+        case group(GroupEvent)
+        /// The group has nothing more to deliver at this moment. Owed acknowledgements go out now, one for many.
+        case drained
+        /// Answered exactly once, with the caller's ticket.
+        case propose(Core.Event, ticket: UInt64)
+        /// A once-only effect was performed; the event, if any, is applied with its removal. Kept until it is ordered.
+        case effectDone(EffectID, Core.Event?)
+        /// Time passed; due at ``Replicated/nextDeadline``.
+        case tick
+    }
+
+    public enum Effect: Sendable {
+        case multicast([UInt8])
+        /// Keep this before performing anything that follows.
+        case journal(JournalWrite)
+        /// The ticket is that of the own proposal the effect comes from; nil for another member's.
+        case perform(Core.Effect, ticket: UInt64?)
+        case performOnce(EffectID, Core.OnceEffect)
+        case answer(ticket: UInt64, ProposalOutcome)
+        /// The state was replaced as a whole: what was derived from it must be derived anew.
+        case stateReplaced
+        case status(ReplicatedStatus)
+        case note(ReplicatedNote)
+    }
+
+    let configuration: ReplicatedConfiguration
+    var state: ReplicaState<Core>
+    public internal(set) var status = ReplicatedStatus.outside
+
+    // What this member holds, as it would report it.
+    var hasMemory = false
+    var isContinuing = false
+    var claim = Epoch.none
+    var stable: UInt64 = 0
+    var promised: UInt64 = 0
+    var seniority: Seniority?
+
+    // The view, and how far it is formed.
+    var view: GroupView?
+    var position: UInt64 = 0
+    var formation = Formation()
+
+    // Own proposals.
+    var proposals = Proposals<Core>()
+    /// The group's time minus the own clock, as far as known; only grows.
+    var clockOffset = Duration.zero
+    var proposedTimers: [UInt64: Instant] = [:]
+    var issued: Set<EffectID> = []
+    var isAcknowledgementOwed = false
+
+    var buffer: [Buffered] = []
+    var bufferStart: UInt64 = 0
+    var incoming: Incoming?
+    var outgoing: [Outgoing] = []
+    var lastProgress = Instant.start
+    var attempt: UInt32 = 0
+
+    var digests: [UInt64: [GroupMember: UInt64]] = [:]
+    var journalBytes = 0
+    var journalBase = 0
+    /// Wrong on purpose, for the tests that prove that the checkers see it.
+    let sabotage: Sabotage?
+
+    enum Sabotage: Sendable { case answerAtSelfDelivery, skipEveryTenth, applyWithoutQuorum, forgetMarks }
+
+    public init(core: Core, configuration: ReplicatedConfiguration) {
+        self.init(core: core, configuration: configuration, sabotage: nil)
+    }
+
+    init(core: Core, configuration: ReplicatedConfiguration, sabotage: Sabotage?) {
+        self.configuration = configuration
+        self.sabotage = sabotage
+        state = ReplicaState(core: core)
+        formation.version = Core.versions.upperBound
+    }
+
+    /// A member that carries on from its journal.
+    ///
+    /// - Parameter journal: ``JournalContents/records``; empty for a first start.
+    /// - Throws: the journal is not one of this engine, or of a version this build does not read.
+    public init(core: Core, configuration: ReplicatedConfiguration, restoring journal: [[UInt8]]) throws(DecodeError) {
+        self.init(core: core, configuration: configuration)
+        guard !journal.isEmpty else { return }
+        (state, claim) = try ReplicaState.replaying(journal)
+        hasMemory = true
+        stable = state.index
+        promised = claim.number
+    }
+
+    /// The engine's present state, to be read only.
+    public var core: Core { state.core }
+    /// Commands applied.
+    public var index: UInt64 { state.index }
+    /// Commands that are known to be with a majority.
+    public var committedIndex: UInt64 { status == .synchronised ? committed : 0 }
+    /// The members that hold the state, oldest first; empty unless the view is formed.
+    public var synchronisedMembers: [GroupMember] { formation.synchronised.map(\.member) }
+    public var isOldest: Bool { status == .synchronised && formation.synchronised.first?.member == configuration.member }
+    /// Equal at equal ``index`` on every member.
+    public var digest: UInt64 { state.digest(version: formation.version) }
+    /// A hash over every command applied.
+    public var logHash: UInt64 { state.chain }
+    /// Once-only effects not yet reported done.
+    public var pendingEffects: [EffectID] { state.pending.map(\.id) }
+
+    public mutating func handle(_ event: Event, at now: Instant) -> [Effect] {
+        var effects: [Effect] = []
+        switch event {
+        case .group(.view(let view)): enter(view, at: now, &effects)
+        case .group(.message(let sender, let bytes)): receive(bytes, from: sender, at: now, &effects)
+        case .group(.lost(let reason)): lose(reason, &effects)
+        case .drained: acknowledgeIfOwed(&effects)
+        case .propose(let event, let ticket): propose(event, ticket: ticket, at: now, &effects)
+        case .effectDone(let id, let event): reportDone(id, event, at: now, &effects)
+        case .tick: tick(at: now, &effects)
+        }
+        checkInvariants()
+        return effects
+    }
+
+    func checkInvariants() {
+        invariant(stable <= state.index, "stable index \(stable) beyond \(state.index)")
+        invariant(promised >= claim.number, "holds epoch \(claim.number) but promised only \(promised)")
+        invariant(status != .synchronised || formation.isActive, "synchronised in a view that is not formed")
+        invariant(status != .synchronised || buffer.isEmpty, "synchronised with commands left in the buffer")
+        invariant(proposals.waiting.count <= configuration.outstandingMax + proposals.unlimited, "too many proposals")
+    }
+
+    mutating func change(to status: ReplicatedStatus, _ effects: inout [Effect]) {
+        guard status != self.status else { return }
+        self.status = status
+        effects.append(.status(status))
+    }
+
+    func message(_ body: ReplicatedMessage.Body) -> Effect {
+        let message = ReplicatedMessage(
+            isSynchronised: formation.isOwnMatched, hasMemory: hasMemory, epoch: formation.epoch ?? .none,
+            applied: formation.isOwnMatched ? state.index : 0, chain: state.chain, body: body)
+        return .multicast(message.encoded)
+    }
+
+    mutating func lose(_ reason: String, _ effects: inout [Effect]) {
+        leaveView()
+        view = nil
+        isContinuing = false
+        change(to: .outside, &effects)
+        effects.append(.note(.groupLost(reason)))
+    }
+}

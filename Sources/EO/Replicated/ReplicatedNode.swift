@@ -1,0 +1,124 @@
+import EngineKit
+import IOCGroups
+import SAFTypes
+
+/// A ``Replicated`` engine joined to its group: what a daemon holds. Still no I/O of its own; one owner, one thread.
+///
+/// The daemon calls ``start(_:at:)`` once, then ``propose(_:ticket:at:)`` for what its clients want, ``pump(at:)`` when a
+/// descriptor of the group is readable and when ``nextDeadline`` has come, and performs the outputs in their order.
+public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
+    public enum Output: Sendable {
+        /// Keep this before performing anything that follows.
+        case journal(JournalWrite)
+        case perform(Core.Effect, ticket: UInt64?)
+        /// Report with ``ReplicatedNode/effectDone(_:then:at:)``, when it is done.
+        case performOnce(EffectID, Core.OnceEffect)
+        case answer(ticket: UInt64, ProposalOutcome)
+        case stateReplaced
+        case status(ReplicatedStatus)
+        case note(ReplicatedNote)
+    }
+
+    /// How long to wait when the group pushes back.
+    public static var retryDelay: Duration { .milliseconds(1) }
+
+    public private(set) var replicated: Replicated<Core>
+    public private(set) var group: Group
+    /// Messages the group has not taken yet. Bounded: proposals are refused while it is long.
+    private var outbox: [[UInt8]] = []
+    private let outboxMax: Int
+    private var isBusy = false
+
+    public init(_ replicated: Replicated<Core>, over group: Group) {
+        invariant(replicated.configuration.member == group.member, "the engine and the group name different members")
+        self.replicated = replicated
+        self.group = group
+        outboxMax = 2 * replicated.configuration.outstandingMax
+    }
+
+    public var core: Core { replicated.core }
+    public var status: ReplicatedStatus { replicated.status }
+    public var descriptors: [Int32] { group.descriptors }
+
+    /// Joins the group. Over ``LoopbackGroup`` the member is synchronised when this returns.
+    public mutating func start(_ name: String, at now: Instant) throws(GroupError) -> [Output] {
+        try group.join(name)
+        return pump(at: now)
+    }
+
+    /// Orders an event. Its ticket is answered exactly once, at once or later; effects routed `.answer` come before it,
+    /// with the same ticket.
+    public mutating func propose(_ event: Core.Event, ticket: UInt64, at now: Instant) -> [Output] {
+        guard outbox.count < outboxMax else { return [.answer(ticket: ticket, .refused(.tryAgain))] }
+        var outputs: [Output] = []
+        feed(.propose(event, ticket: ticket), at: now, &outputs)
+        drain(at: now, &outputs)
+        return outputs
+    }
+
+    /// A once-only effect was performed; `event` is applied together with its removal from the state.
+    public mutating func effectDone(_ id: EffectID, then event: Core.Event? = nil, at now: Instant) -> [Output] {
+        var outputs: [Output] = []
+        feed(.effectDone(id, event), at: now, &outputs)
+        drain(at: now, &outputs)
+        return outputs
+    }
+
+    /// Takes what the group has, and lets time pass.
+    public mutating func pump(at now: Instant) -> [Output] {
+        var outputs: [Output] = []
+        isBusy = false
+        if let deadline = replicated.nextDeadline, deadline <= now { feed(.tick, at: now, &outputs) }
+        drain(at: now, &outputs)
+        return outputs
+    }
+
+    /// When ``pump(at:)`` is due at the latest. Never earlier than a millisecond after `now`'s work.
+    public func nextDeadline(after now: Instant) -> Instant? {
+        let retry = outbox.isEmpty ? nil : now + Self.retryDelay
+        guard let deadline = replicated.nextDeadline else { return retry }
+        return retry.map { min($0, deadline) } ?? deadline
+    }
+
+    private mutating func drain(at now: Instant, _ outputs: inout [Output]) {
+        repeat {
+            flush()
+            while let event = group.next() {
+                isBusy = false
+                feed(.group(event), at: now, &outputs)
+                flush()
+            }
+            feed(.drained, at: now, &outputs)
+        } while !outbox.isEmpty && !isBusy
+    }
+
+    private mutating func feed(_ event: Replicated<Core>.Event, at now: Instant, _ outputs: inout [Output]) {
+        for effect in replicated.handle(event, at: now) {
+            switch effect {
+            case .multicast(let bytes): outbox.append(bytes)
+            case .journal(let write): outputs.append(.journal(write))
+            case .perform(let effect, let ticket): outputs.append(.perform(effect, ticket: ticket))
+            case .performOnce(let id, let effect): outputs.append(.performOnce(id, effect))
+            case .answer(let ticket, let outcome): outputs.append(.answer(ticket: ticket, outcome))
+            case .stateReplaced: outputs.append(.stateReplaced)
+            case .status(let status): outputs.append(.status(status))
+            case .note(let note): outputs.append(.note(note))
+            }
+        }
+    }
+
+    private mutating func flush() {
+        guard !isBusy else { return }
+        var sent = 0
+        loop: for message in outbox {
+            switch group.multicast(message) {
+            case .sent: sent += 1
+            case .busy:
+                isBusy = true
+                break loop
+            case .tooBig, .notJoined: sent += 1  // nobody to tell: the proposal will time out, the group says it is lost
+            }
+        }
+        if sent > 0 { outbox.removeFirst(sent) }
+    }
+}
