@@ -170,4 +170,15 @@ public final class SharedFile: Sendable {
         let mapping = try Mapping.map(descriptor.raw, count: size, writable: writable)
         return SharedFile(path: path, mapping: mapping, descriptor: descriptor)
     }
+
+    /// Makes the file `size` bytes long with all its memory reserved and maps it anew; earlier mappings stay valid.
+    ///
+    /// - Throws: ENOSPC when the file system is full; the file is then as long as before.
+    public func grow(to size: Int) throws(OSError) -> Mapping {
+        try File.reserve(raw, size: size, path: path)
+        return try Mapping.map(raw, count: size, writable: true)
+    }
+
+    /// Cuts the file to `size` bytes. Nobody may touch what a mapping still shows of the rest: that would be SIGBUS.
+    public func truncate(to size: Int) throws(OSError) { try retrying("ftruncate", path) { ftruncate(raw, size) } }
 }

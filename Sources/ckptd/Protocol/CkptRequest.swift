@@ -1,0 +1,198 @@
+import SAFTypes
+
+/// The frame codes of the checkpoint service. Requests carry the body of ``CkptRequest``, pushes that of ``CkptPush``.
+public enum CkptCode: UInt16, Hashable, Sendable, CaseIterable {
+    case open = 1, close, unlink, setRetention, setActiveReplica, synchronize
+    case status, update, read, list, snapshot, subscribe, unsubscribe, resume
+    case adminList = 32, adminSections
+
+    /// Changes something, so it must not be executed twice.
+    public var isMutating: Bool {
+        switch self {
+        case .open, .close, .unlink, .setRetention, .setActiveReplica, .update: true
+        case .synchronize, .status, .read, .list, .snapshot, .subscribe, .unsubscribe, .resume, .adminList, .adminSections:
+            false
+        }
+    }
+}
+
+/// Limits of the protocol itself; those of the service are in CkptLimits.
+public enum CkptProtocolLimits {
+    /// Operations of one update, sections of one read.
+    public static let operationsMax = 65_536
+    /// Descriptors in one page of a listing.
+    public static let pageMax: UInt32 = 4_096
+}
+
+/// One part of a read. id · offset u64 · count u64 (`.max` = to the end of the section).
+public struct ReadRange: Hashable, Sendable, WireCodable {
+    public var id: SectionID
+    public var offset: UInt64
+    public var count: UInt64
+
+    public init(id: SectionID, offset: UInt64 = 0, count: UInt64 = .max) {
+        self.id = id
+        self.offset = offset
+        self.count = count
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.value(id)
+        writer.integer(offset)
+        writer.integer(count)
+    }
+
+    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+        id = try reader.value()
+        offset = try reader.integer()
+        count = try reader.integer()
+    }
+}
+
+/// Client → ckptd. Layouts beside each case; integers are little-endian; unknown values are refused.
+public enum CkptRequest: Hashable, Sendable {
+    /// flags u32 · name · present u8 · attributes.
+    case open(SaName, flags: OpenFlags, attributes: CreationAttributes?)
+    /// handle u64.
+    case close(HandleID)
+    /// name.
+    case unlink(SaName)
+    /// handle u64 · duration i64.
+    case setRetention(HandleID, SaTime)
+    /// handle u64.
+    case setActiveReplica(HandleID)
+    /// handle u64.
+    case synchronize(HandleID)
+    /// handle u64.
+    case status(HandleID)
+    /// handle u64 · count u32 · operations. All or nothing.
+    case update(HandleID, [SectionOperation])
+    /// handle u64 · count u32 · ranges. One consistent view of all of them.
+    case read(HandleID, [ReadRange])
+    /// handle u64 · after u64 (serial) · limit u32 · chosen u8 · time i64.
+    case list(HandleID, after: UInt64, limit: UInt32, chosen: SectionsChosen, time: SaTime)
+    /// handle u64. All sections with their data at one change number.
+    case snapshot(HandleID)
+    /// handle u64 · present u8 · last change seen u64.
+    case subscribe(HandleID, after: UInt64?)
+    /// handle u64.
+    case unsubscribe(HandleID)
+    /// handle u64. After a reconnect: is this handle still open?
+    case resume(HandleID)
+    /// after u64 (checkpoint) · limit u32.
+    case adminList(after: CheckpointID, limit: UInt32)
+    /// name · after u64 (serial) · limit u32 · bytes of data per section u32.
+    case adminSections(SaName, after: UInt64, limit: UInt32, dataMax: UInt32)
+
+    public var code: CkptCode {
+        switch self {
+        case .open: .open
+        case .close: .close
+        case .unlink: .unlink
+        case .setRetention: .setRetention
+        case .setActiveReplica: .setActiveReplica
+        case .synchronize: .synchronize
+        case .status: .status
+        case .update: .update
+        case .read: .read
+        case .list: .list
+        case .snapshot: .snapshot
+        case .subscribe: .subscribe
+        case .unsubscribe: .unsubscribe
+        case .resume: .resume
+        case .adminList: .adminList
+        case .adminSections: .adminSections
+        }
+    }
+}
+
+extension CkptRequest {
+    /// Body without the code. The operations of an update refer to data in `payload`.
+    public func encode(to writer: inout ByteWriter, payload: [UInt8] = []) {
+        switch self {
+        case .open(let name, let flags, let attributes):
+            writer.integer(flags.rawValue)
+            writer.value(name)
+            writer.optional(attributes)
+        case .close(let handle), .setActiveReplica(let handle), .synchronize(let handle), .status(let handle),
+            .snapshot(let handle), .unsubscribe(let handle), .resume(let handle):
+            writer.integer(handle.rawValue)
+        case .unlink(let name): writer.value(name)
+        case .setRetention(let handle, let duration):
+            writer.integer(handle.rawValue)
+            writer.integer(duration)
+        case .update(let handle, let operations):
+            writer.integer(handle.rawValue)
+            writer.integer(UInt32(operations.count))
+            for item in operations {
+                SectionOperation.encode(
+                    item.kind, id: item.id, offset: item.offset, expiration: item.expiration,
+                    data: Array(payload[item.data.offset..<(item.data.offset + item.data.count)]), to: &writer)
+            }
+        case .read(let handle, let ranges):
+            writer.integer(handle.rawValue)
+            writer.list(ranges)
+        case .list(let handle, let after, let limit, let chosen, let time):
+            writer.integer(handle.rawValue)
+            writer.integer(after)
+            writer.integer(limit)
+            writer.integer(chosen.rawValue)
+            writer.integer(time)
+        case .subscribe(let handle, let after):
+            writer.integer(handle.rawValue)
+            writer.bool(after != nil)
+            if let after { writer.integer(after) }
+        case .adminList(let after, let limit):
+            writer.integer(after.rawValue)
+            writer.integer(limit)
+        case .adminSections(let name, let after, let limit, let dataMax):
+            writer.value(name)
+            writer.integer(after)
+            writer.integer(limit)
+            writer.integer(dataMax)
+        }
+    }
+
+    /// Decodes a body that must be filled exactly; the data of an update stays where it is.
+    public init(code: CkptCode, decoding body: UnsafeRawBufferPointer) throws(DecodeError) {
+        var reader = ByteReader(body)
+        self = try Self.decode(code, &reader)
+        try reader.finish()
+    }
+
+    private static func decode(_ code: CkptCode, _ reader: inout ByteReader) throws(DecodeError) -> CkptRequest {
+        switch code {
+        case .open:
+            let flags = OpenFlags(rawValue: try reader.integer())
+            return .open(try reader.value(), flags: flags, attributes: try reader.optional())
+        case .close: return .close(try handle(&reader))
+        case .unlink: return .unlink(try reader.value())
+        case .setRetention: return .setRetention(try handle(&reader), try reader.integer())
+        case .setActiveReplica: return .setActiveReplica(try handle(&reader))
+        case .synchronize: return .synchronize(try handle(&reader))
+        case .status: return .status(try handle(&reader))
+        case .update:
+            let handle = try handle(&reader)
+            return .update(handle, try SectionOperation.decodeList(&reader, max: CkptProtocolLimits.operationsMax))
+        case .read: return .read(try handle(&reader), try reader.list(max: CkptProtocolLimits.operationsMax))
+        case .list:
+            return .list(
+                try handle(&reader), after: try reader.integer(), limit: try reader.integer(),
+                chosen: try SectionsChosen.decode(from: &reader), time: try reader.integer())
+        case .snapshot: return .snapshot(try handle(&reader))
+        case .subscribe:
+            let handle = try handle(&reader)
+            return .subscribe(handle, after: try reader.bool() ? try reader.integer() : nil)
+        case .unsubscribe: return .unsubscribe(try handle(&reader))
+        case .resume: return .resume(try handle(&reader))
+        case .adminList: return .adminList(after: CheckpointID(rawValue: try reader.integer()), limit: try reader.integer())
+        case .adminSections:
+            return .adminSections(
+                try reader.value(), after: try reader.integer(), limit: try reader.integer(), dataMax: try reader.integer())
+        }
+    }
+
+    private static func handle(_ reader: inout ByteReader) throws(DecodeError) -> HandleID {
+        HandleID(rawValue: try reader.integer())
+    }
+}

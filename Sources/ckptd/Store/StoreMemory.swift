@@ -1,0 +1,81 @@
+public import OSAL
+import Synchronization
+
+/// Why the store did not do what was asked. Nothing was changed.
+public enum StoreError: Error, Hashable, Sendable {
+    /// The RAM file system is full, or the checkpoint's file cannot grow.
+    case noSpace(String)
+    /// The data of the section in this slot is not what was written; overwrite or delete it.
+    case corrupted(slot: Int)
+    /// The file is not a sound checkpoint; the text says where.
+    case damaged(String)
+    /// The operating system refused.
+    case system(String)
+}
+
+/// The memory a checkpoint lives in: every change of it goes through these primitives, so that a test can stop the
+/// world after any one of them. What is read is input: others may have written it.
+public protocol StoreMemory {
+    var count: Int { get }
+    /// Valid until the next ``grow(to:)``.
+    var bytes: UnsafeRawBufferPointer { get }
+    mutating func copy(_ source: UnsafeRawBufferPointer, to offset: Int)
+    mutating func zero(at offset: Int, count: Int)
+    /// One store that nobody can see half of; all earlier stores are visible before it, all later ones after it.
+    mutating func publish(_ value: UInt64, at offset: Int)
+    /// At least `count` bytes, the new ones of any content.
+    mutating func grow(to count: Int) throws(StoreError)
+}
+
+extension StoreMemory {
+    func load<Value: FixedWidthInteger>(_ type: Value.Type = Value.self, at offset: Int) -> Value {
+        Value(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: Value.self))
+    }
+
+    mutating func store<Value: FixedWidthInteger>(_ value: Value, at offset: Int) {
+        withUnsafeBytes(of: value.littleEndian) { copy($0, to: offset) }
+    }
+
+    func slice(_ offset: Int, _ count: Int) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: bytes[offset..<(offset + count)])
+    }
+
+    func checksum(_ offset: Int, _ count: Int) -> UInt32 { crc32c(slice(offset, count)) }
+}
+
+/// A RAM file, mapped shared.
+public struct MappedMemory: StoreMemory {
+    private let file: SharedFile
+    private var mapping: Mapping
+
+    public init(_ file: SharedFile) {
+        self.file = file
+        mapping = file.mapping
+    }
+
+    public var count: Int { mapping.count }
+    public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(mapping.bytes) }
+
+    public mutating func copy(_ source: UnsafeRawBufferPointer, to offset: Int) {
+        UnsafeMutableRawBufferPointer(rebasing: mapping.bytes[offset..<(offset + source.count)]).copyMemory(from: source)
+    }
+
+    public mutating func zero(at offset: Int, count: Int) {
+        if count > 0 { (mapping.base + offset).initializeMemory(as: UInt8.self, repeating: 0, count: count) }
+    }
+
+    public mutating func publish(_ value: UInt64, at offset: Int) {
+        atomicMemoryFence(ordering: .acquiringAndReleasing)
+        mapping.base.atomic(UInt64.self, at: offset).pointee.store(value.littleEndian, ordering: .releasing)
+        atomicMemoryFence(ordering: .acquiringAndReleasing)
+    }
+
+    public mutating func grow(to count: Int) throws(StoreError) {
+        let pages = (count + Mapping.pageBytes - 1) / Mapping.pageBytes * Mapping.pageBytes
+        do throws(OSError) {
+            mapping = try file.grow(to: pages)
+        } catch {
+            throw error.isNoSpace ? .noSpace("\(error)") : .system("\(error)")
+        }
+    }
+}
