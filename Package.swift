@@ -118,7 +118,8 @@ let package = Package(
             ["OSAL", "EngineKit", "SAFTypes", "SafStage", "CkptClient"]),
 
         tests("TidyTests", ["OSAL"]),
-        tests("OSALTests", ["OSAL", "EngineKit"]),
+        tests("OSALTests", ["OSAL", "EngineKit", "oshelper"]),
+        program("oshelper", "Tests/Helpers/oshelper", ["OSAL", "EngineKit"]),
         tests("ContainersTests", ["Containers"]),
         tests("SAFTypesTests", ["SAFTypes"]),
         tests("EOTests", ["EngineKit", "EOLoop", "EOReplicated", "IOCGroups", "OSAL", "SAFTypes"]),

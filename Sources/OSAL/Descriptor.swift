@@ -79,6 +79,11 @@ public enum IO {
     /// fsync(2): the file's data and size are on stable storage when this returns.
     public static func synchronize(_ fd: Int32) throws(OSError) { try retrying("fsync") { fsync(fd) } }
 
+    /// Puts the open file of `other` under `number` in one step, closing what was there. Source: dup3(2).
+    public static func replace(_ number: Int32, by other: Int32, closeOnExec: Bool = true) throws(OSError) {
+        try retrying("dup3") { cosal_replace(number, other, closeOnExec) }
+    }
+
     /// Closes a borrowed number that came by ``UnixSocket/receive(_:into:descriptorsMax:)`` and is not wanted.
     public static func close(_ fd: Int32) { _ = Glibc.close(fd) }
 }

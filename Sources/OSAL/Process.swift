@@ -86,7 +86,8 @@ public enum Process {
         return try send(pid, signal)
     }
 
-    /// Sends a signal to every process of the group that `leader` leads; false when none is left.
+    /// Sends a signal to every process of the group that `leader` leads; false when none is left (one that
+    /// has ended counts until it is reaped).
     @discardableResult
     public static func killGroup(_ leader: Int32, _ signal: SignalNumber = .kill) throws(OSError) -> Bool {
         guard leader > 1 else { throw OSError(code: EINVAL, call: "kill", subject: "process group \(leader)") }

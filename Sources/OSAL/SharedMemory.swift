@@ -98,6 +98,15 @@ public enum AnonymousMemory {
         return memory
     }
 
+    public static func create(name: String, content: [UInt8]) throws(OSError) -> Descriptor {
+        let memory = try create(name: name, size: 0, seal: .none)
+        try content.withUnsafeBufferPointer { (buffer) throws(OSError) in
+            try IO.writeAll(memory.raw, UnsafeRawBufferPointer(buffer))
+        }
+        try seal(memory.raw, .content)
+        return memory
+    }
+
     public static func seal(_ fd: Int32, _ seal: Seal) throws(OSError) {
         if seal == .none { return }
         try retrying("fcntl(F_ADD_SEALS)") { cosal_add_seals(fd, true, seal == .content) }

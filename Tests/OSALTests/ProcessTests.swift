@@ -85,10 +85,147 @@ func shell(_ script: String, _ change: (inout SpawnOptions) -> Void = { _ in }) 
         let started = try #require(Process.startTime(of: child.pid))
         #expect(Process.isAlive(child.pid, startTime: started))
         #expect(!Process.isExiting(child.pid))
-        #expect((Process.residentBytes(of: child.pid) ?? 0) > 0)
+        #expect((Process.residentBytes(of: Environment.processID) ?? 0) > 1 << 20)
         try Process.pidfdSendSignal(child.rawPidfd, .kill)
         #expect(wait(for: child.pid, child.rawPidfd) == OSAL.ExitStatus.signaled(SignalNumber.kill))
         #expect(!Process.isAlive(child.pid, startTime: started))
         #expect(Process.isExiting(child.pid))
+    }
+
+    @Test("The child has the descriptors it was given, under their new numbers, and no other")
+    func descriptorTable() throws {
+        let open = try makePipe()  // some that must not leak, also without close-on-exec
+        try open.first.setCloseOnExec(false)
+        let file = try File.open("/etc/passwd")
+        let result = try shell("ls -l /proc/$$/fd | sed -n 's/.* \\([0-9]*\\) -> .*/\\1/p' | sort -n | tr '\\n' ' '; head -c4 <&7") {
+            $0.descriptors = [DescriptorMapping(file.raw, as: 7)]
+        }
+        #expect(result.output == "0 1 2 7 root" || result.output.hasSuffix("0 1 2 7 root"), "\(result.output)")
+    }
+
+    @Test("Descriptors may change places")
+    func swappedDescriptors() throws {
+        let scratch = try Scratch()
+        try File.writeAtomically(scratch("a"), text: "A", durable: false)
+        try File.writeAtomically(scratch("b"), text: "B", durable: false)
+        let (a, b) = (SharedDescriptor(try File.open(scratch("a"))), SharedDescriptor(try File.open(scratch("b"))))
+        let result = try shell("cat /proc/self/fd/\(b.raw) /proc/self/fd/\(a.raw)") {
+            $0.descriptors = [DescriptorMapping(a.raw, as: b.raw), DescriptorMapping(b.raw, as: a.raw)]
+        }
+        #expect(result.output == "AB")
+    }
+
+    @Test("Environment, directory and arguments are as given, with nothing inherited")
+    func surroundings() throws {
+        let result = try shell("echo $PWD-$ONLY-$0-$1; env | grep -c HOME=") {
+            $0.environment = ["ONLY=this", "PATH=/usr/bin:/bin"]
+            $0.workingDirectory = "/usr"
+            $0.arguments += ["zero", "a b"]
+        }
+        #expect(result.output == "/usr-this-zero-a b\n0\n")
+    }
+
+    @Test("The child leads its own session, with default signals and an empty mask, whatever the parent does")
+    func sessionAndSignals() throws {
+        let result = try shell("ps -o sid= -p $$ | tr -d ' '; grep -E 'Sig(Blk|Ign|Cgt)' /proc/self/status | cut -f2; echo $$")
+        let lines = result.output.split(separator: "\n")
+        #expect(lines.count == 5 && lines[0] == lines[4])
+        #expect(lines[1...2].allSatisfy { $0.allSatisfy { $0 == "0" } }, "\(result.output)")
+    }
+
+    @Test("The whole group dies, also what the child has started")
+    func group() throws {
+        let pipe = try makePipe()
+        let reader = pipe.first
+        let writer = pipe.second
+        var options = SpawnOptions(path: "/bin/sh", arguments: ["sh", "-c", "sleep 60 & sleep 60 & echo started; wait"])
+        options.descriptors = [DescriptorMapping(writer.raw, as: 1)]
+        let child = try Process.spawn(options)
+        IO.close(writer.release())
+        var buffer = [UInt8](repeating: 0, count: 8)
+        #expect(try buffer.withUnsafeMutableBytes { try IO.read(reader.raw, into: $0) } == 8)
+        #expect(try Process.killGroup(child.pid))
+        #expect(wait(for: child.pid, child.rawPidfd) == OSAL.ExitStatus.signaled(SignalNumber.kill))
+        #expect(try buffer.withUnsafeMutableBytes { try IO.read(reader.raw, into: $0) } == 0, "all writers are gone")
+        #expect(throws: OSError.self) { try Process.killGroup(0) }
+        #expect(throws: OSError.self) { try Process.killGroup(1) }
+    }
+
+    @Test("Limits hold, and a limit that may not be raised is an error that names the step")
+    func limits() throws {
+        let result = try shell("ulimit -n; ulimit -c") { $0.limits = [ResourceLimit(.openFiles, 77), ResourceLimit(.coreBytes, 0)] }
+        #expect(result.output == "77\n0\n")
+        let own = try ResourceLimit.current(.openFiles)
+        #expect(own.soft > 0 && own.soft <= own.hard)
+        try own.apply()
+    }
+
+    @Test("A child of another user has his groups and no way back", .enabled(if: Environment.userID == 0, "needs root"))
+    func otherUser() throws {
+        let result = try shell("id -u; id -g; id -G; grep NoNewPrivs /proc/self/status | cut -f2") {
+            $0.userID = 65534
+            $0.groupID = 65534
+            $0.groups = [7, 9]
+            $0.noNewPrivileges = true
+        }
+        #expect(result.output == "65534\n65534\n65534 7 9\n1\n")
+        #expect(Environment.userID == 0, "the parent stays who it was")
+        var options = SpawnOptions(path: "/bin/true")
+        options.userID = 65534
+        options.groupID = 65534
+        options.workingDirectory = "/root"
+        do {
+            let child = try Process.spawn(options)
+            _ = wait(for: child.pid, child.rawPidfd)
+        } catch { #expect(error.call.description == "chdir" && error.isNotPermitted) }
+    }
+
+    @Test("A program is executed from a descriptor, and niceness and memory score arrive")
+    func fromDescriptor() throws {
+        let program = try File.open("/bin/sh")
+        let result = try shell("nice; cat /proc/self/oom_score_adj") {
+            $0.path = "/nonexistent"
+            $0.executable = program.raw
+            $0.niceness = 5
+            $0.outOfMemoryScore = 300
+        }
+        #expect(result.output == "5\n300\n")
+    }
+
+    @Test("Wrong options are refused before anything is started")
+    func wrongOptions() throws {
+        var options = SpawnOptions(path: "/bin/true")
+        options.descriptors = [DescriptorMapping(1, as: 5), DescriptorMapping(2, as: 5)]
+        #expect(throws: OSError.self) { _ = try Process.spawn(options) }
+        #expect(throws: OSError.self) { _ = try Process.spawn(SpawnOptions(path: "/bin/true", arguments: ["a\0b"])) }
+        var bad = SpawnOptions(path: "/bin/true")
+        bad.descriptors = [DescriptorMapping(9999, as: 5)]
+        do {
+            _ = try Process.spawn(bad)
+            Issue.record("started")
+        } catch { #expect(error.description.contains("descriptors")) }
+    }
+
+    @Test("A process is known by pid and start time; the name in /proc cannot deceive")
+    func information() throws {
+        let tail = " S 1 2 3 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 7 0 12345 0 10"
+        let information = try #require(ProcessInformation(stat: "42 (a) Z 1 (x)" + tail))
+        #expect(information.pid == 42 && information.name == "a) Z 1 (x" && information.state == "S")
+        #expect(information.startTime == 12345 && information.threadCount == 7 && information.group == 2)
+        #expect(information.residentBytes == 10 * Mapping.pageBytes && !information.isExiting)
+        #expect(ProcessInformation(stat: "42 (a) S 1 2") == nil && ProcessInformation(stat: "") == nil)
+        #expect(Process.information(of: 999_999_9) == nil && Process.isExiting(999_999_9))
+        #expect(Process.reap(1) == OSAL.ExitStatus.unknown)
+        do {
+            _ = try Process.pidfdOpen(999_999_9)
+            Issue.record("opened")
+        } catch { #expect(error.isNoProcess) }
+        let child = try Process.spawn(SpawnOptions(path: "/bin/sleep", arguments: ["sleep", "60"]))
+        let again = try Process.pidfdOpen(child.pid)
+        try Process.pidfdSendSignal(again.raw, .stop)
+        let stopped = eventually { Process.information(of: child.pid)?.isStopped == true }
+        #expect(stopped)
+        try Process.kill(child.pid, .kill)
+        #expect(wait(for: child.pid, again.raw) == OSAL.ExitStatus.signaled(SignalNumber.kill))
     }
 }

@@ -28,6 +28,10 @@ int cosal_pipe(int descriptors[2], bool nonblocking) {
     return pipe2(descriptors, O_CLOEXEC | (nonblocking ? O_NONBLOCK : 0));
 }
 
+int cosal_replace(int number, int other, bool close_on_exec) {
+    return number == other ? number : dup3(other, number, close_on_exec ? O_CLOEXEC : 0);
+}
+
 int cosal_memory(const char *name) { return memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING); }
 
 int cosal_add_seals(int fd, bool size, bool content) {

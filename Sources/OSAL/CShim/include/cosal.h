@@ -51,6 +51,7 @@ static inline int cosal_pidfd_send_signal(int fd, int number) {
 static inline int cosal_gettid(void) { return (int)syscall(SYS_gettid); }
 int cosal_accept(int fd); /* accept4(2), non-blocking, closed on exec */
 int cosal_pipe(int descriptors[2], bool nonblocking);
+int cosal_replace(int number, int other, bool close_on_exec); /* dup3(2) */
 int cosal_memory(const char *name); /* memfd_create(2), closed on exec, can be sealed */
 int cosal_add_seals(int fd, bool size, bool content);
 int cosal_has_seals(int fd, bool size, bool content); /* 1, 0 or -1 */
