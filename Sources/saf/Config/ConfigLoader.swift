@@ -1,0 +1,92 @@
+public import AmfProtocol
+public import SAFTypes
+
+/// A file of the configuration, already read.
+public struct ConfigSource: Hashable, Sendable {
+    /// The name in messages; programs given as relative paths are looked for beside it.
+    public var file: String
+    public var text: String
+
+    public init(file: String, text: String) {
+        self.file = file
+        self.text = text
+    }
+}
+
+/// What the loader must know of the machine it runs on.
+public struct ConfigEnvironment {
+    /// What is found under a path.
+    public enum Program: Hashable, Sendable { case executable, notExecutable, missing }
+
+    /// The name of this node: `SAF_NODE_NAME`, or the host's.
+    public var nodeName: String
+    /// Where a program given by its bare name is looked for, in this order.
+    public var programFolders: [String]
+    public var program: (String) -> Program
+
+    public init(nodeName: String, programFolders: [String], program: @escaping (String) -> Program) {
+        self.nodeName = nodeName
+        self.programFolders = programFolders
+        self.program = program
+    }
+}
+
+/// Turns `cluster.yaml` and `model/*.yaml` into a checked model, or into every error they have.
+public enum ConfigLoader {
+    public struct Outcome: Sendable {
+        /// Complete only when there are no errors.
+        public var model: AmfModel
+        /// Sorted by file, line and column; no two alike.
+        public var errors: [ConfigError]
+    }
+
+    /// - Parameter cluster: `cluster.yaml`; nil stands for one node with the name in `environment`.
+    public static func load(
+        models: [ConfigSource], cluster: ConfigSource?, environment: ConfigEnvironment
+    ) -> Outcome {
+        let loading = Loading(environment)
+        loading.loadCluster(cluster)
+        for source in models { loading.loadModel(source) }
+        loading.validate()
+        return Outcome(model: loading.model, errors: loading.diagnostics.errors.sorted())
+    }
+}
+
+/// One run of the loader.
+final class Loading {
+    let environment: ConfigEnvironment
+    let diagnostics = Diagnostics()
+    var model = AmfModel()
+    /// Where each thing in `model` came from, by the path that `AmfModel.validate` uses.
+    private var places: [String: (file: String, position: SourcePosition)] = [:]
+
+    init(_ environment: ConfigEnvironment) { self.environment = environment }
+
+    func note(_ path: String, _ file: String, _ position: SourcePosition) { places[path] = (file, position) }
+
+    func read(_ source: ConfigSource) -> ConfigNode? {
+        let outcome = YamlReader.read(source.text, file: source.file)
+        diagnostics.add(outcome.errors)
+        return outcome.root
+    }
+
+    /// Checks what only the whole model shows: dangling names, names that are too long, contradictions.
+    func validate() {
+        for error in model.validate() {
+            let (file, position) = place(of: error.path)
+            if diagnostics.hasError(in: file, line: position.line) { continue }
+            diagnostics.report(file, position, error.dn.isEmpty ? error.message : "\(error.dn): \(error.message)")
+        }
+    }
+
+    /// The place of the longest beginning of `path` that is known.
+    private func place(of path: String) -> (String, SourcePosition) {
+        var rest = path[...]
+        while !rest.isEmpty {
+            if let place = places[String(rest)] { return (place.file, place.position) }
+            guard let cut = rest.lastIndex(where: { $0 == "." || $0 == "[" }) else { break }
+            rest = rest[..<cut]
+        }
+        return ("model", SourcePosition(line: 1, column: 1))
+    }
+}
