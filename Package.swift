@@ -89,9 +89,10 @@ let package = Package(
         room("CliClient", "cliserver/Client", client + ["CliProtocol"]),
         program(
             "cliserver", "Sources/cliserver/Daemon",
-            daemon + ["CliProtocol", "CliEngine", "CliClient", "AmfClient", "AmfProtocol"]),
-        room("SafConfig", "saf/Config", base + ["AmfProtocol", .product(name: "Yams", package: "Yams")]),
+            daemon + ["CliProtocol", "CliEngine", "CliClient", "AmfClient", "AmfProtocol", "SafText"]),
+        room("SafConfig", "saf/Config", base + ["AmfProtocol", "CliProtocol", .product(name: "Yams", package: "Yams")]),
         room("SafStage", "saf/Stage", ["OSAL", "EngineKit"]),
+        room("SafText", "saf/Text", ["SAFTypes", "AmfProtocol", "CliProtocol"]),
         room(
             "SafBench", "saf/Bench",
             client + [
@@ -100,7 +101,7 @@ let package = Package(
         program(
             "saf", "Sources/saf/Command",
             client + [
-                "SafConfig", "SafBench", "CliProtocol", "CliClient", "AmfProtocol", "AmfClient", "CkptClient",
+                "SafConfig", "SafText", "SafBench", "CliProtocol", "CliClient", "AmfProtocol", "AmfClient", "CkptClient",
                 "LogClient", "EventClient", "ClmClient",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
@@ -137,8 +138,8 @@ let package = Package(
         tests(
             "CliTests",
             [
-                "CliProtocol", "CliEngine", "CliClient", "SafConfig", "AmfProtocol", "SAFTypes", "EngineKit", "OSAL",
-                "IOC",
+                "CliProtocol", "CliEngine", "CliClient", "SafConfig", "SafText", "AmfProtocol", "SAFTypes", "EngineKit",
+                "OSAL", "IOC",
             ]),
         tests(
             "ProcessTests",

@@ -10,9 +10,11 @@ private let other = ClusterNode(nodeID: NodeID(2), name: SaName("two")!, bootTim
 /// The engine with the loopback of a standalone node: a proposal is applied at once, in order.
 private struct Standalone {
     var engine: ClmEngine
+    private var table: NameTable
     private var nextRequest: UInt64 = 0
 
-    init(restored: NameTable? = nil, limits: ClmEngine.Limits = .init()) {
+    init(restored: NameTable = NameTable(), limits: ClmEngine.Limits = .init()) {
+        table = restored
         engine = ClmEngine(local: local, viewNumber: 1, restored: restored, limits: limits)
     }
 
@@ -21,12 +23,12 @@ private struct Standalone {
         var open = engine.handle(event, at: .start)
         while !open.isEmpty {
             let effect = open.removeFirst()
-            if case .propose(let command, let request) = effect {
-                let outcomes = engine.apply(command, at: .start)
-                open += engine.handle(.applied(command, outcomes, answering: request), at: .start)
-            } else {
+            guard case .propose(let command, let request) = effect else {
                 seen.append(effect)
+                continue
             }
+            for outcome in table.handle(command, at: .start) { seen += engine.handle(.names(outcome, request), at: .start) }
+            if let request { seen += engine.handle(.answered(request, nil), at: .start) }
         }
         return seen
     }
@@ -93,7 +95,35 @@ struct ClmEngineTests {
         for binding in [bound(1, type: 63), bound(1, node: 2)] {
             guard case .reply(_, .failed(.invalidParam, _)) = clmd.ask(.bind(binding)).first else { return #expect(Bool(false)) }
         }
-        #expect(clmd.engine.names.count == 0)
+        #expect(clmd.engine.visibleBindings.isEmpty)
+    }
+
+    @Test("A full name table refuses once, and says so")
+    func fullTable() {
+        var clmd = Standalone(restored: NameTable(limits: .init(bindingsMax: 1)))
+        #expect(clmd.ask(.bind(bound(1))) == [.reply(1, .done)])
+        #expect(clmd.ask(.bind(bound(2))) == [.reply(2, .failed(.noResources, "bind 100:2: the name table is full"))])
+        #expect(clmd.engine.visibleBindings == [bound(1)])
+    }
+
+    @Test("A binding of node scope is invisible elsewhere; of several providers the nearest comes first")
+    func lookup() {
+        var table = NameTable()
+        let far = bound(1, 4, node: 2)
+        let hidden = bound(1, node: 2, port: 2, scope: .node)
+        let near = bound(1, port: 9)
+        for binding in [far, hidden] { _ = table.handle(.bind(binding, by: session(5, node: 2)), at: .start) }
+        var clmd = Standalone(restored: table)
+        _ = clmd.ask(.bind(near))
+        func ask(_ instance: UInt32) -> [PortAddress] {
+            guard case .reply(_, .lookup(let reply))? = clmd.ask(.lookup(LookupRequest(type: 100, instance: instance))).first
+            else { return [] }
+            return reply.addresses
+        }
+        #expect(ask(1) == [near.address, far.address])
+        #expect(ask(4) == [far.address])
+        #expect(ask(5) == [])
+        #expect(clmd.engine.visibleBindings == [near, far].sorted())
     }
 
     @Test("A subscriber that lost frames is told to start over")

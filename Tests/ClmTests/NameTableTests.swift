@@ -23,31 +23,10 @@ struct NameTableTests {
         let binding = bound(1, 9)
         #expect(table.handle(.bind(binding, by: session(1)), at: .start) == [.published(binding)])
         #expect(table.handle(.bind(binding, by: session(1)), at: .start) == [])
-        #expect(table.lookup(type: 100, instance: 9, from: NodeID(1)) == [binding.address])
-        #expect(table.lookup(type: 100, instance: 10, from: NodeID(1)) == [])
-        #expect(table.lookup(type: 101, instance: 9, from: NodeID(1)) == [])
+        #expect(table.entries.map(\.binding) == [binding])
         #expect(table.handle(.sessionLeft(session(1)), at: .start) == [.withdrawn(binding)])
         #expect(table.handle(.sessionLeft(session(1)), at: .start) == [])
         #expect(table.count == 0)
-    }
-
-    @Test("The nearest provider comes first")
-    func nearestFirst() {
-        var table = NameTable()
-        let far = bound(1, node: 2, port: 1)
-        let near = bound(1, node: 3, port: 9)
-        for binding in [far, near] { _ = table.handle(.bind(binding, by: session(1, node: 2)), at: .start) }
-        #expect(table.lookup(type: 100, instance: 1, from: NodeID(3)) == [near.address, far.address])
-        #expect(table.lookup(type: 100, instance: 1, from: NodeID(1)) == [far.address, near.address])
-    }
-
-    @Test("A binding of node scope is invisible elsewhere")
-    func nodeScope() {
-        var table = NameTable()
-        _ = table.handle(.bind(bound(1, scope: .node), by: session(1)), at: .start)
-        #expect(table.lookup(type: 100, instance: 1, from: NodeID(1)).count == 1)
-        #expect(table.lookup(type: 100, instance: 1, from: NodeID(2)).isEmpty)
-        #expect(table.bindings(overlapping: ServiceRange(allOf: 100), from: NodeID(2)).isEmpty)
     }
 
     @Test("Only the owner withdraws; the last to bind is the owner")
@@ -69,7 +48,7 @@ struct NameTableTests {
         _ = table.handle(.bind(old, by: session(1)), at: .start)
         #expect(table.handle(.bind(new, by: session(2)), at: .start) == [.published(new)])
         #expect(table.handle(.sessionLeft(session(1)), at: .start) == [.withdrawn(old)])
-        #expect(table.lookup(type: 100, instance: 1, from: NodeID(1)) == [new.address])
+        #expect(table.entries.map(\.binding) == [new])
     }
 
     @Test("Limits are refusals, not growth")

@@ -22,8 +22,10 @@ public struct ClmEngine: Engine, Sendable {
     public enum Event: Hashable, Sendable {
         case request(RequestID, Request, from: ClientSession)
         case disconnected(ClientSession)
-        /// A command was applied; `request` is set when it answers one of ours.
-        case applied(NameTable.Command, [NameTable.Outcome], answering: RequestID?)
+        /// The name table did this, for the proposal of this request when it is one of ours.
+        case names(NameTable.Outcome, RequestID?)
+        /// A proposal of ours is done (nil) or was refused.
+        case answered(RequestID, AisError?)
         /// Frames to this client were dropped since it was last told: it must start over.
         case overflowed(ClientSession)
         case settlingTimeOver
@@ -63,25 +65,26 @@ public struct ClmEngine: Engine, Sendable {
 
     let limits: Limits
     public let localNode: NodeID
-    public private(set) var names: NameTable
+    private var names = NameIndex()
     public private(set) var members: [NodeID: ClusterNode]
     public private(set) var viewNumber: UInt64
     private var subscriptions: [ClientSession: [UInt32: ServiceRange]] = [:]
     private var trackers: [ClientSession: TrackFlags] = [:]
+    /// Requests that got their answer when their proposal was refused, and whose proposal is not done yet.
+    private var refused: Set<RequestID> = []
     /// Sessions of an earlier life that have not been heard of yet; nil when that no longer matters.
     private var unconfirmed: Set<ClientSession>?
 
-    /// - Parameter restored: the name table of the previous life of this clmd, when one was found.
+    /// - Parameter restored: the name table of the previous life of this clmd; empty at the first start.
     public init(
-        local: ClusterNode, viewNumber: UInt64, restored: NameTable? = nil, limits: Limits = Limits(),
-        nameLimits: NameTable.Limits = NameTable.Limits()
+        local: ClusterNode, viewNumber: UInt64, restored: NameTable = NameTable(), limits: Limits = Limits()
     ) {
         localNode = local.nodeID
         members = [local.nodeID: local]
         self.viewNumber = viewNumber
         self.limits = limits
-        names = restored ?? NameTable(limits: nameLimits)
-        unconfirmed = Set(names.sessions.filter { $0.node == local.nodeID })
+        for entry in restored.entries { names.insert(entry.binding) }
+        unconfirmed = Set(restored.sessions.filter { $0.node == local.nodeID })
     }
 
     /// What to do first: clients of the previous life get time to come back before they count as gone.
@@ -89,11 +92,17 @@ public struct ClmEngine: Engine, Sendable {
 
     public var isSettled: Bool { unconfirmed == nil }
 
+    /// Every binding this node may see, sorted.
+    public var visibleBindings: [NameBinding] { names.all.filter { NameIndex.isVisible($0, from: localNode) } }
+
     public mutating func handle(_ event: Event, at now: Instant) -> [Effect] {
         switch event {
         case .request(let id, let request, let session): return answer(id, request, from: session)
         case .disconnected(let session): return disconnected(session)
-        case .applied(let command, let outcomes, let request): return applied(command, outcomes, answering: request)
+        case .names(let outcome, let request): return changed(outcome, for: request)
+        case .answered(let request, let error):
+            if refused.remove(request) != nil { return [] }
+            return [.reply(request, error.map { .failed($0, "the name table is not available now") } ?? .done)]
         case .overflowed(let session):
             return (subscriptions[session] ?? [:]).keys.sorted().map {
                 .pushTopology(TopologyNotice(subscription: $0, change: .lost), to: session)
@@ -176,30 +185,23 @@ extension ClmEngine {
         return effects
     }
 
-    /// Applies a command of the group to the table; the shell (or `Replicated`) calls this in delivery order.
-    public mutating func apply(_ command: NameTable.Command, at now: Instant) -> [NameTable.Outcome] {
-        names.handle(command, at: now)
-    }
-
-    private mutating func applied(
-        _ command: NameTable.Command, _ outcomes: [NameTable.Outcome], answering request: RequestID?
-    ) -> [Effect] {
-        var effects: [Effect] = []
-        var reply = Reply.done
-        for outcome in outcomes {
-            switch outcome {
-            case .published(let binding): effects += tell(.published(binding), about: binding)
-            case .withdrawn(let binding): effects += tell(.withdrawn(binding), about: binding)
-            case .refused(let binding, _, let error):
-                reply = .failed(error, "bind \(binding.range): the name table is full")
-            }
+    private mutating func changed(_ outcome: NameTable.Outcome, for request: RequestID?) -> [Effect] {
+        switch outcome {
+        case .refused(let binding, _, let error):
+            guard let request else { return [] }
+            refused.insert(request)
+            return [.reply(request, .failed(error, "bind \(binding.range): the name table is full"))]
+        case .published(let binding):
+            names.insert(binding)
+            return tell(.published(binding), about: binding)
+        case .withdrawn(let binding):
+            names.remove(binding)
+            return tell(.withdrawn(binding), about: binding)
         }
-        if let request { effects.append(.reply(request, reply)) }
-        return effects
     }
 
     private func tell(_ change: TopologyNotice.Change, about binding: NameBinding) -> [Effect] {
-        guard names.isVisible(binding, from: localNode) else { return [] }
+        guard NameIndex.isVisible(binding, from: localNode) else { return [] }
         var effects: [Effect] = []
         for session in subscriptions.keys.sorted() {
             let mine = subscriptions[session] ?? [:]

@@ -34,8 +34,6 @@ public struct NameTable: Engine, Sendable {
 
     let limits: Limits
     private var owners: [NameBinding: ClientSession] = [:]
-    /// Sorted, so that every walk is the same everywhere.
-    private var bindingsByType: [UInt32: [NameBinding]] = [:]
     private var bindingsBySession: [ClientSession: Set<NameBinding>] = [:]
 
     public init(limits: Limits = Limits()) { self.limits = limits }
@@ -63,9 +61,6 @@ public struct NameTable: Engine, Sendable {
         else { return [.refused(binding, by: session, .noResources)] }
         owners[binding] = session
         bindingsBySession[session, default: []].insert(binding)
-        var sameType = bindingsByType[binding.range.type] ?? []
-        sameType.insert(binding, at: Self.position(of: binding, in: sameType))
-        bindingsByType[binding.range.type] = sameType
         return [.published(binding)]
     }
 
@@ -80,12 +75,6 @@ public struct NameTable: Engine, Sendable {
         for binding in gone {
             guard let owner = owners.removeValue(forKey: binding) else { continue }
             forget(binding, of: owner)
-            let type = binding.range.type
-            var sameType = bindingsByType[type] ?? []
-            let position = Self.position(of: binding, in: sameType)
-            invariant(position < sameType.count && sameType[position] == binding, "every binding is in the list of its type")
-            sameType.remove(at: position)
-            bindingsByType[type] = sameType.isEmpty ? nil : sameType
             outcomes.append(.withdrawn(binding))
         }
         return outcomes
@@ -96,17 +85,6 @@ public struct NameTable: Engine, Sendable {
         if bindingsBySession[session]?.isEmpty == true { bindingsBySession[session] = nil }
     }
 
-    /// Where `binding` is, or belongs, in a sorted list.
-    private static func position(of binding: NameBinding, in sorted: [NameBinding]) -> Int {
-        var low = 0
-        var high = sorted.count
-        while low < high {
-            let middle = (low + high) / 2
-            if sorted[middle] < binding { low = middle + 1 } else { high = middle }
-        }
-        return low
-    }
-
     private func checkInvariants() {
         invariant(owners.count <= limits.bindingsMax, "the table stays within its limit")
         invariant(bindingsBySession.count <= owners.count, "a session without bindings is forgotten")
@@ -114,24 +92,6 @@ public struct NameTable: Engine, Sendable {
 }
 
 extension NameTable {
-    /// Who provides `instance` of `type` for a process of `node`: its own node first, then by node and port.
-    public func lookup(type: UInt32, instance: UInt32, from node: NodeID) -> [PortAddress] {
-        var near: [PortAddress] = []
-        var far: [PortAddress] = []
-        for binding in bindingsByType[type] ?? [] where binding.range.contains(instance) {
-            guard isVisible(binding, from: node) else { continue }
-            if binding.address.node == node { near.append(binding.address) } else { far.append(binding.address) }
-        }
-        near.sort()
-        far.sort()
-        return Array((near + far).prefix(LookupReply.addressesMax))
-    }
-
-    /// The bindings that overlap `range` and that `node` may see, sorted.
-    public func bindings(overlapping range: ServiceRange, from node: NodeID) -> [NameBinding] {
-        (bindingsByType[range.type] ?? []).filter { $0.range.overlaps(range) && isVisible($0, from: node) }
-    }
-
     /// The whole table, sorted, with who bound what.
     public var entries: [(binding: NameBinding, session: ClientSession)] {
         owners.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
@@ -139,10 +99,6 @@ extension NameTable {
 
     /// The sessions that own at least one binding, sorted.
     public var sessions: [ClientSession] { bindingsBySession.keys.sorted() }
-
-    public func isVisible(_ binding: NameBinding, from node: NodeID) -> Bool {
-        binding.scope == .cluster || binding.address.node == node
-    }
 }
 
 extension NameTable: WireCodable {

@@ -1,0 +1,175 @@
+public import AmfProtocol
+import CliProtocol
+public import SAFTypes
+
+/// `saf status` for people: nodes, service units with all their states, processes, assignments.
+public enum StatusText {
+    /// - Parameters:
+    ///   - now: UTC, nanoseconds since 1970; uptimes count up to it.
+    ///   - width: of the terminal; lines are cut to it.
+    public static func render(_ report: StatusReport, now: SaTime, width: Int = 80, isColoured: Bool = false) -> String {
+        let rendering = StatusRendering(report: report, now: now)
+        var text = rendering.headline.text(width: width, isColoured: isColoured)
+        text += "\n" + rendering.nodes.text(width: width, isColoured: isColoured)
+        for application in report.applications where !application.isMiddleware {
+            text += "\n" + rendering.units(of: application).text(width: width, isColoured: isColoured)
+            let instances = rendering.instances(of: application)
+            if !instances.rows.isEmpty { text += instances.text(width: width, isColoured: isColoured) }
+        }
+        let middleware = rendering.middleware
+        if !middleware.rows.isEmpty { text += "\n" + middleware.text(width: width, isColoured: isColoured) }
+        return text
+    }
+
+    /// `12s`, `5m03s`, `3h05m`, `2d04h`; `-` when there is no process.
+    public static func uptime(since start: SaTime, now: SaTime) -> String {
+        guard start != 0 else { return "-" }
+        let (difference, overflow) = now.subtractingReportingOverflow(start)
+        let seconds = overflow ? 0 : max(0, difference / 1_000_000_000)
+        func two(_ value: Int64) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        if seconds < 60 { return "\(seconds)s" }
+        if seconds < 3_600 { return "\(seconds / 60)m\(two(seconds % 60))s" }
+        if seconds < 86_400 { return "\(seconds / 3_600)h\(two(seconds / 60 % 60))m" }
+        return "\(seconds / 86_400)d\(two(seconds / 3_600 % 24))h"
+    }
+}
+
+private struct StatusRendering {
+    let report: StatusReport
+    let now: SaTime
+    private let allNames: [String]
+
+    init(report: StatusReport, now: SaTime) {
+        self.report = report
+        self.now = now
+        allNames = report.applications.flatMap(\.serviceGroups).flatMap(\.serviceUnits).map(\.dn.description)
+    }
+
+    var headline: TextTable {
+        var table = TextTable()
+        let troubles = StatusTrouble.all(in: report)
+        let cluster = "Cluster \(report.cluster)" + (report.adminState == .unlocked ? "" : " (\(report.adminState.word))")
+        if troubles.isEmpty {
+            table.line("\(cluster): everything is in service", .good)
+        } else {
+            let more = troubles.count > 1 ? " (and \(troubles.count - 1) more)" : ""
+            table.line("\(cluster): \(troubles[0])\(more)", .attention)
+        }
+        return table
+    }
+
+    var nodes: TextTable {
+        var table = TextTable()
+        table.add(.init("NODE", .faint), .init("ID", .faint, right: true), .init("MEMBER", .faint), .init("ADMIN", .faint),
+            .init("OPERATIONAL", .faint), .init("SU FAILOVERS", .faint, right: true))
+        for node in report.nodes {
+            table.add(
+                .init(node.name, .strong), .init("\(node.id)", right: true),
+                .init(node.isMember ? "yes" : "no", node.isMember ? .good : .bad), Self.cell(node.adminState),
+                Self.cell(node.operationalState), .init("\(node.suFailovers)", right: true))
+        }
+        return table
+    }
+
+    func units(of application: ApplicationStatus) -> TextTable {
+        var table = TextTable()
+        let state = application.adminState == .unlocked ? "" : " (\(application.adminState.word))"
+        table.line("APPLICATION \(application.name)\(state)", .strong)
+        table.indent = 2
+        for group in application.serviceGroups {
+            let groupState = group.adminState == .unlocked ? "" : ", \(group.adminState.word)"
+            table.add(
+                .init("\(group.name) (\(group.redundancyModel.word)\(groupState))", .faint), .init("NODE", .faint),
+                .init("ADMIN", .faint), .init("OPERATIONAL", .faint), .init("PRESENCE", .faint), .init("READINESS", .faint))
+            for unit in group.serviceUnits {
+                table.add(
+                    .init(unit.name, .strong), .init(unit.node), Self.cell(unit.adminState), Self.cell(unit.operationalState),
+                    Self.cell(unit.presenceState), Self.cell(unit.readinessState))
+                for component in unit.components { table.rows.append(.cells(cells(component))) }
+            }
+        }
+        return table
+    }
+
+    /// One row under its service unit: what runs, since when, how often it was restarted, and in which HA state.
+    private func cells(_ component: ComponentStatus) -> [TextTable.Cell] {
+        let process = component.pid == 0 ? "no process" : "pid \(component.pid)"
+        let uptime = component.pid == 0 ? "" : "up \(StatusText.uptime(since: component.startedAt, now: now))"
+        var presence = Self.cell(component.presenceState)
+        if component.operationalState == .disabled { presence = .init("\(presence.text), disabled", .bad) }
+        return [
+            .init("  " + component.name), .init(Self.haText(component), Self.haStyle(component)), .init(process), .init(uptime),
+            presence, .init(component.restarts == 1 ? "1 restart" : "\(component.restarts) restarts"),
+        ]
+    }
+
+    func instances(of application: ApplicationStatus) -> TextTable {
+        var table = TextTable()
+        guard !application.serviceInstances.isEmpty else { return table }
+        table.indent = 2
+        table.add(.init("SERVICE INSTANCE", .faint), .init("ADMIN", .faint), .init("ASSIGNMENT", .faint), .init("ASSIGNED TO", .faint))
+        for instance in application.serviceInstances {
+            let assignments = instance.assignments.map { assignment in
+                let unit = NameMatching.shortForm(of: assignment.serviceUnit.description, among: allNames)
+                return "\(unit) \(assignment.haState.word)\(assignment.isChanging ? "…" : "")"
+            }
+            table.add(
+                .init(instance.name, .strong), Self.cell(instance.adminState), Self.cell(instance.assignmentState),
+                .init(assignments.isEmpty ? "nobody" : assignments.joined(separator: ", ")))
+        }
+        return table
+    }
+
+    var middleware: TextTable {
+        var table = TextTable()
+        let components = report.applications.filter(\.isMiddleware).flatMap(\.serviceGroups).flatMap(\.serviceUnits)
+            .flatMap(\.components)
+        guard !components.isEmpty else { return table }
+        table.add(.init("MIDDLEWARE", .strong), .init("PID", .faint, right: true), .init("UPTIME", .faint, right: true),
+            .init("RESTARTS", .faint, right: true), .init("PRESENCE", .faint), .init("LAST ERROR", .faint))
+        for component in components {
+            table.add(
+                .init(component.name), .init(component.pid == 0 ? "-" : "\(component.pid)", right: true),
+                .init(StatusText.uptime(since: component.startedAt, now: now), right: true),
+                .init("\(component.restarts)", right: true), Self.cell(component.presenceState), .init(component.lastError))
+        }
+        return table
+    }
+
+    private static func haText(_ component: ComponentStatus) -> String {
+        for state in [HAState.active, .standby, .quiescing, .quiesced] where component.assignments.contains(where: { $0.haState == state }) {
+            return state.word
+        }
+        return "unassigned"
+    }
+
+    private static func haStyle(_ component: ComponentStatus) -> TextTable.Style {
+        switch haText(component) {
+        case "active": .good
+        case "standby": .plain
+        default: .attention
+        }
+    }
+
+    private static func cell(_ state: AdminState) -> TextTable.Cell { .init(state.word, state == .unlocked ? .plain : .attention) }
+    private static func cell(_ state: OperationalState) -> TextTable.Cell { .init(state.word, state == .enabled ? .plain : .bad) }
+    private static func cell(_ state: ReadinessState) -> TextTable.Cell {
+        .init(state.word, state == .inService ? .good : .attention)
+    }
+
+    private static func cell(_ state: PresenceState) -> TextTable.Cell {
+        switch state {
+        case .instantiated: .init(state.word)
+        case .instantiationFailed, .terminationFailed: .init(state.word, .bad)
+        case .uninstantiated, .instantiating, .terminating, .restarting: .init(state.word, .attention)
+        }
+    }
+
+    private static func cell(_ state: AssignmentState) -> TextTable.Cell {
+        switch state {
+        case .fullyAssigned: .init(state.word, .good)
+        case .partiallyAssigned: .init(state.word, .attention)
+        case .unassigned: .init(state.word, .bad)
+        }
+    }
+}

@@ -1,0 +1,22 @@
+import AmfProtocol
+
+/// What an operator should look at first, most serious first.
+enum StatusTrouble {
+    static func all(in report: StatusReport) -> [String] {
+        var found: [String] = []
+        let applications = report.applications
+        for node in report.nodes where !node.isMember { found.append("node \(node.name) is not a member") }
+        for node in report.nodes where node.operationalState == .disabled { found.append("node \(node.name) is disabled") }
+        for instance in applications.flatMap(\.serviceInstances) where instance.assignmentState != .fullyAssigned {
+            found.append("\(instance.name) is \(instance.assignmentState.word)")
+        }
+        for unit in applications.flatMap(\.serviceGroups).flatMap(\.serviceUnits) {
+            if unit.operationalState == .disabled {
+                found.append("\(unit.name) is disabled")
+            } else if unit.readinessState != .inService {
+                found.append("\(unit.name) is \(unit.readinessState.word)")
+            }
+        }
+        return found
+    }
+}

@@ -1,0 +1,180 @@
+import AmfProtocol
+import CliProtocol
+import SAFTypes
+import SafText
+import Testing
+
+private let second: SaTime = 1_000_000_000
+private let now: SaTime = 1_800_000_000 * second
+
+private func name(_ text: String) -> SaName { SaName(text)! }
+
+private func unit(_ number: Int, _ state: HAState, restarts: UInt32, age: SaTime) -> ServiceUnitStatus {
+    var component = ComponentStatus()
+    component.dn = name("safComp=counter,safSu=SU\(number),safSg=WC,safApp=wordcount")
+    component.name = "counter"
+    component.presenceState = .instantiated
+    component.operationalState = .enabled
+    component.readinessState = .inService
+    component.pid = 4_100 + Int32(number)
+    component.startedAt = now - age * second
+    component.restarts = restarts
+    component.assignments = [HeldAssignment(csi: name("safCsi=words,safSi=words,safApp=wordcount"), state)]
+    var unit = ServiceUnitStatus()
+    unit.dn = name("safSu=SU\(number),safSg=WC,safApp=wordcount")
+    unit.name = "SU\(number)"
+    unit.node = "demo"
+    unit.rank = UInt32(number)
+    unit.operationalState = .enabled
+    unit.presenceState = .instantiated
+    unit.readinessState = .inService
+    unit.components = [component]
+    return unit
+}
+
+private func middleware(_ daemon: String, pid: Int32) -> ApplicationStatus {
+    var component = ComponentStatus()
+    component.name = daemon
+    component.presenceState = .instantiated
+    component.operationalState = .enabled
+    component.readinessState = .inService
+    component.pid = pid
+    component.startedAt = now - 3_725 * second
+    var unit = ServiceUnitStatus()
+    unit.name = daemon
+    unit.operationalState = .enabled
+    unit.presenceState = .instantiated
+    unit.readinessState = .inService
+    unit.components = [component]
+    var group = ServiceGroupStatus()
+    group.serviceUnits = [unit]
+    var application = ApplicationStatus()
+    application.name = daemon
+    application.isMiddleware = true
+    application.serviceGroups = [group]
+    return application
+}
+
+private func report() -> StatusReport {
+    var node = NodeStatus()
+    node.dn = name("safAmfNode=demo,safAmfCluster=swiftsaf")
+    node.name = "demo"
+    node.id = NodeID(1)
+    node.isMember = true
+    node.operationalState = .enabled
+    var group = ServiceGroupStatus()
+    group.dn = name("safSg=WC,safApp=wordcount")
+    group.name = "WC"
+    group.serviceUnits = [unit(1, .active, restarts: 0, age: 3_725), unit(2, .standby, restarts: 12, age: 63)]
+    var instance = ServiceInstanceStatus()
+    instance.dn = name("safSi=words,safApp=wordcount")
+    instance.name = "words"
+    instance.serviceGroup = "WC"
+    instance.assignmentState = .fullyAssigned
+    for (number, state) in [(1, HAState.active), (2, .standby)] {
+        var assignment = SUAssignmentStatus()
+        assignment.serviceUnit = name("safSu=SU\(number),safSg=WC,safApp=wordcount")
+        assignment.haState = state
+        instance.assignments.append(assignment)
+    }
+    var application = ApplicationStatus()
+    application.dn = name("safApp=wordcount")
+    application.name = "wordcount"
+    application.serviceGroups = [group]
+    application.serviceInstances = [instance]
+    var report = StatusReport()
+    report.cluster = "swiftsaf"
+    report.nodes = [node]
+    report.applications = [application]
+    for (index, daemon) in ["clmd", "logd", "ckptd", "eventd", "cliserver"].enumerated() {
+        report.applications.append(middleware(daemon, pid: 4_000 + Int32(index)))
+    }
+    return report
+}
+
+@Suite("saf status")
+struct StatusTextTests {
+    @Test("A small model fits 80 columns and 24 lines")
+    func golden() {
+        let text = StatusText.render(report(), now: now)
+        #expect(text == """
+            Cluster swiftsaf: everything is in service
+
+            NODE  ID  MEMBER  ADMIN     OPERATIONAL  SU FAILOVERS
+            demo   1  yes     unlocked  enabled                 0
+
+            APPLICATION wordcount
+              WC (2n)    NODE     ADMIN     OPERATIONAL  PRESENCE      READINESS
+              SU1        demo     unlocked  enabled      instantiated  in-service
+                counter  active   pid 4101  up 1h02m     instantiated  0 restarts
+              SU2        demo     unlocked  enabled      instantiated  in-service
+                counter  standby  pid 4102  up 1m03s     instantiated  12 restarts
+              SERVICE INSTANCE  ADMIN     ASSIGNMENT      ASSIGNED TO
+              words             unlocked  fully-assigned  SU1 active, SU2 standby
+
+            MIDDLEWARE   PID  UPTIME  RESTARTS  PRESENCE      LAST ERROR
+            clmd        4000   1h02m         0  instantiated
+            logd        4001   1h02m         0  instantiated
+            ckptd       4002   1h02m         0  instantiated
+            eventd      4003   1h02m         0  instantiated
+            cliserver   4004   1h02m         0  instantiated
+
+            """)
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        #expect(lines.count <= 24)
+        #expect(lines.allSatisfy { $0.count <= 80 })
+    }
+
+    @Test("Trouble comes first, and long names are cut to the width")
+    func trouble() {
+        var status = report()
+        status.applications[0].serviceInstances[0].assignmentState = .partiallyAssigned
+        status.applications[0].serviceGroups[0].name = String(repeating: "long", count: 20)
+        var broken = status.applications[0].serviceGroups[0].serviceUnits[1]
+        broken.operationalState = .disabled
+        broken.presenceState = .instantiationFailed
+        broken.readinessState = .outOfService
+        broken.adminState = .lockedInstantiation
+        broken.components[0].pid = 0
+        broken.components[0].startedAt = 0
+        broken.components[0].assignments = []
+        status.applications[0].serviceGroups[0].serviceUnits[1] = broken
+        let lines = StatusText.render(status, now: now).split(separator: "\n", omittingEmptySubsequences: false)
+        #expect(lines[0] == "Cluster swiftsaf: words is partially-assigned (and 1 more)")
+        #expect(lines.allSatisfy { $0.count <= 80 })
+        #expect(lines.contains { $0.contains("unassigned") && $0.contains("no process") })
+    }
+
+    @Test("Without colours there is no escape; with them the text is the same")
+    func colours() {
+        let plain = StatusText.render(report(), now: now)
+        let coloured = StatusText.render(report(), now: now, isColoured: true)
+        #expect(!plain.contains("\u{1B}"))
+        var stripped = ""
+        var isEscape = false
+        for character in coloured {
+            if character == "\u{1B}" { isEscape = true }
+            if !isEscape { stripped.append(character) }
+            if character == "m" { isEscape = false }
+        }
+        #expect(stripped == plain)
+    }
+
+    @Test("Uptimes", arguments: [(59, "59s"), (60, "1m00s"), (3_599, "59m59s"), (3_600, "1h00m"), (200_000, "2d07h"), (-5, "0s")])
+    func uptimes(seconds: Int64, text: String) {
+        #expect(StatusText.uptime(since: now - seconds * second, now: now) == text)
+        #expect(StatusText.uptime(since: 0, now: now) == "-")
+        #expect(StatusText.uptime(since: .min, now: .max) == "0s")
+    }
+
+    @Test("JSON has every state and no process as null")
+    func json() {
+        let text = StatusText.json(report()).text()
+        #expect(text.contains(#""name":"SU2","node":"demo","rank":2,"adminState":"unlocked","operationalState":"enabled""#))
+        #expect(text.contains(#""pid":4102,"startedAt":1799999937000000000,"restarts":12,"lastError":null"#))
+        #expect(text.contains(#""serviceUnit":"safSu=SU1,safSg=WC,safApp=wordcount","haState":"active","changing":false"#))
+        var status = report()
+        status.applications[0].serviceGroups[0].serviceUnits[0].components[0].pid = 0
+        #expect(StatusText.json(status).text().contains(#""pid":null"#))
+    }
+}
