@@ -171,8 +171,8 @@ struct ConfigErrorTests {
             "3:56: component type 'worker', timeouts: instantiate: a duration with its unit (such as 500ms, 10s, 2m) "
                 + "from 1ms to 1d expected, '5' found",
             "16:3: key 'G' is given twice in one map (first in line 5); keep one of them",
-            "19:22: service instance 'S': serviceGroup: 'H' does not exist; did you mean G? (groups: G)",
-            "20:44: CSI 'C' of service instance 'T': type: no component of service group 'G' supports 'x'; did you mean a? (supported: a)",
+            "19:22: service instance 'S': serviceGroup: 'H' does not exist (groups: G)",
+            "20:44: CSI 'C' of service instance 'T': type: no component of service group 'G' supports 'x' (supported: a)",
         ])
         let rest = text.split(separator: "\n", omittingEmptySubsequences: false).filter { !$0.hasPrefix("  G:") || $0 == "  G:" }
         let withoutSecond = rest.enumerated().filter { $0.offset != 15 && $0.offset != 16 }.map(\.element).joined(separator: "\n")
@@ -197,8 +197,8 @@ struct ConfigErrorTests {
             "13:83: component 'd': limits.stackSize: a whole number, one with KiB, MiB or GiB, or 'unlimited' expected, 'big' found",
             "14:17: service group 'G': autoRepair: true or false expected, 'maybe' found",
             "15:19: service group 'G': suRestartMax: a whole number from 0 to 1000000 expected, '-1' found",
-            "17:22: service instance 'S': serviceGroup: 'H' does not exist; did you mean G? (groups: G)",
-            "18:44: CSI 'C' of service instance 'T': type: no component of service group 'G' supports 'x'; did you mean a? "
+            "17:22: service instance 'S': serviceGroup: 'H' does not exist (groups: G)",
+            "18:44: CSI 'C' of service instance 'T': type: no component of service group 'G' supports 'x' "
                 + "(supported: a, b, c, d)",
         ])
     }
@@ -207,10 +207,10 @@ struct ConfigErrorTests {
     func broken() {
         #expect(errors("") == ["1:1: the file is empty; 'application: NAME' and 'serviceGroups' expected"])
         #expect(errors("a: [1\nb: 2") == [
-            "2:1: this is not YAML: did not find expected ',' or ']' (while parsing a flow sequence in line 1)"
+            "2:2: this is not YAML: did not find expected ',' or ']' (while parsing a flow sequence in line 1)"
         ])
         #expect(errors("- a") == ["1:1: model: a map of keys expected, a list found"])
-        #expect(errors("a: b\n\tc: d").first?.contains("this is not YAML: found character that cannot start any token") == true)
+        #expect(errors("a: b\n\tc: d") == ["2:1: this is not YAML: found a tab character that violates indentation (while scanning a plain scalar in line 1)"])
         #expect(errors("serviceGroups: {}\n") == ["1:1: model: the key 'application' with the application's name is missing"])
         #expect(errors("application: a\n") == [
             "1:14: model: the key 'serviceGroups' with at least one group is missing"
@@ -222,7 +222,7 @@ struct ConfigErrorTests {
         let found = errors("application: a\n\"x\": 1\n'x': 2\nx: 3\nserviceGroups: { é: 1, é: 2 }\n")
         #expect(found.filter { $0.contains("given twice") } == [
             "3:1: key 'x' is given twice in one map (first in line 2); keep one of them",
-            "4:1: key 'x' is given twice in one map (first in line 3); keep one of them",
+            "4:1: key 'x' is given twice in one map (first in line 2); keep one of them",
             "5:24: key 'é' is given twice in one map (first in line 5); keep one of them",
         ])
     }
@@ -232,8 +232,8 @@ struct ConfigErrorTests {
         #expect(errors(small.replacing("{ command: counter }", with: "&g { command: counter }")) == [])
         var bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
         for level in 1..<12 { bomb += "a\(level): &a\(level) [" + Array(repeating: "*a\(level - 1)", count: 9).joined(separator: ", ") + "]\n" }
-        #expect(errors(bomb).first?.contains("more than 100000 values") == true)
-        #expect(errors("a: " + String(repeating: "[", count: 100) + String(repeating: "]", count: 100)).first?.contains("32 levels") == true)
+        #expect(errors(bomb).contains { $0.contains("more than 100000 values") })
+        #expect(errors("a: " + String(repeating: "[", count: 100) + String(repeating: "]", count: 100)).contains { $0.contains("32 levels") })
     }
 
     @Test("The loader survives any mutation of a good file", arguments: 0..<40 as Range<UInt64>)

@@ -75,7 +75,7 @@ struct ClmEngineTests {
         #expect(clmd.ask(.subscribe(request), from: 3)
             == [.reply(1, .done), notice(.published(stays), to: 3), notice(.published(dies), to: 3)])
         #expect(clmd.ask(.bind(stays), from: 1) == [.reply(2, .done)])
-        #expect(clmd.handle(.settlingTimeOver) == [notice(.settled, to: 3), notice(.withdrawn(dies), to: 3)])
+        #expect(clmd.handle(.settlingTimeOver) == [notice(.withdrawn(dies), to: 3), notice(.settled, to: 3)])
         #expect(clmd.engine.isSettled)
     }
 

@@ -37,7 +37,7 @@ public enum NameMatching {
     /// Words of `candidates` that are few typing errors away from `word`, best first, at most three.
     public static func nearest(to word: String, among candidates: [String]) -> [String] {
         let wanted = Array(word.lowercased().unicodeScalars.prefix(64))
-        let tolerance = max(1, min(3, wanted.count / 3))
+        let tolerance = wanted.count < 2 ? 0 : max(1, min(3, wanted.count / 3))
         var scored: [(distance: Int, name: String)] = []
         for candidate in candidates {
             let forms = [candidate, leaf(of: candidate)]

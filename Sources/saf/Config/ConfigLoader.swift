@@ -47,7 +47,6 @@ public enum ConfigLoader {
         let loading = Loading(environment)
         loading.loadCluster(cluster)
         for source in models { loading.loadModel(source) }
-        loading.validate()
         return Outcome(model: loading.model, errors: loading.diagnostics.errors.sorted())
     }
 }
@@ -70,17 +69,8 @@ final class Loading {
         return outcome.root
     }
 
-    /// Checks what only the whole model shows: dangling names, names that are too long, contradictions.
-    func validate() {
-        for error in [] as [ModelErrorPlaceholder] {
-            let (file, position) = place(of: error.path)
-            if diagnostics.hasError(in: file, line: position.line) { continue }
-            diagnostics.report(file, position, error.dn.isEmpty ? error.message : "\(error.dn): \(error.message)")
-        }
-    }
-
     /// The place of the longest beginning of `path` that is known.
-    private func place(of path: String) -> (String, SourcePosition) {
+    func place(of path: String) -> (String, SourcePosition) {
         var rest = path[...]
         while !rest.isEmpty {
             if let place = places[String(rest)] { return (place.file, place.position) }
@@ -90,4 +80,3 @@ final class Loading {
         return ("model", SourcePosition(line: 1, column: 1))
     }
 }
-struct ModelErrorPlaceholder { var path = "", dn = "", message = "" }

@@ -117,12 +117,14 @@ private struct Reading {
                 report(position, "a key must be a word, not a list or a map")
                 continue
             }
-            if let first = firstOfTwo[scalar.string] {
-                replaced[first.key] = first.position
-                continue
+            let disguised = firstOfTwo[scalar.string]
+            let key = disguised?.key ?? scalar.string
+            if let first = replaced[key] {
+                report(position, "key '\(key)' is given twice in one map (first in line \(first.line)); keep one of them")
             }
-            if let first = replaced[scalar.string] {
-                report(position, "key '\(scalar.string)' is given twice in one map (first in line \(first.line)); keep one of them")
+            if let disguised {
+                replaced[key] = replaced[key] ?? disguised.position
+                continue
             }
             if let value = convert(value, depth: depth + 1) {
                 entries.append(.init(key: scalar.string, keyPosition: position, value: value))
