@@ -1,0 +1,78 @@
+import EOLoop
+import SAFTypes
+
+/// A call that did not succeed. `text` is the daemon's own words when it sent some, else says what was missing.
+public struct CallError: Error, Hashable, Sendable {
+    public let code: AisError
+    public let text: String
+
+    public init(_ code: AisError, _ text: String) {
+        self.code = code
+        self.text = text
+    }
+}
+
+extension CallError: CustomStringConvertible {
+    public var description: String { text.isEmpty ? "\(code)" : "\(text): \(code)" }
+}
+
+/// The answer to a call.
+public struct Reply: Hashable, Sendable {
+    public let body: [UInt8]
+    /// Owned by the receiver: wrap each in a `Descriptor` or close it.
+    public let descriptors: [Int32]
+
+    public init(body: [UInt8], descriptors: [Int32]) {
+        self.body = body
+        self.descriptors = descriptors
+    }
+}
+
+/// A message of the server that answers nothing.
+public struct Push: Hashable, Sendable {
+    public let code: UInt16
+    public let lane: Lane
+    public let body: [UInt8]
+    /// Owned by the receiver: wrap each in a `Descriptor` or close it.
+    public let descriptors: [Int32]
+}
+
+public struct ClientOptions: Sendable {
+    /// The most a blocking caller polls before it sleeps.
+    public var spin = Spinning.limit
+    /// Calls outstanding at a time; beyond, TRY_AGAIN.
+    public var callsMax = 1024
+    /// Pushes that wait for the handler; beyond, they are dropped and counted.
+    public var pushesMax = 8192
+    /// Bytes of pushes that wait for the handler.
+    public var pushBytesMax = 16 << 20
+    /// The first and the longest pause between two attempts to connect.
+    public var retryFirst: Duration = .milliseconds(2)
+    public var retryMax: Duration = .milliseconds(100)
+    /// A server that accepted must welcome within this, else the attempt is given up.
+    public var welcomeTimeout: Duration = .seconds(2)
+    /// Set-up calls in `onEstablished` may take so long, all together.
+    public var setUpTimeout: Duration = .seconds(5)
+
+    public init() {}
+}
+
+/// The numbers of calls that still want their answers. Numbers grow; the server may forget all before the oldest.
+struct OutstandingNumbers: Sendable {
+    private(set) var last: UInt64 = 0
+    private var live: [UInt64] = []
+
+    mutating func issue() -> UInt64 {
+        last += 1
+        live.append(last)
+        return last
+    }
+
+    mutating func finish(_ number: UInt64) {
+        if let index = live.firstIndex(of: number) { live.remove(at: index) }
+    }
+
+    /// No answer up to this number is wanted any more.
+    var acknowledged: UInt64 { live.first.map { $0 - 1 } ?? last }
+    var count: Int { live.count }
+}
