@@ -59,7 +59,7 @@ public final class RamJournal {
         var capacity = Self.capacityMin
         while capacity < needed * 2, capacity < Self.capacityMax { capacity *= 2 }
         guard needed <= capacity else {
-            throw OSError(code: 28, call: "RamJournal", subject: "\(path) needs \(needed) octets, at most \(Self.capacityMax)")
+            throw .outOfSpace("\(path) needs \(needed) octets, at most \(Self.capacityMax)")
         }
         file = try SharedFile.create(path, size: capacity, mode: 0o600) { mapping in
             Self.format(mapping)
@@ -129,4 +129,9 @@ public final class RamJournal {
         }
         return found
     }
+}
+
+extension OSError {
+    /// ENOSPC, for a limit of our own.
+    static func outOfSpace(_ subject: String) -> OSError { OSError(code: 28, call: "amfd", subject: subject) }
 }

@@ -1,0 +1,63 @@
+import AmfEngine
+import AmfProtocol
+import LogClient
+import SAFTypes
+
+/// What the shell itself wants an operator to read.
+enum ShellNote: Hashable, Sendable {
+    case cannotAdopt(SaName, pid: Int32, reason: String)
+    case endedStray(pid: Int32)
+    case noLifeLock(SaName, reason: String)
+    case lifeLockUnreliable(SaName, pid: Int32)
+    case cannotKill(SaName, pid: Int32, reason: String)
+    case journalDamaged(String)
+    case journalFull(String)
+    case childrenDamaged(slots: Int)
+    case modelBad(String)
+    case modelLoaded(components: Int)
+    case adoptedComponents(Int)
+    case guardDied(pid: Int32)
+    case guardStarted(pid: Int32)
+    case guardFailed(String)
+    case stopping(String)
+    case stopLate(left: Int)
+    case refusedPeer(pid: Int32, reason: String)
+    case pushDropped(SaName)
+}
+
+enum NoteLevel: Sendable { case error, warning, notice, info }
+
+extension ShellNote {
+    var level: NoteLevel {
+        switch self {
+        case .cannotAdopt, .cannotKill, .journalDamaged, .journalFull, .childrenDamaged, .modelBad, .guardFailed: .error
+        case .endedStray, .noLifeLock, .lifeLockUnreliable, .guardDied, .stopLate, .refusedPeer, .pushDropped: .warning
+        case .modelLoaded, .adoptedComponents, .guardStarted, .stopping: .notice
+        }
+    }
+
+    var text: String {
+        switch self {
+        case .cannotAdopt(let name, let pid, let reason): "\(name): cannot adopt its process \(pid): \(reason)"
+        case .endedStray(let pid): "killed process \(pid), left over from a component that died while amfd was away"
+        case .noLifeLock(let name, let reason): "\(name): no life lock (\(reason)); its death is noticed by pidfd, later"
+        case .lifeLockUnreliable(let name, let pid):
+            "\(name): process \(pid) gave up its life lock without ending; its death is noticed by pidfd, later"
+        case .cannotKill(let name, let pid, let reason): "\(name): cannot kill process group \(pid): \(reason)"
+        case .journalDamaged(let reason): "the state of an earlier amfd cannot be used (\(reason)); starting from the model"
+        case .journalFull(let reason):
+            "the state cannot be kept: \(reason); SAF_SHM_DIR needs free space, until then a death of amfd loses state"
+        case .childrenDamaged(let slots): "\(slots) damaged records in the children table were dropped"
+        case .modelBad(let text): "the application model is not used: \(text)"
+        case .modelLoaded(let components): "the model is loaded: \(components) components"
+        case .adoptedComponents(let count): "adopted \(count) living components of an earlier amfd"
+        case .guardDied(let pid): "the guard (pid \(pid)) died; starting a new one"
+        case .guardStarted(let pid): "guarded by pid \(pid)"
+        case .guardFailed(let reason): "cannot start a guard: \(reason); trying again"
+        case .stopping(let cause): "stopping this node: \(cause)"
+        case .stopLate(let left): "the stop took too long; killing \(left) processes"
+        case .refusedPeer(let pid, let reason): "refused process \(pid): \(reason)"
+        case .pushDropped(let name): "\(name): does not take its callbacks; one was dropped"
+        }
+    }
+}
