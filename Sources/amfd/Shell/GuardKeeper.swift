@@ -1,0 +1,81 @@
+import EOLoop
+import EngineKit
+import OSAL
+
+/// amfd's half of watching each other: when the guard dies, a new one is started, which adopts this amfd. Loop thread only.
+final class GuardKeeper {
+    var onNote: (ShellNote) -> Void = { _ in }
+
+    private let loop: Loop
+    private let options: AmfOptions
+    private var pidfd: SharedDescriptor?
+    private var watch: WatchID?
+    private var timer: LoopTimer?
+    private var pid: Int32 = 0
+    private var startedAt = Instant.start
+    private var quickDeaths = 0
+    private var isStopped = false
+
+    static let delays: [Duration] = [.milliseconds(1), .milliseconds(1), .milliseconds(50), .milliseconds(500), .seconds(5)]
+
+    init(loop: Loop, options: AmfOptions) {
+        self.loop = loop
+        self.options = options
+    }
+
+    /// Watches the guard that started us; without one (amfd was started by hand) there is none.
+    func start() {
+        guard let guardedBy = options.guardedBy else { return }
+        do throws(OSError) {
+            let pidfd = SharedDescriptor(try Process.pidfdOpen(guardedBy.pid))
+            guard ProcessIdentity(living: guardedBy.pid) == guardedBy else { return respawn() }
+            try begin(guardedBy.pid, pidfd)
+        } catch {
+            respawn()
+        }
+    }
+
+    /// From now on a guard that ends is not replaced.
+    func stop() {
+        isStopped = true
+        if let watch { loop.unwatch(watch) }
+        if let timer { loop.cancel(timer) }
+        (watch, timer) = (nil, nil)
+    }
+
+    private func begin(_ pid: Int32, _ pidfd: SharedDescriptor) throws(OSError) {
+        watch = try loop.watch(pidfd.raw, .read, lane: .high) { [unowned self] _ in died() }
+        (self.pid, self.pidfd, startedAt) = (pid, pidfd, MonotonicClock.now())
+        onNote(.guardStarted(pid: pid))
+    }
+
+    private func died() {
+        if let watch { loop.unwatch(watch) }
+        _ = Process.reap(pid)  // a guard we started is our child; the one that started us is not
+        (watch, pidfd) = (nil, nil)
+        onNote(.guardDied(pid: pid))
+        quickDeaths = MonotonicClock.now() - startedAt < GuardEngine.healthyLife ? quickDeaths + 1 : 0
+        respawn()
+    }
+
+    private func respawn() {
+        guard !isStopped else { return }
+        timer = loop.schedule(after: Self.delays[min(quickDeaths, Self.delays.count - 1)]) { [unowned self] in spawn() }
+    }
+
+    private func spawn() {
+        timer = nil
+        do throws(OSError) {
+            var spawning = SpawnOptions(path: options.executable)
+            spawning.arguments = [options.executable] + options.guardArguments(adopting: ProcessIdentity.own)
+            spawning.descriptors = [DescriptorMapping(0, as: 0), DescriptorMapping(1, as: 1), DescriptorMapping(2, as: 2)]
+            let process = try Process.spawn(spawning)
+            let pid = process.pid
+            try begin(pid, SharedDescriptor(process.takePidfd()))
+        } catch {
+            quickDeaths += 1
+            onNote(.guardFailed("\(error)"))
+            respawn()
+        }
+    }
+}
