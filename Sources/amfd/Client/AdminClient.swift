@@ -59,7 +59,7 @@ public final class AdminClient: Sendable {
     }
 
     private func callAsync(_ request: AmfRequest, _ timeout: Duration) async throws(CallError) -> Reply {
-        try await connection.callAsync(request.code.rawValue, request.body, timeout: timeout)
+        try await connection.call(request.code.rawValue, request.body, timeout: timeout)
     }
 
     private static func report(_ reply: Reply) throws(CallError) -> StatusReport {

@@ -174,11 +174,8 @@ final class RuntimeThread: @unchecked Sendable {
     var driver: ComponentDriver?
 
     init() throws(AisError) {
-        do throws(OSError) {
-            loop = try ClientRuntime.shared().loop
-        } catch {
-            throw .noResources
-        }
+        guard let runtime = ClientRuntime.shared else { throw .noResources }
+        loop = runtime.loop
     }
 
     func post(_ body: @escaping @Sendable (Loop) -> Void) {
@@ -285,8 +282,8 @@ final class ComponentDriver {
 
     private func deliver(_ id: InvocationID, _ actions: [Assignment.Action]) {
         for (part, action) in actions.enumerated() {
-            let assignment = Assignment(action) { [weak runtime] error in
-                runtime?.post { _ in runtime?.driver?.answer(id, part, error) }
+            let assignment = Assignment(action) { [runtime] error in
+                runtime.post { _ in runtime.driver?.answer(id, part, error) }
             }
             assignments.yield(assignment)
         }
