@@ -1,4 +1,1 @@
-import AmfShell
-import OSAL
-
-Environment.exit(AmfMain.run(arguments: CommandLine.arguments))
+// This program is being built.
