@@ -118,6 +118,9 @@ let package = Package(
             "demo", "deploy/demo",
             ["OSAL", "EngineKit", "SAFTypes", "SafStage", "CkptClient"]),
 
+        // A component that behaves as a test wants.
+        program("testcomponent", "Tests/Helpers/testcomponent", base + ["OSAL", "AmfClient"]),
+
         tests("TidyTests", ["OSAL"]),
         tests("OSALTests", ["OSAL", "EngineKit", "oshelper"]),
         program("oshelper", "Tests/Helpers/oshelper", ["OSAL", "EngineKit"]),

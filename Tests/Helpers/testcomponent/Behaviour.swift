@@ -1,0 +1,81 @@
+import AmfClient
+import EngineKit
+import OSAL
+
+enum Behaviour {
+    static func run(mebibytes: Int, floods: Bool) async {
+        let memory = touch(mebibytes)
+        do {
+            let component = try await Component.register()
+            try? await component.onHealthcheck(key: "default") { true }  // not every model has one
+            if floods { flood() }
+            for await assignment in component.assignments {
+                assignment.complete()
+                if case .set(.quiescing, let csi) = assignment.action { component.quiescingComplete(csi.name) }
+                if assignment.action == .terminate { break }
+            }
+            // The answer leaves on the library's thread; amfd kills what does not end.
+            waitForEver(atMost: .milliseconds(200))
+        } catch {
+            StandardError.write("testcomponent: cannot register: \(error)\n")
+            Environment.exit(1)
+        }
+        withExtendedLifetime(memory) {}
+        Environment.exit(0)
+    }
+
+    private static func flood() {
+        let line = [UInt8](repeating: UInt8(ascii: "x"), count: 999) + [UInt8(ascii: "\n")]
+        _ = try? OSThread.spawn(name: "flood") {
+            // A full pipe refuses; that is what is tested.
+            while true { line.withUnsafeBytes { _ = try? IO.write(1, $0) } }
+        }
+    }
+
+    /// Memory that the kernel must free at our death.
+    private static func touch(_ mebibytes: Int) -> UnsafeMutableRawBufferPointer {
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, mebibytes << 20), alignment: 4096)
+        bytes.initializeMemory(as: UInt8.self, repeating: 7)
+        return bytes
+    }
+
+    private static func holdLock() -> LifeLock? {
+        guard let mapping = try? Mapping.map(3, count: Mapping.pageBytes, writable: true) else { return nil }
+        let lock = LifeLock(at: Unmanaged.passRetained(mapping).takeUnretainedValue().base)
+        guard (try? lock.hold()) != nil else { return nil }
+        Futex.wake(UnsafePointer(lock.word))
+        return lock
+    }
+
+    private static func say(_ text: String) {
+        var text = text
+        text.withUTF8 { _ = try? IO.write(4, UnsafeRawBufferPointer($0)) }  // a test that does not hear it fails
+    }
+
+    static func hold(mebibytes: Int) {
+        let memory = touch(mebibytes)
+        say(holdLock() == nil ? "failed" : "held")
+        waitForEver()
+        withExtendedLifetime(memory) {}
+    }
+
+    static func holdOnThread() {
+        let thread = try? OSThread.spawn(name: "holder") { say(holdLock() == nil ? "failed" : "held") }
+        thread?.join()
+        waitForEver()
+    }
+
+    static func output() {
+        let chunk = [UInt8](repeating: UInt8(ascii: "x"), count: 4096)
+        var taken = 0
+        for _ in 0..<1024 { chunk.withUnsafeBytes { taken += ((try? IO.write(1, $0)) ?? nil) ?? 0 } }
+        say("\(taken)")
+        waitForEver()
+    }
+
+    static func waitForEver(atMost limit: Duration = .seconds(600)) {
+        var word: UInt32 = 0
+        let deadline = MonotonicClock.now() + limit
+        while MonotonicClock.now() < deadline { _ = try? Futex.wait(&word, expected: 0, deadline: deadline) }
+    }
+}

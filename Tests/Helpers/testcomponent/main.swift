@@ -1,0 +1,28 @@
+// A component for tests: testcomponent MODE [ARGUMENT]
+//   run [MIB]    registers, takes every assignment; holds MIB of memory; `run` components follow hot
+//   silent       never registers
+//   exit [CODE]  ends at once
+//   flood        registers, then prints without end
+//   hold [MIB]   holds the life lock in the page on descriptor 3, says "held" on descriptor 4, waits to be killed
+//   thread       holds the life lock there on a thread that then ends, and waits
+//   output       writes 4 MiB to stdout with nobody reading, says how much was taken on descriptor 4
+
+import AmfClient
+import OSAL
+
+let arguments = CommandLine.arguments
+let mode = arguments.count > 1 ? arguments[1] : ""
+let number = arguments.count > 2 ? Int(arguments[2]) ?? 0 : 0
+
+switch mode {
+case "run": await Behaviour.run(mebibytes: number, floods: false)
+case "flood": await Behaviour.run(mebibytes: 0, floods: true)
+case "silent": Behaviour.waitForEver()
+case "exit": Environment.exit(Int32(number))
+case "hold": Behaviour.hold(mebibytes: number)
+case "thread": Behaviour.holdOnThread()
+case "output": Behaviour.output()
+default:
+    StandardError.write("testcomponent: unknown mode \(mode)\n")
+    Environment.exit(64)
+}
