@@ -20,6 +20,7 @@ private struct Console {
 
     init(limits: CliEngine.Limits = .init()) {
         engine = CliEngine(version: "1.0", limits: limits)
+        _ = handle(.settlingTimeOver)
         _ = handle(.register(0, clmd, from: 1))
         _ = handle(.register(0, counter, from: 2))
     }
@@ -175,6 +176,18 @@ struct CliEngineTests {
         #expect(refusal([CommandSpec(name: "c", help: "", arguments: order)]) != nil)
         let repeated = [ArgumentSpec("a", repeated: true), ArgumentSpec("b")]
         #expect(refusal([CommandSpec(name: "c", help: "", arguments: repeated)]) != nil)
+    }
+
+    @Test("Just after a start an unknown owner may still be coming: try again")
+    func settling() {
+        var engine = CliEngine(version: "1.0")
+        let asked = ExecuteRequest(words: ["clmd", "nodes"])
+        guard case .refuse(1, .tryAgain, _)? = engine.handle(.execute(1, asked, from: 9), at: .start).first
+        else { return #expect(Bool(false)) }
+        _ = engine.handle(.settlingTimeOver, at: .start)
+        guard case .page(2, let page)? = engine.handle(.execute(2, asked, from: 9), at: .start).first
+        else { return #expect(Bool(false)) }
+        #expect(page.text == "'clmd' is not known here\nnobody has registered commands yet")
     }
 
     @Test("Long output comes in pages, whole and in order; an unread rest is dropped after a time")

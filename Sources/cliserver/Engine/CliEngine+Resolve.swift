@@ -3,6 +3,8 @@ import CliProtocol
 extension CliEngine {
     enum Resolution: Hashable, Sendable {
         case answer(CommandStatus, String)
+        /// Nobody is registered under that name.
+        case unknown(String)
         case status
         case command(PeerID, String, [String])
     }
@@ -20,7 +22,7 @@ extension CliEngine {
         let peers: [PeerID]
         switch self.peers(called: first) {
         case .success(let found): peers = found
-        case .failure(let refusal): return .answer(.usage, refusal.text)
+        case .failure(let refusal): return .unknown(refusal.text)
         }
         // A restarted owner can be here twice until the hang-up of its old connection is seen: the newest counts.
         guard let peer = peers.max(), let owner = owners[peer] else { return .answer(.unavailable, "\(first): is gone") }
@@ -62,7 +64,7 @@ extension CliEngine {
     private func help(_ words: [String]) -> Resolution {
         guard let first = words.first else { return .answer(.done, overview()) }
         switch peers(called: first) {
-        case .failure(let refusal): return .answer(.usage, refusal.text)
+        case .failure(let refusal): return .unknown(refusal.text)
         case .success(let peers):
             guard let peer = peers.max(), let owner = owners[peer] else { return .answer(.unavailable, "\(first): is gone") }
             guard words.count > 1 else { return .answer(.done, describe(owner)) }

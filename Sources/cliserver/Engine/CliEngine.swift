@@ -24,6 +24,8 @@ public struct CliEngine: Engine, Sendable {
         case pageExpired(UInt64)
         /// The shell's answer to ``Effect/askStatus(_:_:)``.
         case statusArrived(InvocationID, CommandStatus, String)
+        /// The owners have had the time to register again after a start.
+        case settlingTimeOver
     }
 
     public enum Effect: Hashable, Sendable {
@@ -47,6 +49,8 @@ public struct CliEngine: Engine, Sendable {
         public var heldBytesMax = 16 << 20
         public var heldOutputsMax = 64
         public var pageLifetime: Duration = .seconds(30)
+        /// How long after a start an unknown owner means "try again".
+        public var settlingTime: Duration = .seconds(1)
 
         public init() {}
     }
@@ -65,12 +69,13 @@ public struct CliEngine: Engine, Sendable {
         var rest: Substring
     }
 
-    let limits: Limits
+    public let limits: Limits
     let version: String
     var owners: [PeerID: OwnerDescription] = [:]
     var executions: [InvocationID: Execution] = [:]
     var held: [UInt64: HeldOutput] = [:]
     private var lastID: UInt64 = 0
+    private var isSettled = false
 
     public init(version: String, limits: Limits = Limits()) {
         self.version = version
@@ -97,6 +102,9 @@ public struct CliEngine: Engine, Sendable {
             held[id] = nil
             return []
         case .statusArrived(let id, let status, let text): return finish(id, status, text)
+        case .settlingTimeOver:
+            isSettled = true
+            return []
         }
     }
 
@@ -167,6 +175,9 @@ extension CliEngine {
         }
         switch resolve(asked.words) {
         case .answer(let status, let text): return present(request, status, text, to: client)
+        case .unknown(let text):
+            if !isSettled { return [.refuse(request, .tryAgain, "cliserver has just been started: \(text)")] }
+            return present(request, .usage, text, to: client)
         case .status:
             let id = begin(request, asked, client: client, owner: nil)
             return [.startDeadline(id, after: timeLimit(of: asked)), .askStatus(id, asked.format)]

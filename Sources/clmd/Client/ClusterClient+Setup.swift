@@ -1,0 +1,109 @@
+import ClmProtocol
+import EngineKit
+import IOC
+import OSAL
+import SAFTypes
+
+extension ClusterClient {
+    /// On every new connection, before anything else goes out: what clmd must know of us.
+    func setUp(_ context: borrowing EstablishedContext) {
+        let (bindings, subscriptions, flags) = state.withLock { state in
+            (state.bindings.sorted(), state.subscriptions.renewAll(), state.trackFlags)
+        }
+        // What fails here fails because the connection is lost again; the next one starts over.
+        for binding in bindings { _ = try? context.call(ClmRequestCode.bind.rawValue, binding.encoded) }
+        for request in subscriptions { _ = try? context.call(ClmRequestCode.subscribe.rawValue, request.encoded) }
+        guard let flags else { return }
+        let asked = flags.union(.current)
+        if let reply = try? context.call(ClmRequestCode.track.rawValue, asked.encoded),
+            let view = try? ClusterView(decoding: reply.body)
+        {
+            tell(view)
+        }
+    }
+
+    /// Has the pushes delivered, and the connection kept, from now on.
+    func listen() throws(AisError) {
+        let isFirst = state.withLock { state in
+            defer { state.isListening = true }
+            return !state.isListening
+        }
+        guard isFirst else { return }
+        guard connection.onPush({ [weak self] push in self?.heard(push) }) else {
+            state.withLock { $0.isListening = false }
+            throw .noResources
+        }
+    }
+
+    func ask(subscription number: UInt32) {
+        let request = state.withLock { $0.subscriptions.renew(number) }
+        guard let request else { return }
+        connection.callAsync(ClmRequestCode.subscribe.rawValue, request.encoded, timeout: Self.defaultTimeout) { _ in }
+    }
+
+    func forget(_ wireNumber: UInt32) {
+        var writer = ByteWriter()
+        writer.integer(wireNumber)
+        connection.callAsync(ClmRequestCode.unsubscribe.rawValue, writer.bytes, timeout: Self.defaultTimeout) { _ in }
+    }
+
+    private func heard(_ push: Push) {
+        for descriptor in push.descriptors { IO.close(descriptor) }
+        switch ClmPushCode(rawValue: push.code) {
+        case .topology:
+            guard let notice = try? TopologyNotice(decoding: push.body) else { return }
+            switch state.withLock({ $0.subscriptions.heard(notice) }) {
+            case .events(let events, let handler): for event in events { handler(event) }
+            case .lost(let number, let wireNumber):
+                forget(wireNumber)
+                ask(subscription: number)
+            case .nothing: break
+            }
+        case .membership:
+            if let view = try? ClusterView(decoding: push.body) { tell(view) }
+        case nil: break
+        }
+    }
+
+    private func tell(_ view: ClusterView) {
+        let handlers = state.withLock { state -> [@Sendable (ClusterView) -> Void] in
+            guard view.viewNumber > state.viewNumber else { return [] }
+            state.viewNumber = view.viewNumber
+            return state.trackers.keys.sorted().compactMap { state.trackers[$0] }
+        }
+        for handler in handlers { handler(view) }
+    }
+
+    // Calls.
+
+    func localNode(until deadline: Instant) throws(AisError) -> NodeID {
+        if let known = state.withLock({ $0.localNode }) { return known }
+        let reply = try call(.nodeGet, ClmConstants.localNode.encoded, until: deadline)
+        let node = try decode(ClusterNode.self, reply).nodeID
+        state.withLock { $0.localNode = node }
+        return node
+    }
+
+    /// Asks again while clmd says "try again", until the deadline.
+    func call(_ code: ClmRequestCode, _ body: [UInt8], until deadline: Instant) throws(AisError) -> [UInt8] {
+        while true {
+            let remaining = max(deadline - MonotonicClock.now(), .milliseconds(1))
+            do throws(CallError) {
+                return try connection.call(code.rawValue, body, timeout: remaining).body
+            } catch {
+                let pause = Duration.milliseconds(20)
+                guard error.code == .tryAgain, MonotonicClock.now() + pause < deadline else { throw error.code }
+                let rest = Monitor<Void>(())
+                let _: Void? = rest.wait(until: MonotonicClock.now() + pause) { _ in nil }
+            }
+        }
+    }
+
+    func decode<Value: WireCodable>(_ type: Value.Type, _ bytes: [UInt8]) throws(AisError) -> Value {
+        do throws(DecodeError) {
+            return try Value(decoding: bytes)
+        } catch {
+            throw .library  // clmd is of another version
+        }
+    }
+}
