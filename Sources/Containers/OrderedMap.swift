@@ -70,7 +70,11 @@ public struct OrderedMap<Key: Comparable, Value> {
     public func last(before key: Key) -> Element? {
         var (node, best) = (root, Int32(0))
         while node != 0 {
-            if self.key(node) < key { (best, node) = (node, links[Int(node)].right) } else { node = links[Int(node)].left }
+            if self.key(node) < key {
+                (best, node) = (node, links[Int(node)].right)
+            } else {
+                node = links[Int(node)].left
+            }
         }
         return element(best)
     }
@@ -79,7 +83,11 @@ public struct OrderedMap<Key: Comparable, Value> {
     public func last(atOrBefore key: Key) -> Element? {
         var (node, best) = (root, Int32(0))
         while node != 0 {
-            if self.key(node) <= key { (best, node) = (node, links[Int(node)].right) } else { node = links[Int(node)].left }
+            if self.key(node) <= key {
+                (best, node) = (node, links[Int(node)].right)
+            } else {
+                node = links[Int(node)].left
+            }
         }
         return element(best)
     }
@@ -195,7 +203,11 @@ public struct OrderedMap<Key: Comparable, Value> {
     private func lowerBound(_ key: Key) -> Int32 {
         var (node, best) = (root, Int32(0))
         while node != 0 {
-            if self.key(node) < key { node = links[Int(node)].right } else { (best, node) = (node, links[Int(node)].left) }
+            if self.key(node) < key {
+                node = links[Int(node)].right
+            } else {
+                (best, node) = (node, links[Int(node)].left)
+            }
         }
         return best
     }
@@ -203,7 +215,11 @@ public struct OrderedMap<Key: Comparable, Value> {
     private func upperBound(_ key: Key) -> Int32 {
         var (node, best) = (root, Int32(0))
         while node != 0 {
-            if key < self.key(node) { (best, node) = (node, links[Int(node)].left) } else { node = links[Int(node)].right }
+            if key < self.key(node) {
+                (best, node) = (node, links[Int(node)].left)
+            } else {
+                node = links[Int(node)].right
+            }
         }
         return best
     }

@@ -63,7 +63,8 @@ public enum IO {
         try retrying("pread") { pread(fd, buffer.baseAddress, buffer.count, offset) }
     }
 
-    /// Writes everything; waits where it must. For files and for programs of the command line, never in a daemon's loop.
+    /// Writes everything; waits where it must. For files and for programs of the command line, never in a daemon's
+    /// loop.
     public static func writeAll(_ fd: Int32, _ bytes: UnsafeRawBufferPointer) throws(OSError) {
         var done = 0
         while done < bytes.count {

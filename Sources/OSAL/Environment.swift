@@ -60,7 +60,8 @@ public enum Environment {
         var entry = group()
         var found: UnsafeMutablePointer<group>?
         return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64 * 1024) { buffer in
-            guard let base = buffer.baseAddress, getgrnam_r(name, &entry, base, buffer.count, &found) == 0, found != nil else { return nil }
+            guard let base = buffer.baseAddress, getgrnam_r(name, &entry, base, buffer.count, &found) == 0, found != nil
+            else { return nil }
             return entry.gr_gid
         }
     }
@@ -69,7 +70,8 @@ public enum Environment {
         var entry = passwd()
         var found: UnsafeMutablePointer<passwd>?
         return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64 * 1024) { buffer in
-            guard let base = buffer.baseAddress, getpwnam_r(name, &entry, base, buffer.count, &found) == 0, found != nil else { return nil }
+            guard let base = buffer.baseAddress, getpwnam_r(name, &entry, base, buffer.count, &found) == 0, found != nil
+            else { return nil }
             return (entry.pw_uid, entry.pw_gid)
         }
     }

@@ -31,7 +31,9 @@ public enum File {
             }
             if count == 0 { return content }
             content.append(contentsOf: chunk[0..<count])
-            if content.count > limit { throw OSError(code: EFBIG, call: "read", subject: "\(path) (limit \(limit) bytes)") }
+            if content.count > limit {
+                throw OSError(code: EFBIG, call: "read", subject: "\(path) (limit \(limit) bytes)")
+            }
         }
     }
 
@@ -48,7 +50,8 @@ public enum File {
     ) throws(OSError) {
         let temporary = temporaryName(beside: path)
         let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
-        let descriptor = Descriptor(owning: try retrying("open", temporary) { cosal_open(temporary, flags, mode_t(mode)) })
+        let descriptor = Descriptor(
+            owning: try retrying("open", temporary) { cosal_open(temporary, flags, mode_t(mode)) })
         do throws(OSError) {
             try retrying("fchmod", path) { fchmod(descriptor.raw, mode_t(mode)) }
             let content = ContiguousArray(bytes)
@@ -64,12 +67,15 @@ public enum File {
         if durable { try synchronizeDirectory(parent(of: path)) }
     }
 
-    public static func writeAtomically(_ path: String, text: String, durable: Bool, mode: UInt32 = 0o644) throws(OSError) {
+    public static func writeAtomically(_ path: String, text: String, durable: Bool, mode: UInt32 = 0o644)
+        throws(OSError)
+    {
         try writeAtomically(path, text.utf8, durable: durable, mode: mode)
     }
 
     /// Opens an existing file for reading (or writing), closed on exec.
-    public static func open(_ path: String, writable: Bool = false, append: Bool = false) throws(OSError) -> Descriptor {
+    public static func open(_ path: String, writable: Bool = false, append: Bool = false) throws(OSError) -> Descriptor
+    {
         let flags = (writable ? O_RDWR : O_RDONLY) | (append ? O_APPEND : 0) | O_CLOEXEC
         return Descriptor(owning: try retrying("open", path) { cosal_open(path, flags, 0) })
     }
@@ -118,7 +124,7 @@ public enum File {
     /// Removes a directory with everything in it; links are removed, not followed.
     public static func removeTree(_ path: String) throws(OSError) {
         let status: FileStatus
-        do { status = try stat(path, followLinks: false) } catch where error.isNotFound { return }
+        do { status = try stat(path, followLinks: false) } catch  where error.isNotFound { return }
         guard status.kind == .directory else {
             try remove(path)
             return
@@ -149,7 +155,9 @@ public enum File {
 
     public static func readLink(_ path: String) throws(OSError) -> String {
         try withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { (buffer) throws(OSError) -> String in
-            let count = try retrying("readlink", path) { buffer.baseAddress.map { readlink(path, $0, buffer.count) } ?? -1 }
+            let count = try retrying("readlink", path) {
+                buffer.baseAddress.map { readlink(path, $0, buffer.count) } ?? -1
+            }
             return String(decoding: UnsafeRawBufferPointer(buffer)[0..<count], as: UTF8.self)
         }
     }
@@ -158,7 +166,8 @@ public enum File {
     public static func freeBytes(_ path: String) throws(OSError) -> Int {
         var status = statvfs()
         try retrying("statvfs", path) { statvfs(path, &status) }
-        return Int(clamping: UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue)
+        return Int(
+            clamping: UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue)
     }
 
     /// A new empty directory for a test or a scratch file: `prefix` and six random characters. Source: mkdtemp(3).
@@ -190,7 +199,8 @@ public enum File {
 
     static func size(_ fd: Int32) throws(OSError) -> Int { try stat(descriptor: fd).size }
 
-    /// Grows a file to `size` with every block allocated. posix_fallocate(3) returns its error instead of setting errno.
+    /// Grows a file to `size` with every block allocated. posix_fallocate(3) returns its error instead of setting
+    /// errno.
     static func reserve(_ fd: Int32, size: Int, path: String) throws(OSError) {
         while true {
             let code = posix_fallocate(fd, 0, size)

@@ -37,8 +37,8 @@ public enum Futex {
         Int(max(0, cosal_futex_wake(word, count)))
     }
 
-    /// Sleeps while every word is as expected; the index of one that was woken or differs, nil at the deadline or when a
-    /// signal came.
+    /// Sleeps while every word is as expected; the index of one that was woken or differs, nil at the deadline or when
+    /// a signal came.
     ///
     /// Waking one word says nothing of the others: look at all of them after it. Linux 5.16.
     public static func waitAny(

@@ -30,9 +30,9 @@ public struct Places: Hashable, Sendable {
         from({ Environment.get($0) }, userID: Environment.userID, hostName: Environment.hostName())
     }
 
-    /// The rule behind ``fromEnvironment()``: without an override root gets the system's directories, and any other user
-    /// his own (`XDG_RUNTIME_DIR`, `XDG_STATE_HOME`, `XDG_CONFIG_HOME` or their usual values). An empty variable counts
-    /// as absent.
+    /// The rule behind ``fromEnvironment()``: without an override root gets the system's directories, and any other
+    /// user his own (`XDG_RUNTIME_DIR`, `XDG_STATE_HOME`, `XDG_CONFIG_HOME` or their usual values). An empty variable
+    /// counts as absent.
     public static func from(_ variable: (String) -> String?, userID: UInt32, hostName: String) -> Places {
         func value(_ name: String) -> String? {
             guard let text = variable(name), !text.isEmpty else { return nil }

@@ -79,7 +79,8 @@ public enum Process {
         try retrying("pidfd_send_signal", "\(signal)") { cosal_pidfd_send_signal(pidfd, signal.rawValue) }
     }
 
-    /// Sends a signal; false when there is no such process. Only for a child that is not reaped yet: a pid may be reused.
+    /// Sends a signal; false when there is no such process. Only for a child that is not reaped yet: a pid may be
+    /// reused.
     @discardableResult
     public static func kill(_ pid: Int32, _ signal: SignalNumber) throws(OSError) -> Bool {
         guard pid > 0 else { throw OSError(code: EINVAL, call: "kill", subject: "process \(pid)") }
@@ -100,7 +101,8 @@ public enum Process {
         throw OSError.last("kill", "\(target) \(signal)")
     }
 
-    /// Takes the exit status of a child that has ended; nil while it runs, `.unknown` when it is not (any more) our child.
+    /// Takes the exit status of a child that has ended; nil while it runs, `.unknown` when it is not (any more) our
+    /// child.
     public static func reap(_ pid: Int32) -> ExitStatus? {
         var status: Int32 = 0
         while true {

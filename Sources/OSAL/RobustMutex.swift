@@ -14,7 +14,8 @@ public enum LockOutcome: Equatable, Sendable {
 
 /// A lock in memory shared between processes that survives the death of its owner.
 ///
-/// It belongs to a thread, not to a process: it is given back when the thread ends, too. Source: pthread_mutexattr_setrobust(3).
+/// It belongs to a thread, not to a process: it is given back when the thread ends, too. Source:
+/// pthread_mutexattr_setrobust(3).
 public struct RobustMutex: @unchecked Sendable {
     public static let size = MemoryLayout<pthread_mutex_t>.size
     public static let alignment = MemoryLayout<pthread_mutex_t>.alignment
@@ -34,7 +35,8 @@ public struct RobustMutex: @unchecked Sendable {
         return RobustMutex(at: memory)
     }
 
-    /// Waits for the lock without limit. Throws EDEADLK when this thread has it, ENOTRECOVERABLE when it was not repaired.
+    /// Waits for the lock without limit. Throws EDEADLK when this thread has it, ENOTRECOVERABLE when it was not
+    /// repaired.
     public func lock() throws(OSError) -> LockOutcome {
         guard let outcome = try outcome(pthread_mutex_lock(mutex)) else {
             throw OSError(code: EINVAL, call: "pthread_mutex_lock")
@@ -79,9 +81,10 @@ public struct RobustMutex: @unchecked Sendable {
 
 /// A robust lock that a process holds as long as it lives, so that its death is known at once, whatever its size.
 ///
-/// The kernel gives it back before it tears the address space down. The holder is the process's main thread (or one that
-/// never ends): a robust lock is also given back when its thread ends, so a watcher asks ``Process/isExiting(_:)`` before
-/// it believes the death. A watcher never locks; the page may be written by a hostile process, so only the word is used.
+/// The kernel gives it back before it tears the address space down. The holder is the process's main thread (or one
+/// that never ends): a robust lock is also given back when its thread ends, so a watcher asks ``Process/isExiting(_:)``
+/// before it believes the death. A watcher never locks; the page may be written by a hostile process, so only the word
+/// is used.
 public struct LifeLock: Sendable {
     /// What the lock word says.
     public enum State: Equatable, Sendable {

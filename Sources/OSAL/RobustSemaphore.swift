@@ -6,10 +6,10 @@ internal import Glibc
 
 /// A counting semaphore between processes that gives back exactly the permits of those that die.
 ///
-/// A file in shared memory with one word per permit: zero, or pid and start time of the process that has it. Taking is one
-/// compare-and-swap and giving back is another, so ownership and count cannot disagree whenever a process is killed, and
-/// a reused pid is never taken for the dead. Whoever finds a dead holder gives its permits back: a waiter within
-/// ``reclaimInterval``, a supervisor at once with ``reclaim(deadOwner:)``. Not fair: a waiter may be overtaken.
+/// A file in shared memory with one word per permit: zero, or pid and start time of the process that has it. Taking is
+/// one compare-and-swap and giving back is another, so ownership and count cannot disagree whenever a process is
+/// killed, and a reused pid is never taken for the dead. Whoever finds a dead holder gives its permits back: a waiter
+/// within ``reclaimInterval``, a supervisor at once with ``reclaim(deadOwner:)``. Not fair: a waiter may be overtaken.
 ///
 /// Permits belong to the process, not to a thread. A forked child has to open the semaphore anew.
 public final class RobustSemaphore: Sendable {
@@ -51,7 +51,9 @@ public final class RobustSemaphore: Sendable {
     /// Makes a semaphore with all permits free, or opens the one that is there (`permits` then is what it has).
     ///
     /// - Throws: EINVAL for permits outside 1 … ``permitsMax`` or a file that is no semaphore; ENOSPC; EACCES.
-    public static func openOrCreate(_ path: String, permits: Int, mode: UInt32 = 0o600) throws(OSError) -> RobustSemaphore {
+    public static func openOrCreate(_ path: String, permits: Int, mode: UInt32 = 0o600) throws(OSError)
+        -> RobustSemaphore
+    {
         guard (1...permitsMax).contains(permits) else {
             throw OSError(code: EINVAL, call: "semaphore", subject: "\(path) (\(permits) permits, 1 to \(permitsMax))")
         }
@@ -72,7 +74,8 @@ public final class RobustSemaphore: Sendable {
     public static func open(_ path: String) throws(OSError) -> RobustSemaphore {
         let file = try SharedFile.open(path, writable: true)
         let base = file.mapping.base
-        guard file.mapping.count >= Offset.words, base.load(fromByteOffset: Offset.magic, as: UInt64.self) == magic else {
+        guard file.mapping.count >= Offset.words, base.load(fromByteOffset: Offset.magic, as: UInt64.self) == magic
+        else {
             throw OSError(code: EINVAL, call: "semaphore", subject: "\(path) (not a semaphore file)")
         }
         let permits = Int(base.load(fromByteOffset: Offset.permits, as: UInt32.self))
@@ -90,7 +93,8 @@ public final class RobustSemaphore: Sendable {
             let index = first + step < permits ? first + step : first + step - permits
             let word = self.word(index)
             if word.pointee.load(ordering: .relaxed) != 0 { continue }
-            if word.pointee.compareExchange(expected: 0, desired: identity, ordering: .sequentiallyConsistent).exchanged {
+            if word.pointee.compareExchange(expected: 0, desired: identity, ordering: .sequentiallyConsistent).exchanged
+            {
                 return Permit(index: index)
             }
         }

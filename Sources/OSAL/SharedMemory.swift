@@ -140,7 +140,8 @@ public final class SharedFile: Sendable {
         self.descriptor = descriptor
     }
 
-    /// Creates a file of `size` zero bytes with all its memory reserved; a full file system is an error here, not SIGBUS later.
+    /// Creates a file of `size` zero bytes with all its memory reserved; a full file system is an error here, not
+    /// SIGBUS later.
     ///
     /// The file appears under its name complete: it is made beside it and renamed (`exclusive`: linked, EEXIST if there
     /// is one; else it replaces one).
@@ -151,7 +152,8 @@ public final class SharedFile: Sendable {
     ) throws(OSError) -> SharedFile {
         let temporary = File.temporaryName(beside: path)
         let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
-        let descriptor = Descriptor(owning: try retrying("open", temporary) { cosal_open(temporary, flags, mode_t(mode)) })
+        let descriptor = Descriptor(
+            owning: try retrying("open", temporary) { cosal_open(temporary, flags, mode_t(mode)) })
         do throws(OSError) {
             try retrying("fchmod", temporary) { fchmod(descriptor.raw, mode_t(mode)) }
             try File.reserve(descriptor.raw, size: size, path: path)

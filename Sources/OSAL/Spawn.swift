@@ -206,7 +206,8 @@ extension Process {
     private static func failure(code: Int32, stage: String, _ options: SpawnOptions) -> OSError {
         switch stage {
         case "execve": OSError(code: code, call: "execve", subject: options.path)
-        case "chdir": OSError(code: code, call: "chdir", subject: "\(options.workingDirectory ?? "") (for \(options.path))")
+        case "chdir":
+            OSError(code: code, call: "chdir", subject: "\(options.workingDirectory ?? "") (for \(options.path))")
         default: OSError(code: code, call: "spawn", subject: "\(options.path) (\(stage))")
         }
     }

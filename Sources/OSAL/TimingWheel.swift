@@ -8,8 +8,9 @@ public struct TimerHandle: Hashable, Sendable {
 
 /// Many timers at once: O(1) start and cancel, no allocation once it has grown to the number of live timers.
 ///
-/// A pure value: it reads no clock. Ticks of one millisecond; a timer never fires before its deadline and is due with the
-/// first whole millisecond after it. Timers fire in the order of their ticks, within a tick in the order of their start.
+/// A pure value: it reads no clock. Ticks of one millisecond; a timer never fires before its deadline and is due with
+/// the first whole millisecond after it. Timers fire in the order of their ticks, within a tick in the order of their
+/// start.
 ///
 /// Four wheels of 256 slots. A timer lies in the wheel of the highest byte in which its tick differs from the current
 /// one, so all timers of a tick always share a slot, and nothing ever lies behind the hand of its wheel. Beyond 2³² ms
@@ -88,7 +89,8 @@ public struct TimingWheel<Payload> {
             && nodes[index].generation == handle.generation
     }
 
-    /// Takes the next timer that is due at `now`, or nil. Call it until nil; timers may be started and cancelled between.
+    /// Takes the next timer that is due at `now`, or nil. Call it until nil; timers may be started and cancelled
+    /// between.
     public mutating func popDue(at now: Instant) -> Payload? {
         let target = max(now.nanoseconds / Self.tickNanoseconds, earliest == 0 ? 0 : earliest - 1)
         earliest = max(earliest, target + 1)
@@ -117,7 +119,8 @@ public struct TimingWheel<Payload> {
         while let payload = popDue(at: now) { fire(payload) }
     }
 
-    /// When to look again: never later than the next timer is due, and exact within its last 256 ms; nil without timers.
+    /// When to look again: never later than the next timer is due, and exact within its last 256 ms; nil without
+    /// timers.
     public var nextDeadline: Instant? {
         guard let (_, start) = nextSlot() else { return nil }
         let (nanoseconds, overflow) = start.multipliedReportingOverflow(by: Self.tickNanoseconds)

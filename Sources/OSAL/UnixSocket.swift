@@ -81,7 +81,9 @@ public enum UnixSocket {
     ///
     /// The socket appears under its name complete, with `mode`: a client finds either the old file or the new socket.
     /// - Throws: EADDRINUSE when a living process listens there; ENAMETOOLONG; whatever bind(2) says.
-    public static func listen(at path: String, kind: Kind, mode: UInt32, backlog: Int32 = 128) throws(OSError) -> Descriptor {
+    public static func listen(at path: String, kind: Kind, mode: UInt32, backlog: Int32 = 128) throws(OSError)
+        -> Descriptor
+    {
         let address = try UnixAddress(path: path)
         if try isAlive(address, kind: kind) {
             throw OSError(code: EADDRINUSE, call: "bind", subject: "\(path) (a running process listens there)")
@@ -150,7 +152,8 @@ public enum UnixSocket {
 
     /// Sends bytes and, with them, descriptors (which stay ours); nil when it would block. Never raises SIGPIPE.
     ///
-    /// A `seqPacket` message goes as a whole or not at all; a `stream` may take only a part (descriptors go with the first).
+    /// A `seqPacket` message goes as a whole or not at all; a `stream` may take only a part (descriptors go with the
+    /// first).
     public static func send(
         _ fd: Int32, _ bytes: UnsafeRawBufferPointer, descriptors: [Int32] = []
     ) throws(OSError) -> Int? {
@@ -192,7 +195,8 @@ public enum UnixSocket {
         return PeerCredentials(pid: pid, uid: uid, gid: gid)
     }
 
-    /// How many bytes the socket may hold for its peer; the kernel doubles it and caps it. Source: socket(7), SO_SNDBUF.
+    /// How many bytes the socket may hold for its peer; the kernel doubles it and caps it. Source: socket(7),
+    /// SO_SNDBUF.
     public static func setSendBuffer(_ fd: Int32, bytes: Int32) throws(OSError) {
         var value = bytes
         try retrying("setsockopt(SO_SNDBUF)") { setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &value, 4) }

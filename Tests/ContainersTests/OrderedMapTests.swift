@@ -3,13 +3,14 @@ import Testing
 @testable import Containers
 
 @Suite struct OrderedMapTests {
-    @Test("Any history of changes agrees with a dictionary that is sorted on demand", arguments: 0..<60 as Range<UInt64>)
+    @Test(
+        "Any history of changes agrees with a dictionary that is sorted on demand", arguments: 0..<30 as Range<UInt64>)
     func likeTheModel(seed: UInt64) {
         var random = Random(seed: seed)
         var map = OrderedMap<Int, Int>()
         var model: [Int: Int] = [:]
         let span = [8, 60, 1000].randomElement(using: &random)!
-        for step in 0..<500 {
+        for step in 0..<300 {
             let key = Int.random(in: 0..<span, using: &random)
             switch Int.random(in: 0..<10, using: &random) {
             case 0..<4:

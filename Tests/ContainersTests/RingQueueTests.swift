@@ -36,7 +36,8 @@ import Testing
                 model[index] += 1
             }
             #expect(Array(queue) == model, "seed \(seed) step \(step)")
-            #expect(queue.first == model.first && queue.last == model.last && queue.count == model.count, "seed \(seed)")
+            #expect(
+                queue.first == model.first && queue.last == model.last && queue.count == model.count, "seed \(seed)")
             #expect(queue.isFull == (model.count == capacity) && queue.isEmpty == model.isEmpty, "seed \(seed)")
         }
     }

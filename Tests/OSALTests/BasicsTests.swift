@@ -60,7 +60,8 @@ import Testing
         #expect(
             calendar
                 == CalendarTime(
-                    year: 2023, month: 11, day: 14, hour: 22, minute: 13, second: 20, nanosecond: 123_456_789, weekday: 2,
+                    year: 2023, month: 11, day: 14, hour: 22, minute: 13, second: 20, nanosecond: 123_456_789,
+                    weekday: 2,
                     secondsEastOfUTC: 0))
         let before = MonotonicClock.calendar(wallNanoseconds: -1, utc: true)
         #expect(before.year == 1969 && before.second == 59 && before.nanosecond == 999_999_999)
@@ -97,7 +98,11 @@ import Testing
         #expect(user.stateDirectory == "/home/u/.local/state/swiftsaf")
         #expect(user.logDirectory == "/home/u/.local/state/swiftsaf/log")
         #expect(user.configDirectory == "/home/u/.config/swiftsaf" && user.nodeName == "node-3")
-        #expect(Places.from({ name in user.environment.first { $0.hasPrefix(name + "=") }.map { String($0.dropFirst(name.count + 1)) } },
+        #expect(
+            Places.from(
+                { name in
+                    user.environment.first { $0.hasPrefix(name + "=") }.map { String($0.dropFirst(name.count + 1)) }
+                },
                 userID: 0, hostName: "x") == user)
     }
 

@@ -4,7 +4,9 @@ import Testing
 @testable import OSAL
 
 @Suite struct FileTests {
-    @Test("A file is replaced as a whole, with its mode, and nothing else is left in the directory", arguments: [false, true])
+    @Test(
+        "A file is replaced as a whole, with its mode, and nothing else is left in the directory",
+        arguments: [false, true])
     func writeAtomically(durable: Bool) throws {
         let scratch = try Scratch()
         try File.writeAtomically(scratch("a"), text: "old", durable: durable)
@@ -13,7 +15,9 @@ import Testing
         try File.writeAtomically(scratch("a"), content, durable: durable, mode: 0o600)
         #expect(try File.readAll(scratch("a")) == content)
         var buffer = [UInt8](repeating: 0, count: 10)
-        #expect(try buffer.withUnsafeMutableBytes { try IO.read(old.raw, into: $0) } == 3, "who had it open sees the old one")
+        #expect(
+            try buffer.withUnsafeMutableBytes { try IO.read(old.raw, into: $0) } == 3,
+            "who had it open sees the old one")
         #expect(try File.stat(scratch("a")).mode == 0o600)
         #expect(try File.list(scratch.path) == ["a"])
         do {
@@ -54,7 +58,10 @@ import Testing
     @Test("Appending adds at the end, whoever else writes")
     func appending() throws {
         let scratch = try Scratch()
-        let (one, two) = (SharedDescriptor(try File.openForAppending(scratch("log"))), SharedDescriptor(try File.openForAppending(scratch("log"))))
+        let (one, two) = (
+            SharedDescriptor(try File.openForAppending(scratch("log"))),
+            SharedDescriptor(try File.openForAppending(scratch("log")))
+        )
         for (descriptor, text) in [(one, "a"), (two, "b"), (one, "c")] {
             try bytes(text).withUnsafeBytes { try IO.writeAll(descriptor.raw, $0) }
         }

@@ -29,7 +29,9 @@ func readAll(_ fd: Int32) throws -> String {
 }
 
 /// Runs a shell script to its end: what it printed, and how it ended.
-func shell(_ script: String, _ change: (inout SpawnOptions) -> Void = { _ in }) throws -> (output: String, status: OSAL.ExitStatus?) {
+func shell(_ script: String, _ change: (inout SpawnOptions) -> Void = { _ in }) throws -> (
+    output: String, status: OSAL.ExitStatus?
+) {
     var options = SpawnOptions(path: "/bin/sh", arguments: ["sh", "-c", script])
     change(&options)
     let pipe = try makePipe()
@@ -97,7 +99,9 @@ func shell(_ script: String, _ change: (inout SpawnOptions) -> Void = { _ in }) 
         let open = try makePipe()  // some that must not leak, also without close-on-exec
         try open.first.setCloseOnExec(false)
         let file = try File.open("/etc/passwd")
-        let result = try shell("ls -l /proc/$$/fd | sed -n 's/.* \\([0-9]*\\) -> .*/\\1/p' | sort -n | tr '\\n' ' '; head -c4 <&7") {
+        let result = try shell(
+            "ls -l /proc/$$/fd | sed -n 's/.* \\([0-9]*\\) -> .*/\\1/p' | sort -n | tr '\\n' ' '; head -c4 <&7"
+        ) {
             $0.descriptors = [DescriptorMapping(file.raw, as: 7)]
         }
         #expect(result.output == "0 1 2 7 root" || result.output.hasSuffix("0 1 2 7 root"), "\(result.output)")
@@ -127,7 +131,8 @@ func shell(_ script: String, _ change: (inout SpawnOptions) -> Void = { _ in }) 
 
     @Test("The child leads its own session, with default signals and an empty mask, whatever the parent does")
     func sessionAndSignals() throws {
-        let result = try shell("ps -o sid= -p $$ | tr -d ' '; grep -E 'Sig(Blk|Ign|Cgt)' /proc/self/status | cut -f2; echo $$")
+        let result = try shell(
+            "ps -o sid= -p $$ | tr -d ' '; grep -E 'Sig(Blk|Ign|Cgt)' /proc/self/status | cut -f2; echo $$")
         let lines = result.output.split(separator: "\n")
         #expect(lines.count == 5 && lines[0] == lines[4])
         #expect(lines[1...2].allSatisfy { $0.allSatisfy { $0 == "0" } }, "\(result.output)")
@@ -138,7 +143,8 @@ func shell(_ script: String, _ change: (inout SpawnOptions) -> Void = { _ in }) 
         let pipe = try makePipe()
         let reader = pipe.first
         let writer = pipe.second
-        var options = SpawnOptions(path: "/bin/sh", arguments: ["sh", "-c", "sleep 60 & sleep 60 & echo started; wait"])
+        var options = SpawnOptions(
+            path: "/bin/sh", arguments: ["sh", "-c", "sleep 60 & sleep 60 & echo started; wait"])
         options.descriptors = [DescriptorMapping(writer.raw, as: 1)]
         let child = try Process.spawn(options)
         IO.close(writer.release())
@@ -153,7 +159,9 @@ func shell(_ script: String, _ change: (inout SpawnOptions) -> Void = { _ in }) 
 
     @Test("Limits hold, and a limit that may not be raised is an error that names the step")
     func limits() throws {
-        let result = try shell("ulimit -n; ulimit -c") { $0.limits = [ResourceLimit(.openFiles, 77), ResourceLimit(.coreBytes, 0)] }
+        let result = try shell("ulimit -n; ulimit -c") {
+            $0.limits = [ResourceLimit(.openFiles, 77), ResourceLimit(.coreBytes, 0)]
+        }
         #expect(result.output == "77\n0\n")
         let own = try ResourceLimit.current(.openFiles)
         #expect(own.soft > 0 && own.soft <= own.hard)

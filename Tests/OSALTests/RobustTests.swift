@@ -61,7 +61,8 @@ import Testing
         var helpers: [Helper] = []
         for index in 0..<3 {
             let path = scratch("life\(index)")
-            files.append(try SharedFile.create(path, size: 4096, mode: 0o600) { _ = try? LifeLock.initialize(at: $0.base) })
+            files.append(
+                try SharedFile.create(path, size: 4096, mode: 0o600) { _ = try? LifeLock.initialize(at: $0.base) })
             #expect(LifeLock(at: files[index].mapping.base).state == .free)
             helpers.append(try Helper("hold-life", path))
             #expect(try helpers[index].line() == "held")
@@ -90,7 +91,8 @@ import Testing
         #expect(locks[1].state == .held(thread: successor.pid))
     }
 
-    @Test("A robust lock is also given back when only its thread ends, so a watcher asks whether the process is exiting")
+    @Test(
+        "A robust lock is also given back when only its thread ends, so a watcher asks whether the process is exiting")
     func threadEnds() throws {
         let memory = try anonymousMemory(name: "life", size: 4096)
         let mapping = try Mapping.map(memory.raw, count: 4096, writable: true)

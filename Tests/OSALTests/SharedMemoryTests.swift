@@ -5,7 +5,8 @@ import Testing
 @testable import OSAL
 
 @Suite struct SharedMemoryTests {
-    @Test("What one mapping of a file writes another one reads, and a read-only one cannot be made writable by accident")
+    @Test(
+        "What one mapping of a file writes another one reads, and a read-only one cannot be made writable by accident")
     func sharedFile() throws {
         let scratch = try Scratch("/dev/shm")
         let file = try SharedFile.create(scratch("page"), size: 8192, mode: 0o640) {
@@ -23,7 +24,9 @@ import Testing
     @Test("An exclusive creation meets a file that is there; otherwise it replaces it, and old mappings stay valid")
     func replacing() throws {
         let scratch = try Scratch("/dev/shm")
-        let old = try SharedFile.create(scratch("page"), size: 4096, mode: 0o600) { $0.base.storeBytes(of: 1, as: UInt8.self) }
+        let old = try SharedFile.create(scratch("page"), size: 4096, mode: 0o600) {
+            $0.base.storeBytes(of: 1, as: UInt8.self)
+        }
         do {
             _ = try SharedFile.create(scratch("page"), size: 4096, mode: 0o600, exclusive: true)
             Issue.record("created")
@@ -45,7 +48,9 @@ import Testing
         }
     }
 
-    @Test("A full file system is ENOSPC when the file is made, with nothing left behind", .enabled(if: canMount, "needs root to mount a tmpfs"))
+    @Test(
+        "A full file system is ENOSPC when the file is made, with nothing left behind",
+        .enabled(if: canMount, "needs root to mount a tmpfs"))
     func fileSystemFull() throws {
         let scratch = try Scratch()
         try #require(runs("/bin/mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", scratch.path]))
@@ -71,7 +76,9 @@ import Testing
         (data + 8190).copyMemory(from: bytes("wrap"), byteCount: 4)
         #expect(data.load(as: UInt8.self) == UInt8(ascii: "a") && mapping.base.load(as: UInt8.self) == 0)
         #expect(Array(UnsafeRawBufferPointer(start: data + 8190, count: 4)).text == "wrap")
-        #expect(throws: OSError.self) { try Mapping.mirrored(memory.raw, headerBytes: 4096, dataBytes: .max, writable: true) }
+        #expect(throws: OSError.self) {
+            try Mapping.mirrored(memory.raw, headerBytes: 4096, dataBytes: .max, writable: true)
+        }
     }
 
     @Test("Only sealed memory is taken from a peer")
@@ -101,7 +108,9 @@ let canMount: Bool = {
 }()
 
 func runs(_ program: String, _ arguments: [String]) -> Bool {
-    guard let child = try? Process.spawn(SpawnOptions(path: program, arguments: [program] + arguments)) else { return false }
+    guard let child = try? Process.spawn(SpawnOptions(path: program, arguments: [program] + arguments)) else {
+        return false
+    }
     return wait(for: child.pid, child.rawPidfd) == .exited(code: 0)
 }
 

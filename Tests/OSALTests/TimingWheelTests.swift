@@ -30,7 +30,9 @@ import Testing
         }
     }
 
-    @Test("Any history of starts, cancels and advances fires what a plain list would, in the same order", arguments: 0..<150 as Range<UInt64>)
+    @Test(
+        "Any history of starts, cancels and advances fires what a plain list would, in the same order",
+        arguments: 0..<150 as Range<UInt64>)
     func likeTheModel(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         let scales: [UInt64] = [3, 300, 70_000, 20_000_000, 5_000_000_000, 20_000_000_000]
@@ -48,7 +50,9 @@ import Testing
                 handles[id] = wheel.start(at: deadline, id)
                 model.start(id, at: deadline)
             case 5..<7:
-                guard let victim = model.entries.randomElement(using: &random)?.id, let handle = handles[victim] else { continue }
+                guard let victim = model.entries.randomElement(using: &random)?.id, let handle = handles[victim] else {
+                    continue
+                }
                 model.entries.removeAll { $0.id == victim }
                 #expect(wheel.isRunning(handle), "seed \(seed)")
                 let (first, second) = (wheel.cancel(handle), wheel.cancel(handle))
@@ -57,7 +61,9 @@ import Testing
                 now = Instant(nanoseconds: now.nanoseconds + UInt64.random(in: 0...(scale * 500_000), using: &random))
                 if let next = model.entries.map(\.tick).min() {
                     let promised = wheel.nextDeadline
-                    #expect(promised != nil && promised!.nanoseconds <= next * 1_000_000, "seed \(seed): would sleep too long")
+                    #expect(
+                        promised != nil && promised!.nanoseconds <= next * 1_000_000,
+                        "seed \(seed): would sleep too long")
                 } else {
                     #expect(wheel.nextDeadline == nil, "seed \(seed)")
                 }

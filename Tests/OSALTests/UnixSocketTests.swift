@@ -4,7 +4,9 @@ import Testing
 @testable import OSAL
 
 @Suite struct UnixSocketTests {
-    func receive(_ fd: Int32, size: Int = 1024, descriptorsMax: Int = 16) throws -> (bytes: [UInt8], received: Received)? {
+    func receive(_ fd: Int32, size: Int = 1024, descriptorsMax: Int = 16) throws -> (
+        bytes: [UInt8], received: Received
+    )? {
         #expect(try IO.waitUntil(fd, readable: true, deadline: soon))
         var buffer = [UInt8](repeating: 0, count: size)
         let received = try buffer.withUnsafeMutableBytes {
@@ -31,7 +33,9 @@ import Testing
             return
         }
         let credentials = try UnixSocket.peerCredentials(server.raw)
-        #expect(credentials == PeerCredentials(pid: Environment.processID, uid: Environment.userID, gid: Environment.groupID))
+        #expect(
+            credentials
+                == PeerCredentials(pid: Environment.processID, uid: Environment.userID, gid: Environment.groupID))
         #expect(try send(client.raw, "one") == 3)
         #expect(try send(client.raw, "three") == 5)
         #expect(try receive(server.raw)?.bytes.text == "one")

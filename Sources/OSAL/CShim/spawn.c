@@ -1,6 +1,7 @@
 /* Starting a process without fork: the child borrows the parent's memory until it executes the program, while the
  * calling thread sleeps (clone(2) with CLONE_VM | CLONE_VFORK). In C because a Swift function must not run there: the
- * child may call nothing that allocates, locks or starts other threads' work. CLONE_PIDFD gives the pidfd atomically. */
+ * child may call nothing that allocates, locks or starts other threads' work. CLONE_PIDFD gives the pidfd atomically.
+ * */
 #define _GNU_SOURCE 1
 #include "cosal.h"
 
@@ -24,8 +25,6 @@ struct attempt {
     volatile int code;
 };
 
-static int resource_limit(int resource, const struct rlimit *limit) { return setrlimit((__rlimit_resource_t)resource, limit); }
-
 int cosal_get_limit(int resource, struct cosal_limit *limit) {
     struct rlimit raw;
     if (getrlimit((__rlimit_resource_t)resource, &raw) != 0) return -1;
@@ -38,7 +37,7 @@ int cosal_get_limit(int resource, struct cosal_limit *limit) {
 int cosal_set_limit(int resource, uint64_t soft, uint64_t hard) {
     struct rlimit raw = {.rlim_cur = soft == UINT64_MAX ? RLIM_INFINITY : (rlim_t)soft,
                          .rlim_max = hard == UINT64_MAX ? RLIM_INFINITY : (rlim_t)hard};
-    return resource_limit(resource, &raw);
+    return setrlimit((__rlimit_resource_t)resource, &raw);
 }
 
 /* Handlers point into memory that the child must not run; SIG_IGN (our SIGPIPE) would be inherited by the program. */
@@ -162,8 +161,8 @@ pid_t cosal_spawn(const struct cosal_spawn *options, int *pidfd, const char **st
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    pid_t pid = clone(child, stack + STACK_BYTES + GUARD_BYTES, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &attempt,
-                      pidfd);
+    int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD;
+    pid_t pid = clone(child, stack + STACK_BYTES + GUARD_BYTES, flags, &attempt, pidfd);
     int code = pid < 0 ? errno : attempt.code;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     munmap(stack, STACK_BYTES + GUARD_BYTES);

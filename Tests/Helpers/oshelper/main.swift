@@ -2,7 +2,8 @@ import EngineKit
 import OSAL
 import Synchronization
 
-// The other process of OSAL's tests: takes something, says so in a line, and keeps it until it is killed or its input ends.
+// The other process of OSAL's tests: takes something, says so in a line, and keeps it until it is killed or its input
+// ends.
 
 func say(_ text: String) { StandardOutput.write(text + "\n") }
 

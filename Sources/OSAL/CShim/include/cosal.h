@@ -31,7 +31,8 @@
 #define COSAL_NO_DEADLINE UINT64_MAX
 
 static inline struct timespec cosal_timespec(uint64_t nanoseconds) {
-    return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
+    const uint64_t second = 1000000000u;
+    return (struct timespec){.tv_sec = (time_t)(nanoseconds / second), .tv_nsec = (long)(nanoseconds % second)};
 }
 
 /* ---- variadic calls ------------------------------------------------------------------------------------------ */
