@@ -72,6 +72,15 @@ final class ProcessKeeper {
         }
     }
 
+    deinit {
+        watcher?.stop()
+        for child in children.values { if let watch = child.watch { loop.unwatch(watch) } }
+        for cleanup in cleanups.values {
+            if let watch = cleanup.watch { loop.unwatch(watch) }
+            if let timer = cleanup.timer { loop.cancel(timer) }
+        }
+    }
+
     /// Every child, by name and instance.
     var all: [Child] { children.keys.sorted().compactMap { children[$0] } }
     var isEmpty: Bool { children.isEmpty && cleanups.isEmpty }
