@@ -8,7 +8,8 @@ public enum ClusterEvent: Hashable, Sendable {
     /// ``ClusterEffect/modelRefused`` unless it is equal or only adds applications.
     case model(AmfModel)
     /// amfd of this node is there, for the first time or again after its own death. Its engine has adopted what lives.
-    case nodeJoined(NodeID, incarnation: UInt64)
+    /// `living`: what it adopted, as given to ``NodeEvent/adopt``.
+    case nodeJoined(NodeID, incarnation: UInt64, living: [LivingComponent])
     /// The node is gone with everything on it.
     case nodeLeft(NodeID)
     case report(NodeID, NodeReport)

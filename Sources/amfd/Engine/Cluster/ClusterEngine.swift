@@ -1,0 +1,341 @@
+import AmfProtocol
+import EngineKit
+import SAFTypes
+
+/// Decides which component is active, standby, restarted or repaired; performs nothing. Replicated: every member feeds
+/// it the same events in the same order.
+///
+/// An event changes the state of an entity; then `settle()` looks at everything and asks for whatever brings the system
+/// closer to what the model and the administrator want: processes first, then assignments. What was asked and is not
+/// reported done is part of the state, so that nothing is asked twice and all of it can be asked again after amfd's death.
+/// Source: SAI-AIS-AMF-B.02.01; `saf-ais` A5.
+public struct ClusterEngine: Engine, Sendable {
+    public typealias Event = ClusterEvent
+    public typealias Effect = ClusterEffect
+
+    var model = AmfModel()
+    var adminState: AdminState = .unlocked
+    var nodes: [NodeEntity] = []
+    var applications: [ApplicationEntity] = []
+    var groups: [GroupEntity] = []
+    var units: [UnitEntity] = []
+    var components: [ComponentEntity] = []
+    var instances: [InstanceEntity] = []
+    var csis: [CSIEntity] = []
+    /// Never iterated.
+    var positions: [SaName: Entity] = [:]
+    /// The start-up time is over: groups do not wait for missing units any more.
+    var isStarted = false
+    var nextInvocation: UInt64 = 1
+    var pendingAdmin: [PendingAdmin] = []
+
+    // The effects of the event being handled, by urgency; empty between events.
+    var urgent: [ClusterEffect] = []
+    var orders: [ClusterEffect] = []
+    var rest: [ClusterEffect] = []
+
+    public init() {}
+
+    public mutating func handle(_ event: ClusterEvent, at now: Instant) -> [ClusterEffect] {
+        switch event {
+        case .model(let model): install(model)
+        case .nodeJoined(let id, let incarnation, let living): join(id, incarnation, living, at: now)
+        case .nodeLeft(let id): leave(id)
+        case .report(let id, let report): take(report, from: id, at: now)
+        case .admin(let ticket, let operation, let name): administer(ticket, operation, name)
+        case .stopNode(let id):
+            if let node = node(id) { nodes[node].run.isStopping = true }
+        case .timer(.startup): isStarted = true
+        case .timer(.admin(let ticket)): expireAdmin(ticket)
+        }
+        settle()
+        tell()
+        checkInvariants()
+        let effects = urgent + orders + rest
+        urgent.removeAll(keepingCapacity: true)
+        orders.removeAll(keepingCapacity: true)
+        rest.removeAll(keepingCapacity: true)
+        return effects
+    }
+
+    /// Everything that follows from the state as it is now; each pass may open the way for the next.
+    private mutating func settle() {
+        for _ in 0..<ClusterLimits.passesMax {
+            let before = runs
+            for group in groups.indices { moveAssignments(group) }
+            for unit in units.indices { settleUnit(unit) }
+            for node in nodes.indices { settleNode(node) }
+            settleAdmin()
+            if runs == before { return }
+        }
+    }
+
+    func node(_ id: NodeID) -> Int? { nodes.firstIndex { $0.model.id == id } }
+
+    private func checkInvariants() {
+        for component in components {
+            let run = component.run
+            invariant(
+                run.pending == nil || run.presence == .instantiated,
+                "\(component.name): a CSI callback is outstanding while it is \(run.presence.word)")
+            invariant(
+                !run.isDead || run.presence != .instantiated,
+                "\(component.name): dead and instantiated")
+        }
+        for group in groups where group.model.redundancyModel == .twoN {
+            for instance in group.instances {
+                let active = group.units.count { mayBeActive($0, for: instance) }
+                invariant(active <= 1, "\(instances[instance].name): \(active) units may be active")
+            }
+        }
+    }
+}
+
+/// Bounds of the cluster engine's own.
+enum ClusterLimits {
+    /// More passes than there are steps that can follow from each other without a report in between.
+    static let passesMax = 16
+    static let adminTimeout: Duration = .seconds(60)
+    static let pendingAdminMax = 64
+    /// Invocation ids jump by this with every life of amfd, so that a lost end of its journal cannot make two callbacks
+    /// share one.
+    static let invocationJump: UInt64 = 1 << 20
+}
+
+// MARK: - Nodes
+
+extension ClusterEngine {
+    private mutating func join(_ id: NodeID, _ incarnation: UInt64, _ living: [LivingComponent], at now: Instant) {
+        guard let node = node(id) else { return }
+        nextInvocation += ClusterLimits.invocationJump
+        pendingAdmin.removeAll { $0.ticket.node == id }
+        let wasMember = nodes[node].run.isMember
+        nodes[node].run.isMember = true
+        nodes[node].run.incarnation = incarnation
+        nodes[node].run.isStopping = false
+        nodes[node].run.hasStopped = false
+        if !wasMember {
+            if nodes[node].model.autoRepair { nodes[node].run.isDisabled = false }
+            nodes[node].run.bootLevel = 0
+            tellMembership(node, isMember: true)
+        }
+        for component in components.indices where components[component].node == node {
+            let found = living.first { $0.component == components[component].name }
+            rejoin(component, found, at: now)
+        }
+    }
+
+    /// amfd is back: what it found decides about what was thought to live; what was under way is asked again.
+    private mutating func rejoin(_ component: Int, _ found: LivingComponent?, at now: Instant) {
+        let run = components[component].run
+        let isKnown = found.map { $0.instance == run.instance } ?? false
+        switch (run.order, run.presence) {
+        case (.instantiate?, _), (.terminate?, _), (.cleanup?, _): giveAgain(component)
+        case (nil, .instantiated) where isKnown:
+            confirm(component)
+        case (nil, .instantiated):
+            // It died while nobody looked.
+            fail(component, .noRecommendation, isDead: true, .died, at: now)
+        case (nil, .uninstantiated):
+            guard let found, found.instance > run.instance else { return give(.cleanup, to: component) }
+            // Known to nobody but itself, the state having been lost: it tells what it holds when it registers again.
+            components[component].run.instance = found.instance
+            components[component].run.presence = .instantiated
+            components[component].run.pid = found.pid
+            components[component].run.startedAt = found.startedAt
+            components[component].run.starts += 1
+            confirm(component)
+        case (nil, .restarting), (nil, .instantiating), (nil, .terminating), (nil, .instantiationFailed),
+            (nil, .terminationFailed): break
+        }
+    }
+
+    private mutating func confirm(_ component: Int) {
+        let entity = components[component]
+        orders.append(.order(nodes[entity.node].model.id, .confirm(entity.name, entity.run.instance)))
+        if let pending = entity.run.pending { order(pending, component) }
+    }
+
+    private mutating func leave(_ id: NodeID) {
+        guard let node = node(id), nodes[node].run.isMember else { return }
+        nodes[node].run.isMember = false
+        nodes[node].run.isStopping = false
+        nodes[node].run.bootLevel = 0
+        for component in components.indices where components[component].node == node {
+            dropAssignments(of: component)
+            components[component].run.presence = .uninstantiated
+            components[component].run.order = nil
+            components[component].run.isDead = false
+            components[component].run.isDisabled = false
+            components[component].run.pid = 0
+            components[component].run.startedAt = 0
+        }
+        for unit in nodes[node].units {
+            units[unit].run.phase = .normal
+            if groups[units[unit].group].model.autoRepair { units[unit].run.isDisabled = false }
+        }
+        tellMembership(node, isMember: false)
+    }
+}
+
+// MARK: - Reports of the node engines
+
+extension ClusterEngine {
+    private mutating func take(_ report: NodeReport, from id: NodeID, at now: Instant) {
+        switch report {
+        case .instantiated(let name, let instance, let pid, let startedAt):
+            guard let component = component(name, instance, id) else { return }
+            instantiated(component, pid, startedAt)
+        case .adopted(let name, let instance, let pid, let startedAt, let held):
+            guard let component = component(name, instance, id) else { return }
+            instantiated(component, pid, startedAt)
+            reconcile(component, held)
+        case .instantiationDelayed(let name, let instance, let reason):
+            guard let component = component(name, instance, id) else { return }
+            components[component].run.isDelayed = true
+            components[component].run.lastError = reason
+            tellError(component, reason)
+        case .instantiationFailed(let name, let instance, let reason):
+            guard let component = component(name, instance, id) else { return }
+            instantiationFailed(component, reason)
+        case .uninstantiated(let name, let instance):
+            guard let component = component(name, instance, id) else { return }
+            uninstantiated(component)
+        case .terminationFailed(let name, let instance, let reason):
+            guard let component = component(name, instance, id) else { return }
+            terminationFailed(component, reason)
+        case .failed(let name, let instance, let recovery, let isDead, let cause):
+            guard let component = component(name, instance, id) else { return }
+            fail(component, recovery, isDead: isDead, cause, at: now)
+        case .answered(let name, let instance, let invocation):
+            guard let component = component(name, instance, id) else { return }
+            answered(component, invocation.rawValue)
+        case .quiescingComplete(let name, let instance):
+            guard let component = component(name, instance, id) else { return }
+            for index in components[component].run.assignments.indices {
+                guard components[component].run.assignments[index].state == .quiescing else { continue }
+                components[component].run.assignments[index].wanted = .quiesced
+                set(.quiesced, component, index)
+            }
+        case .errorCleared(let name):
+            guard case .component(let component) = positions[name], units[components[component].unit].run.phase == .normal
+            else { return }
+            components[component].run.isDisabled = false
+        }
+    }
+
+    /// Reports about another process life are about the past.
+    private func component(_ name: SaName, _ instance: InstanceNumber, _ id: NodeID) -> Int? {
+        guard case .component(let component) = positions[name], components[component].run.instance == instance,
+            nodes[components[component].node].model.id == id
+        else { return nil }
+        return component
+    }
+
+    private mutating func instantiated(_ component: Int, _ pid: Int32, _ startedAt: SaTime) {
+        let run = components[component].run
+        switch run.presence {
+        case .instantiating, .restarting:
+            guard run.order == .instantiate else { return }
+            components[component].run.order = nil
+            components[component].run.presence = .instantiated
+            components[component].run.isDelayed = false
+            components[component].run.isDead = false
+            if units[components[component].unit].run.phase != .failingOver {
+                components[component].run.isDisabled = false
+            }
+            components[component].run.starts += run.starts == .max ? 0 : 1
+            if !components[component].isPreInstantiable {
+                for index in run.assignments.indices { set(.active, component, index) }
+            }
+        case .instantiated: break
+        // Asked to end meanwhile; what was asked goes on.
+        case .uninstantiated, .terminating, .instantiationFailed, .terminationFailed: return
+        }
+        components[component].run.pid = pid
+        components[component].run.startedAt = startedAt
+    }
+
+    /// What a component that registered again holds is the truth; the moves correct what should be otherwise.
+    private mutating func reconcile(_ component: Int, _ held: [HeldAssignment]) {
+        guard components[component].run.presence == .instantiated, components[component].isPreInstantiable else { return }
+        for index in components[component].run.assignments.indices {
+            let assignment = components[component].run.assignments[index]
+            let name = csis[Int(assignment.csi)].name
+            let state = held.first { $0.csi == name }?.haState
+            if components[component].run.pending?.csis.contains(assignment.csi) == true, state == nil { continue }
+            if state != assignment.state { set(state, component, index) }
+            if state == .quiescing, assignment.quiescing != 0 { reviveQuiescing(component, assignment) }
+        }
+        for holding in held {
+            guard case .csi(let csi) = positions[holding.csi],
+                !components[component].run.assignments.contains(where: { Int($0.csi) == csi })
+            else { continue }
+            components[component].run.assignments.append(Assignment(csi: csi, holding.haState))
+            set(holding.haState, component, components[component].run.assignments.count - 1)
+        }
+    }
+
+    /// The new amfd does not know that a completion is awaited: the same callback again tells it.
+    private mutating func reviveQuiescing(_ component: Int, _ assignment: Assignment) {
+        guard components[component].run.pending == nil else { return }
+        var pending = PendingHA()
+        pending.invocation = assignment.quiescing
+        pending.haState = .quiescing
+        pending.flags = .targetOne
+        pending.csis = [assignment.csi]
+        order(pending, component)
+    }
+
+    private mutating func uninstantiated(_ component: Int) {
+        let run = components[component].run
+        guard run.order != nil || run.presence == .terminationFailed || run.presence == .terminating else { return }
+        let isKept = run.presence == .restarting && run.order != nil
+        components[component].run.order = nil
+        components[component].run.isDead = false
+        components[component].run.pid = 0
+        components[component].run.startedAt = 0
+        components[component].run.pending = nil
+        if isKept {
+            for index in components[component].run.assignments.indices { set(nil, component, index) }
+        } else {
+            dropAssignments(of: component)
+            components[component].run.presence = .uninstantiated
+        }
+    }
+
+    private mutating func answered(_ component: Int, _ invocation: UInt64) {
+        guard let pending = components[component].run.pending, pending.invocation == invocation else { return }
+        components[component].run.pending = nil
+        for csi in pending.csis {
+            guard let index = components[component].run.assignments.firstIndex(where: { $0.csi == csi }) else { continue }
+            if let haState = pending.haState {
+                set(haState, component, index)
+            } else {
+                set(nil, component, index)
+                components[component].run.assignments.remove(at: index)
+            }
+        }
+    }
+
+    /// The one place where an acknowledged HA state changes.
+    mutating func set(_ state: HAState?, _ component: Int, _ index: Int) {
+        let assignment = components[component].run.assignments[index]
+        guard assignment.state != state else { return }
+        let csi = Int(assignment.csi)
+        components[component].run.assignments[index].state = state
+        if state != .quiescing { components[component].run.assignments[index].quiescing = 0 }
+        if assignment.state == .active || assignment.state == .quiescing, state != .quiescing {
+            csis[csi].run.formerActive = components[component].name
+            csis[csi].run.formerWasQuiesced = state == .quiesced
+        }
+        tellHA(component, csi, assignment.state, state)
+    }
+
+    /// The process that held them is gone, or will never be asked again.
+    mutating func dropAssignments(of component: Int) {
+        components[component].run.pending = nil
+        for index in components[component].run.assignments.indices { set(nil, component, index) }
+        components[component].run.assignments = []
+    }
+}

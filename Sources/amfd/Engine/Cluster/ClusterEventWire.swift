@@ -1,0 +1,143 @@
+import AmfProtocol
+import SAFTypes
+
+// The byte form of commands: kind u8 · fields. The version is in the frame of the replicated engine.
+
+extension ClusterEvent: WireCodable {
+    public func encode(to writer: inout ByteWriter) {
+        switch self {
+        case .model(let model):
+            writer.integer(UInt8(1))
+            writer.value(model)
+        case .nodeJoined(let node, let incarnation, let living):
+            writer.integer(UInt8(2))
+            writer.value(node)
+            writer.integer(incarnation)
+            writer.list(living)
+        case .nodeLeft(let node):
+            writer.integer(UInt8(3))
+            writer.value(node)
+        case .report(let node, let report):
+            writer.integer(UInt8(4))
+            writer.value(node)
+            writer.value(report)
+        case .admin(let ticket, let operation, let name):
+            writer.integer(UInt8(5))
+            writer.value(ticket)
+            writer.integer(operation.rawValue)
+            writer.value(name)
+        case .stopNode(let node):
+            writer.integer(UInt8(6))
+            writer.value(node)
+        case .timer(.startup): writer.integer(UInt8(7))
+        case .timer(.admin(let ticket)):
+            writer.integer(UInt8(8))
+            writer.value(ticket)
+        }
+    }
+
+    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+        let kind = try reader.integer(UInt8.self)
+        switch kind {
+        case 1: self = .model(try reader.value())
+        case 2:
+            self = .nodeJoined(
+                try reader.value(), incarnation: try reader.integer(), living: try reader.list(max: Limits.elementsMax))
+        case 3: self = .nodeLeft(try reader.value())
+        case 4: self = .report(try reader.value(), try reader.value())
+        case 5: self = .admin(try reader.value(), try AdminOperation.decode(from: &reader), try reader.value())
+        case 6: self = .stopNode(try reader.value())
+        case 7: self = .timer(.startup)
+        case 8: self = .timer(.admin(try reader.value()))
+        default: throw .badValue("command \(kind); 1…8 expected")
+        }
+    }
+}
+
+extension LivingComponent: WireCodable {
+    public func encode(to writer: inout ByteWriter) {
+        writer.value(component)
+        writer.integer(instance)
+        writer.integer(pid)
+        writer.integer(startedAt)
+    }
+
+    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+        component = try reader.value()
+        instance = try reader.integer()
+        pid = try reader.integer()
+        startedAt = try reader.integer()
+    }
+}
+
+extension NodeReport: WireCodable {
+    public func encode(to writer: inout ByteWriter) {
+        switch self {
+        case .instantiated(let name, let instance, let pid, let startedAt):
+            Self.head(1, name, instance, &writer)
+            writer.integer(pid)
+            writer.integer(startedAt)
+        case .adopted(let name, let instance, let pid, let startedAt, let held):
+            Self.head(2, name, instance, &writer)
+            writer.integer(pid)
+            writer.integer(startedAt)
+            writer.list(held)
+        case .instantiationDelayed(let name, let instance, let reason):
+            Self.head(3, name, instance, &writer)
+            writer.string(reason)
+        case .instantiationFailed(let name, let instance, let reason):
+            Self.head(4, name, instance, &writer)
+            writer.string(reason)
+        case .uninstantiated(let name, let instance): Self.head(5, name, instance, &writer)
+        case .terminationFailed(let name, let instance, let reason):
+            Self.head(6, name, instance, &writer)
+            writer.string(reason)
+        case .failed(let name, let instance, let recovery, let isDead, let cause):
+            Self.head(7, name, instance, &writer)
+            writer.integer(recovery.rawValue)
+            writer.bool(isDead)
+            writer.integer(cause.rawValue)
+        case .answered(let name, let instance, let invocation):
+            Self.head(8, name, instance, &writer)
+            writer.value(invocation)
+        case .quiescingComplete(let name, let instance): Self.head(9, name, instance, &writer)
+        case .errorCleared(let name): Self.head(10, name, 0, &writer)
+        }
+    }
+
+    private static func head(
+        _ kind: UInt8, _ name: SaName, _ instance: InstanceNumber, _ writer: inout ByteWriter
+    ) {
+        writer.integer(kind)
+        writer.value(name)
+        writer.integer(instance)
+    }
+
+    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+        let kind = try reader.integer(UInt8.self)
+        let name = try reader.value(SaName.self)
+        let instance = try reader.integer(InstanceNumber.self)
+        switch kind {
+        case 1:
+            self = .instantiated(name, instance, pid: try reader.integer(), startedAt: try reader.integer())
+        case 2:
+            self = .adopted(
+                name, instance, pid: try reader.integer(), startedAt: try reader.integer(),
+                held: try reader.list(max: Limits.elementsMax))
+        case 3: self = .instantiationDelayed(name, instance, reason: try reader.string(max: Limits.textMax))
+        case 4: self = .instantiationFailed(name, instance, reason: try reader.string(max: Limits.textMax))
+        case 5: self = .uninstantiated(name, instance)
+        case 6: self = .terminationFailed(name, instance, reason: try reader.string(max: Limits.textMax))
+        case 7:
+            self = .failed(
+                name, instance, recovery: try RecommendedRecovery.decode(from: &reader), isDead: try reader.bool(),
+                cause: try FailureCause.decode(from: &reader))
+        case 8: self = .answered(name, instance, try reader.value())
+        case 9: self = .quiescingComplete(name, instance)
+        case 10:
+            guard instance == 0 else { throw .badValue("instance \(instance) of errorCleared; 0 expected") }
+            self = .errorCleared(name)
+        default: throw .badValue("report \(kind); 1…10 expected")
+        }
+    }
+}
