@@ -1,10 +1,13 @@
 import AmfProtocol
+import EngineKit
 import SAFTypes
 
 // Administrative operations. Applicability, states and error codes: saf-ais A5.11.
 
 extension ClusterEngine {
-    mutating func administer(_ ticket: AdminTicket, _ operation: AdminOperation, _ name: SaName) {
+    mutating func administer(
+        _ ticket: AdminTicket, _ operation: AdminOperation, _ name: SaName, at now: Instant
+    ) {
         guard let entity = positions[name] else {
             return refuse(ticket, .notExist, "\(name) is not in the model; saf status lists what is")
         }
@@ -30,20 +33,22 @@ extension ClusterEngine {
         }
         var pending = PendingAdmin()
         (pending.ticket, pending.operation, pending.name) = (ticket, operation, name)
+        pending.number = nextAdmin
+        nextAdmin = nextAdmin == .max ? 1 : nextAdmin + 1
         pendingAdmin.append(pending)
-        rest.append(.startTimer(.admin(ticket), after: ClusterLimits.adminTimeout))
+        rest.append(.startTimer(.admin(pending.number), at: now + ClusterLimits.adminTimeout))
     }
 
     private mutating func refuse(_ ticket: AdminTicket, _ error: AisError, _ text: String) {
         rest.append(.adminReply(ticket, error, text))
     }
 
-    mutating func expireAdmin(_ ticket: AdminTicket) {
-        guard let index = pendingAdmin.firstIndex(where: { $0.ticket == ticket }) else { return }
+    mutating func expireAdmin(_ number: UInt32) {
+        guard let index = pendingAdmin.firstIndex(where: { $0.number == number }) else { return }
         let pending = pendingAdmin.remove(at: index)
         rest.append(
             .adminReply(
-                ticket, .timeout,
+                pending.ticket, .timeout,
                 "\(pending.operation) of \(pending.name) is accepted but not complete after \(ClusterLimits.adminTimeout)"))
     }
 
@@ -226,7 +231,7 @@ extension ClusterEngine {
                 open.append(pending)
                 continue
             }
-            rest.append(.cancelTimer(.admin(pending.ticket)))
+            rest.append(.cancelTimer(.admin(pending.number)))
             if let failed = failedComponent(pending.name) {
                 rest.append(
                     .adminReply(

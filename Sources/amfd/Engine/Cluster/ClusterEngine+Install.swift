@@ -5,7 +5,7 @@ import SAFTypes
 // From the model to the entities.
 
 extension ClusterEngine {
-    mutating func install(_ new: AmfModel) {
+    mutating func install(_ new: AmfModel, at now: Instant) {
         guard let merged = merge(new) else { return }
         let isFirst = nodes.isEmpty
         let saved = runs
@@ -13,7 +13,7 @@ extension ClusterEngine {
         if isFirst { adminState = merged.adminState } else { restore(saved) }
         // New groups wait for their units; the old ones have started.
         isStarted = false
-        rest.append(.startTimer(.startup, after: merged.startupTimeout))
+        rest.append(.startTimer(.startup, at: now + merged.startupTimeout))
     }
 
     /// The running model plus what is new; nil if there is nothing new, or, with an effect, if `new` changes what runs.
@@ -158,12 +158,14 @@ extension ClusterEngine {
     }
 
     private mutating func sortByRank(_ group: Int) {
-        groups[group].units.sort {
+        let unitOrder = groups[group].units.sorted {
             (rankOrder(units[$0].model.rank), $0) < (rankOrder(units[$1].model.rank), $1)
         }
-        groups[group].instances.sort {
+        let instanceOrder = groups[group].instances.sorted {
             (rankOrder(instances[$0].model.rank), $0) < (rankOrder(instances[$1].model.rank), $1)
         }
+        groups[group].units = unitOrder
+        groups[group].instances = instanceOrder
     }
 
     private mutating func resolveSponsors() {

@@ -36,7 +36,7 @@ extension ClusterEngine {
         guard old != new else { return }
         var notification = AmfNotification(attribute, name, old: old, new: new)
         if let node { notification.node = nodes[node].model.id }
-        rest.append(.notify(notification))
+        notifications.append(notification)
     }
 
     mutating func tellAdmin(_ name: SaName, _ old: AdminState, _ new: AdminState) {
@@ -47,7 +47,7 @@ extension ClusterEngine {
         var notification = AmfNotification(.ha, csis[csi].name, old: old?.rawValue ?? 0, new: new?.rawValue ?? 0)
         notification.assignee = components[component].name
         notification.node = nodes[components[component].node].model.id
-        rest.append(.notify(notification))
+        notifications.append(notification)
     }
 
     mutating func tellMembership(_ node: Int, isMember: Bool) {
@@ -58,6 +58,6 @@ extension ClusterEngine {
         var notification = AmfNotification(.error, components[component].name, old: 0, new: 0)
         notification.node = nodes[components[component].node].model.id
         notification.text = text
-        rest.append(.notify(notification))
+        notifications.append(notification)
     }
 }

@@ -28,30 +28,34 @@ public struct ClusterEngine: Engine, Sendable {
     var isStarted = false
     var nextInvocation: UInt64 = 1
     var pendingAdmin: [PendingAdmin] = []
+    var nextAdmin: UInt32 = 1
 
     // The effects of the event being handled, by urgency; empty between events.
     var urgent: [ClusterEffect] = []
     var orders: [ClusterEffect] = []
     var rest: [ClusterEffect] = []
+    var notifications: [AmfNotification] = []
 
     public init() {}
 
     public mutating func handle(_ event: ClusterEvent, at now: Instant) -> [ClusterEffect] {
         switch event {
-        case .model(let model): install(model)
+        case .model(let model): install(model, at: now)
         case .nodeJoined(let id, let incarnation, let living): join(id, incarnation, living, at: now)
         case .nodeLeft(let id): leave(id)
         case .report(let id, let report): take(report, from: id, at: now)
-        case .admin(let ticket, let operation, let name): administer(ticket, operation, name)
+        case .admin(let ticket, let operation, let name): administer(ticket, operation, name, at: now)
         case .stopNode(let id):
             if let node = node(id) { nodes[node].run.isStopping = true }
         case .timer(.startup): isStarted = true
-        case .timer(.admin(let ticket)): expireAdmin(ticket)
+        case .timer(.admin(let number)): expireAdmin(number)
         }
         settle()
         tell()
         checkInvariants()
-        let effects = urgent + orders + rest
+        var effects = urgent + orders + rest
+        if !notifications.isEmpty { effects.append(.notify(notifications)) }
+        notifications.removeAll(keepingCapacity: true)
         urgent.removeAll(keepingCapacity: true)
         orders.removeAll(keepingCapacity: true)
         rest.removeAll(keepingCapacity: true)

@@ -29,10 +29,9 @@ extension ClusterEvent: WireCodable {
         case .stopNode(let node):
             writer.integer(UInt8(6))
             writer.value(node)
-        case .timer(.startup): writer.integer(UInt8(7))
-        case .timer(.admin(let ticket)):
-            writer.integer(UInt8(8))
-            writer.value(ticket)
+        case .timer(let timer):
+            writer.integer(UInt8(7))
+            writer.integer(timer.key)
         }
     }
 
@@ -47,9 +46,11 @@ extension ClusterEvent: WireCodable {
         case 4: self = .report(try reader.value(), try reader.value())
         case 5: self = .admin(try reader.value(), try AdminOperation.decode(from: &reader), try reader.value())
         case 6: self = .stopNode(try reader.value())
-        case 7: self = .timer(.startup)
-        case 8: self = .timer(.admin(try reader.value()))
-        default: throw .badValue("command \(kind); 1…8 expected")
+        case 7:
+            let key = try reader.integer(UInt64.self)
+            guard let timer = ClusterTimer(key: key) else { throw .badValue("timer \(key) is unknown") }
+            self = .timer(timer)
+        default: throw .badValue("command \(kind); 1…7 expected")
         }
     }
 }

@@ -22,8 +22,26 @@ public enum ClusterEvent: Hashable, Sendable {
 public enum ClusterTimer: Hashable, Sendable {
     /// Cluster start: assign with what is there.
     case startup
-    /// An administrative operation takes too long: answer TIMEOUT.
-    case admin(AdminTicket)
+    /// An administrative operation, by its number in the engine, takes too long: answer TIMEOUT.
+    case admin(UInt32)
+
+    /// For a shell that names its timers by numbers.
+    public var key: UInt64 {
+        switch self {
+        case .startup: 0
+        case .admin(let number): UInt64(number)
+        }
+    }
+
+    /// Nil for a number that is no key.
+    public init?(key: UInt64) {
+        guard key != 0 else {
+            self = .startup
+            return
+        }
+        guard let number = UInt32(exactly: key) else { return nil }
+        self = .admin(number)
+    }
 }
 
 /// What the shells do, in this order.
@@ -32,12 +50,13 @@ public enum ClusterEffect: Hashable, Sendable {
     case order(NodeID, NodeOrder)
     /// By the node of the ticket. A nil error is OK.
     case adminReply(AdminTicket, AisError?, String)
-    /// By the oldest member: propose ``ClusterEvent/timer`` after that time. Starting again replaces.
-    case startTimer(ClusterTimer, after: Duration)
+    /// By the oldest member: propose ``ClusterEvent/timer`` at that time of the engine. Starting again replaces.
+    case startTimer(ClusterTimer, at: Instant)
     case cancelTimer(ClusterTimer)
-    /// By the oldest member: publish, with the time.
-    case notify(AmfNotification)
+    /// By the oldest member: publish in this order, with the time. The last effect of an event.
+    case notify([AmfNotification])
     /// By that node: everything on it is down; amfd may end.
     case nodeStopped(NodeID)
+    /// The answer to ``ClusterEvent/model`` for its proposer: nothing was changed. Without it the model is applied.
     case modelRefused(String)
 }

@@ -17,12 +17,11 @@ struct Runs: Hashable, Sendable {
     var isStarted = false
     var nextInvocation: UInt64 = 1
     var pendingAdmin: [PendingAdmin] = []
+    var nextAdmin: UInt32 = 1
     init() {}
 }
 
 extension ClusterEngine {
-    public static let snapshotVersion: UInt16 = 1
-
     var runs: Runs {
         var runs = Runs()
         runs.nodes = nodes.map(\.run)
@@ -36,6 +35,7 @@ extension ClusterEngine {
         runs.isStarted = isStarted
         runs.nextInvocation = nextInvocation
         runs.pendingAdmin = pendingAdmin
+        runs.nextAdmin = nextAdmin
         return runs
     }
 
@@ -52,57 +52,45 @@ extension ClusterEngine {
         isStarted = runs.isStarted
         nextInvocation = runs.nextInvocation
         pendingAdmin = runs.pendingAdmin
+        nextAdmin = runs.nextAdmin
     }
 
-    /// u16 version · model · runs. Equal states have equal bytes.
-    public var snapshot: [UInt8] {
-        var writer = ByteWriter()
-        writer.integer(Self.snapshotVersion)
-        writer.value(model)
-        writer.value(runs)
-        return writer.bytes
-    }
+    /// The versions of commands and snapshots this build reads and writes.
+    public static let versions: ClosedRange<UInt16> = 1...1
 
-    public init(snapshot: [UInt8]) throws(DecodeError) {
-        let content = try Snapshot(decoding: snapshot)
-        self.init()
-        build(content.model)
-        try content.check(against: self)
-        restore(content.runs)
-    }
-}
-
-private struct Snapshot: WireCodable {
-    let model: AmfModel
-    let runs: Runs
-
-    func encode(to writer: inout ByteWriter) {
-        writer.integer(ClusterEngine.snapshotVersion)
+    /// model · runs. Equal states have equal bytes.
+    public func encodeSnapshot(version: UInt16, to writer: inout ByteWriter) {
         writer.value(model)
         writer.value(runs)
     }
 
-    init(decoding reader: inout ByteReader) throws(DecodeError) {
-        let version = try reader.integer(UInt16.self)
-        guard version == ClusterEngine.snapshotVersion else {
-            throw .badValue("snapshot version \(version); \(ClusterEngine.snapshotVersion) expected")
+    public init(snapshot reader: inout ByteReader, version: UInt16) throws(DecodeError) {
+        guard Self.versions.contains(version) else {
+            throw .badValue("snapshot version \(version); \(Self.versions) expected")
         }
-        model = try reader.value()
-        runs = try reader.value()
+        self.init()
+        let model = try reader.value(AmfModel.self)
+        let runs = try reader.value(Runs.self)
+        guard model.nodes.isEmpty || model.validate().isEmpty else {
+            throw .badValue("snapshot's model has errors")
+        }
+        build(model)
+        try check(runs)
+        restore(runs)
     }
 
     /// Positions are taken for granted by the engine, so they must be right.
-    func check(against engine: ClusterEngine) throws(DecodeError) {
+    private func check(_ runs: Runs) throws(DecodeError) {
         let fits =
-            runs.nodes.count == engine.nodes.count && runs.applications.count == engine.applications.count
-            && runs.groups.count == engine.groups.count && runs.units.count == engine.units.count
-            && runs.components.count == engine.components.count && runs.instances.count == engine.instances.count
-            && runs.csis.count == engine.csis.count
+            runs.nodes.count == nodes.count && runs.applications.count == applications.count
+            && runs.groups.count == groups.count && runs.units.count == units.count
+            && runs.components.count == components.count && runs.instances.count == instances.count
+            && runs.csis.count == csis.count
         guard fits else { throw .badValue("snapshot's states do not fit its model") }
         for component in runs.components {
             let named = component.assignments.map(\.csi) + (component.pending?.csis ?? [])
-            guard named.allSatisfy({ $0 < engine.csis.count }) else {
-                throw .badValue("snapshot names a CSI beyond the model's \(engine.csis.count)")
+            guard named.allSatisfy({ $0 < csis.count }) else {
+                throw .badValue("snapshot names a CSI beyond the model's \(csis.count)")
             }
             let isSound =
                 (component.pending == nil || component.presence == .instantiated)
@@ -110,8 +98,8 @@ private struct Snapshot: WireCodable {
             guard isSound else { throw .badValue("snapshot of a component contradicts itself") }
         }
         for group in runs.groups {
-            if let target = group.swapTarget, target >= engine.units.count {
-                throw .badValue("snapshot swaps to unit \(target) of \(engine.units.count)")
+            if let target = group.swapTarget, target >= units.count {
+                throw .badValue("snapshot swaps to unit \(target) of \(units.count)")
             }
         }
     }
@@ -130,6 +118,7 @@ extension Runs: WireFields {
         try coder.flag(&isStarted)
         try coder.integer(&nextInvocation)
         try coder.list(&pendingAdmin)
+        try coder.integer(&nextAdmin)
     }
 }
 
@@ -244,6 +233,7 @@ extension Counter: WireFields {
 
 extension PendingAdmin: WireFields {
     mutating func fields<Coder: FieldCoder>(_ coder: inout Coder) throws(Coder.Failure) {
+        try coder.integer(&number)
         try coder.value(&ticket)
         try coder.raw(&operation)
         try coder.value(&name)

@@ -206,6 +206,8 @@ struct Counter: Hashable, Sendable {
 
 /// An administrative operation that is not answered yet.
 struct PendingAdmin: Hashable, Sendable {
+    /// Names its timer.
+    var number: UInt32 = 0
     var ticket = AdminTicket()
     var operation: AdminOperation = .unlock
     var name = SaName.none
