@@ -42,7 +42,9 @@ struct Ledger: ReplicatedEngine, Equatable {
         case .add(let name, let amount, let request):
             totals[name, default: 0] += amount
             requests.append(request)
-            if isDisorderly { for (name, total) in totals { scrambled = scrambled &* 31 &+ UInt64(name) &+ total } }
+            if isDisorderly {  // as a dictionary's order would differ from one process to the next
+                for (name, total) in totals.shuffled() { scrambled = scrambled &* 31 &+ UInt64(name) &+ total }
+            }
             return [.added(request: request, total: totals[name] ?? 0)]
         case .alarm(let request):
             requests.append(request)

@@ -89,12 +89,10 @@ public struct JournalContents: Hashable, Sendable {
     public init() {}
 }
 
-/// One record. kind u8: 1 snapshot · epoch · state bytes to the end; 2 command · proposer · versionMax u16 · command;
-/// 3 epoch.
+/// One record. kind u8: 1 snapshot · epoch · state bytes to the end; 2 command · proposer · versionMax u16 · command.
 enum JournalRecord: Hashable, Sendable {
     case snapshot(Epoch, [UInt8])
     case command(Command, from: GroupMember, versionMax: UInt16)
-    case epoch(Epoch)
 }
 
 extension JournalRecord: WireCodable {
@@ -109,9 +107,6 @@ extension JournalRecord: WireCodable {
             writer.value(proposer)
             writer.integer(versionMax)
             writer.value(command)
-        case .epoch(let epoch):
-            writer.integer(UInt8(3))
-            writer.value(epoch)
         }
     }
 
@@ -125,8 +120,7 @@ extension JournalRecord: WireCodable {
             let proposer: GroupMember = try reader.value()
             let versionMax: UInt16 = try reader.integer()
             self = .command(try reader.value(), from: proposer, versionMax: versionMax)
-        case 3: self = .epoch(try reader.value())
-        default: throw .badValue("journal record kind \(kind); 1 to 3 expected")
+        default: throw .badValue("journal record kind \(kind); 1 or 2 expected")
         }
     }
 }
@@ -136,14 +130,13 @@ extension ReplicaState {
     ///
     /// - Throws: when the first record is no readable snapshot, or a record does not fit: a journal of something else.
     static func replaying(_ records: [[UInt8]]) throws(DecodeError) -> (ReplicaState, Epoch) {
-        guard let first = records.first, case .snapshot(var epoch, let bytes) = try JournalRecord(decoding: first) else {
+        guard let first = records.first, case .snapshot(let epoch, let bytes) = try JournalRecord(decoding: first) else {
             throw .badValue("the journal does not begin with a snapshot")
         }
         var state = try ReplicaState(decoding: bytes)
         for record in records.dropFirst() {
             switch try JournalRecord(decoding: record) {
             case .snapshot: throw .badValue("a snapshot inside the journal")
-            case .epoch(let next): epoch = next
             case .command(let command, let proposer, let versionMax):
                 guard case .applied = state.apply(command, from: proposer, versionMax: versionMax) else {
                     throw .badValue("command \(command.sequence) of \(proposer) does not follow the one before")

@@ -128,10 +128,11 @@ extension Replicated {
             }
             return
         }
-        guard var base = reports.first?.value else { return }
-        for (_, report) in reports where base.precedes(report) && report.chain != Self.taintedChain || base.isUseless {
-            base = report
-        }
+        // With a majority that remembers, the best is among them; a journal's tail is not as certain.
+        let isMajority = formation.rememberers.count >= view.majority
+        let candidates = isMajority ? reports.filter { formation.rememberers.contains($0.key) } : reports
+        guard var base = candidates.first?.value else { return }
+        for (_, report) in candidates where base.isUseless || (base.precedes(report) && !report.isUseless) { base = report }
         let number = (reports.map(\.value.promised).max() ?? 0) + 1
         let epoch = Epoch(number: number, id: view.id)
         formation.epoch = epoch
@@ -189,6 +190,7 @@ extension Replicated {
         claim = epoch
         stable = state.index
         hasMemory = true
+        isRestored = false
         startJournal(&effects)
         takePart(at: now, &effects)
     }

@@ -105,6 +105,7 @@ extension Replicated {
         claim = epoch
         stable = state.index
         hasMemory = true
+        isRestored = false
         formation.isOwnMatched = true
         if state.time > now + clockOffset { clockOffset = state.time - now }
         issued = issued.filter { id in state.pending.contains { $0.id == id } }

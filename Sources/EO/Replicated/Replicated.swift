@@ -110,6 +110,9 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
 
     // What this member holds, as it would report it.
     var hasMemory = false
+    /// The memory is a journal's. It tells all this member applied, but not what it had acknowledged when it died, so in a
+    /// cluster of several nodes it does not count towards a majority that remembers.
+    var isRestored = false
     var isContinuing = false
     var claim = Epoch.none
     var stable: UInt64 = 0
@@ -142,13 +145,13 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
     /// Wrong on purpose, for the tests that prove that the checkers see it.
     let sabotage: Sabotage?
 
-    enum Sabotage: Sendable { case answerAtSelfDelivery, skipEveryTenth, applyWithoutQuorum, forgetMarks }
+    package enum Sabotage: Sendable { case answerAtSelfDelivery, skipEveryTenth, applyWithoutQuorum, forgetMarks }
 
     public init(core: Core, configuration: ReplicatedConfiguration) {
         self.init(core: core, configuration: configuration, sabotage: nil)
     }
 
-    init(core: Core, configuration: ReplicatedConfiguration, sabotage: Sabotage?) {
+    package init(core: Core, configuration: ReplicatedConfiguration, sabotage: Sabotage?) {
         self.configuration = configuration
         self.sabotage = sabotage
         state = ReplicaState(core: core)
@@ -164,6 +167,7 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
         guard !journal.isEmpty else { return }
         (state, claim) = try ReplicaState.replaying(journal)
         hasMemory = true
+        isRestored = true
         stable = state.index
         promised = claim.number
     }
@@ -183,6 +187,11 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
     public var logHash: UInt64 { state.chain }
     /// Once-only effects not yet reported done.
     public var pendingEffects: [EffectID] { state.pending.map(\.id) }
+
+    /// Timers not yet expired.
+    public var timerCount: Int { state.timers.count }
+    /// The view this member is in; nil before the first.
+    public var viewID: UInt64? { view?.id }
 
     public mutating func handle(_ event: Event, at now: Instant) -> [Effect] {
         var effects: [Effect] = []
@@ -215,7 +224,8 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
 
     func message(_ body: ReplicatedMessage.Body) -> Effect {
         let message = ReplicatedMessage(
-            isSynchronised: formation.isOwnMatched, hasMemory: hasMemory, epoch: formation.epoch ?? .none,
+            isSynchronised: formation.isOwnMatched,
+            hasMemory: hasMemory && (!isRestored || view?.majority == 1), epoch: formation.epoch ?? .none,
             applied: formation.isOwnMatched ? state.index : 0, chain: state.chain, body: body)
         return .multicast(message.encoded)
     }

@@ -40,6 +40,9 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     public var status: ReplicatedStatus { replicated.status }
     public var descriptors: [Int32] { group.descriptors }
 
+    /// Messages wait because the group pushed back.
+    public var hasUnsent: Bool { !outbox.isEmpty }
+
     /// Joins the group. Over ``LoopbackGroup`` the member is synchronised when this returns.
     public mutating func start(_ name: String, at now: Instant) throws(GroupError) -> [Output] {
         try group.join(name)
