@@ -18,7 +18,7 @@ struct SimulatorOptions {
 
     init(random: inout SeededRandom) {
         nodes = [1, 2, 3, 3, 3, 4, 5, 5].randomElement(using: &random) ?? 3
-        steps = Int.random(in: 100...300, using: &random)
+        steps = Int.random(in: 60...180, using: &random)
         faultPerMille = [5, 20, 60].randomElement(using: &random) ?? 20
         chunkBytes = [16, 64, 4096].randomElement(using: &random) ?? 64
         digestInterval = [2, 8, 32].randomElement(using: &random) ?? 8
@@ -196,8 +196,8 @@ struct Simulator {
     }
 
     private mutating func act(_ id: NodeID, _ body: (inout Node, Instant) -> [Node.Output]) {
-        guard var process = processes[id] else { return }
-        let before = process.node.replicated
+        guard var process = processes.removeValue(forKey: id) else { return }  // out of the table: not copied on write
+        let before = (index: process.node.replicated.index, status: process.node.status)
         let outputs = body(&process.node, now + process.clockSkew)
         for output in outputs {
             switch output {
@@ -210,7 +210,7 @@ struct Simulator {
         }
         processes[id] = process
         counts.commands += Int(max(process.node.replicated.index, before.index) - before.index)
-        checker.observe(outputs, of: id, before: before, after: process.node.replicated)
+        checker.observe(outputs, of: id, from: before.index, before.status, after: process.node.replicated)
         let connected = network.nodes.compactMap { node in
             processes[node].map { (node, $0.node.replicated) }
         }.filter { node, member in member.viewID.map { network.isCurrent($0, of: node) } ?? false }
@@ -228,7 +228,7 @@ struct Simulator {
             rounds += 1
             while network.step() {}
             for node in network.nodes { pump(node) }
-            if rounds % 20 == 0 { now = now + .seconds(1) } else { now = now + .milliseconds(2) }
+            if rounds % 20 == 0 { now = now + .seconds(1) } else { now = now + .milliseconds(15) }
         } while rounds < 2_000 && !isQuiet && checker.findings.isEmpty
         if !isQuiet {
             let states = network.nodes.map { node in

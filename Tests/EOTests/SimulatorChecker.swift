@@ -33,7 +33,8 @@ struct SimulatorChecker {
     // MARK: One member
 
     mutating func observe(
-        _ outputs: [Simulator.Node.Output], of node: NodeID, before: Replicated<Ledger>, after: Replicated<Ledger>
+        _ outputs: [Simulator.Node.Output], of node: NodeID, from index: UInt64, _ status: ReplicatedStatus,
+        after: Replicated<Ledger>
     ) {
         var isStatusSteady = true
         for output in outputs {
@@ -51,8 +52,8 @@ struct SimulatorChecker {
             default: break
             }
         }
-        if isStatusSteady, before.status == .withoutQuorum || before.status == .outside, after.index != before.index {
-            find("node \(node) applied \(after.index - before.index) commands without quorum")
+        if isStatusSteady, status == .withoutQuorum || status == .outside, after.index != index {
+            find("node \(node) applied \(after.index - index) commands without quorum")
         }
     }
 

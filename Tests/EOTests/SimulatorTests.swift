@@ -2,27 +2,47 @@ import EngineKit
 import OSAL
 import Testing
 
-/// Seeds that once failed: always run first.
-let failedSeeds: [UInt64] = []
+/// Seeds that once failed: always run first. With them the simulator found that a member being cut off took
+/// acknowledgements of the others' log, at an index it had filled differently, for those of its own.
+let failedSeeds: [UInt64] = [1112, 1119, 1160, 1199, 1339, 1403, 1441, 1472, 1488, 1578]
 
-@Test("Replicated engines keep their promises under every seed")
-func replicatedSimulation() {
-    let base = Environment.get("SAF_SIM_SEED").flatMap { UInt64($0) } ?? 1
-    let count = Environment.get("SAF_SIM_SEEDS").flatMap { UInt64($0) } ?? 1_000
+/// Runs some seeds; the last result is what was found wrong, by seed.
+private func simulate(_ seeds: [UInt64]) -> (SimulatorCounts, [(UInt64, String)]) {
     var counts = SimulatorCounts()
-    var failed: [UInt64] = []
-    for seed in failedSeeds + Array(base..<(base + count)) {
+    var failures: [(UInt64, String)] = []
+    for seed in seeds where failures.count < 5 {
         var simulator = Simulator(seed: seed)
         let findings = simulator.run()
         counts += simulator.counts
-        guard !findings.isEmpty else { continue }
-        failed.append(seed)
-        let rerun = "SAF_SIM_SEED=\(seed) SAF_SIM_SEEDS=1 swift test --filter replicatedSimulation"
-        Issue.record("seed \(seed) (\(simulator.options.nodes) nodes): \(findings.joined(separator: "; ")); rerun: \(rerun)")
-        if failed.count >= 10 { break }
+        if !findings.isEmpty {
+            failures.append((seed, "\(simulator.options.nodes) nodes: \(findings.joined(separator: "; "))"))
+        }
+    }
+    return (counts, failures)
+}
+
+@Test("Replicated engines keep their promises under every seed")
+func replicatedSimulation() async {
+    let base = Environment.get("SAF_SIM_SEED").flatMap { UInt64($0) } ?? 1
+    let count = Environment.get("SAF_SIM_SEEDS").flatMap { UInt64($0) } ?? 1_000
+    let seeds = failedSeeds + Array(base..<(base + count))
+    let lanes = 4
+    var counts = SimulatorCounts()
+    await withTaskGroup { group in
+        for lane in 0..<lanes {
+            let share = seeds.enumerated().filter { $0.offset % lanes == lane }.map(\.element)
+            group.addTask { simulate(share) }
+        }
+        for await (more, failures) in group {
+            counts += more
+            for (seed, text) in failures {
+                let rerun = "SAF_SIM_SEED=\(seed) SAF_SIM_SEEDS=1 swift test --filter replicatedSimulation"
+                Issue.record("seed \(seed), \(text); rerun: \(rerun)")
+            }
+        }
     }
     print(
-        "simulator: \(count) seeds, \(counts.commands) commands, \(counts.views) view changes, "
+        "simulator: \(seeds.count) seeds, \(counts.commands) commands, \(counts.views) view changes, "
             + "\(counts.snapshots) snapshots, \(counts.answers) answers, \(counts.journalRestarts) restarts from a journal")
 }
 

@@ -51,8 +51,8 @@ extension Replicated {
         guard let epoch = formation.epoch, message.epoch == epoch else { return }
         if formation.promisers.insert(sender).inserted { activateIfPromised(at: now, &effects) }
         guard message.isSynchronised, formation.isSynchronised(sender) else { return }
-        // An equal index with another history is no acknowledgement of ours.
-        if formation.isOwnMatched, message.applied == state.index, message.chain != state.chain { return }
+        // An equal index with another history is no acknowledgement of ours: this member may be the one being cut off.
+        guard recent.chain(at: message.applied) == message.chain else { return }
         formation.acknowledged[sender] = max(message.applied, formation.acknowledged[sender] ?? 0)
         if sender == configuration.member, status == .synchronised { stable = max(stable, min(message.applied, state.index)) }
         settleCommitted(&effects)
@@ -83,6 +83,7 @@ extension Replicated {
         case .applied(let results, let isUnderstood):
             if state.time > now + clockOffset { clockOffset = state.time - now }
             isAcknowledgementOwed = true
+            recent.append(state.chain)
             keep(entry.command, of: entry.sender, versionMax: versionMax, &effects)
             if !isUnderstood { effects.append(.note(.eventNotUnderstood(index: state.index))) }
             settleAction(entry.command.action)

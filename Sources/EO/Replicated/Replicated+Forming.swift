@@ -189,6 +189,7 @@ extension Replicated {
         guard let epoch = formation.epoch else { return }
         claim = epoch
         stable = state.index
+        recent.restart(at: state.index, state.chain)
         hasMemory = true
         isRestored = false
         startJournal(&effects)

@@ -19,13 +19,13 @@ struct Proposals<Core: ReplicatedEngine>: Sendable {
         var held: [Core.Effect] = []
     }
 
-    var waiting: [Waiting] = []
+    private(set) var waiting: [Waiting] = []
     var nextSequence: UInt64 = 1
     /// Which round of sending; a command that turns out to be out of place causes one more round, not one each.
     var generation: UInt32 = 0
 
     /// Those that do not count against the limit.
-    var unlimited: Int { waiting.count { $0.ticket == nil } }
+    private(set) var unlimited = 0
     var hasApplied: Bool { waiting.first?.appliedIndex != nil }
     var firstWanted: UInt64 { waiting.first { $0.appliedIndex == nil }?.sequence ?? nextSequence }
 
@@ -33,6 +33,7 @@ struct Proposals<Core: ReplicatedEngine>: Sendable {
     mutating func add(_ action: Action, ticket: UInt64?, deadline: Instant?) -> Waiting {
         let proposal = Waiting(sequence: nextSequence, ticket: ticket, action: action, deadline: deadline)
         waiting.append(proposal)
+        if ticket == nil { unlimited += 1 }
         nextSequence += 1
         return proposal
     }
@@ -53,14 +54,17 @@ struct Proposals<Core: ReplicatedEngine>: Sendable {
     mutating func release(through committed: UInt64) -> [Waiting] {
         let count = waiting.prefix { $0.appliedIndex.map { $0 <= committed } ?? false }.count
         guard count > 0 else { return [] }
-        defer { waiting.removeFirst(count) }
-        return Array(waiting.prefix(count))
+        let released = Array(waiting.prefix(count))
+        waiting.removeFirst(count)
+        unlimited -= released.count { $0.ticket == nil }
+        return released
     }
 
     /// Removes what is in the state already and returns its tickets; the rest counts as not applied.
     mutating func forget(through sequence: UInt64) -> [UInt64] {
         let known = waiting.filter { $0.sequence <= sequence }
         waiting.removeAll { $0.sequence <= sequence }
+        unlimited -= known.count { $0.ticket == nil }
         for place in waiting.indices {
             waiting[place].appliedIndex = nil
             waiting[place].held.removeAll()

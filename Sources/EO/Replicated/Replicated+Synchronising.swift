@@ -104,6 +104,7 @@ extension Replicated {
         }
         claim = epoch
         stable = state.index
+        recent.restart(at: state.index, state.chain)
         hasMemory = true
         isRestored = false
         formation.isOwnMatched = true

@@ -73,6 +73,31 @@ public enum ReplicatedNote: Hashable, Sendable {
     case groupLost(String)
 }
 
+/// The log's hash after each of the last commands, to tell acknowledgements of this log from those of another.
+struct RecentChains: Sendable {
+    static let kept = 2048
+    private var first: UInt64 = 0
+    private var chains: [UInt64] = [0]
+
+    mutating func restart(at index: UInt64, _ chain: UInt64) {
+        first = index
+        chains = [chain]
+    }
+
+    mutating func append(_ chain: UInt64) {
+        chains.append(chain)
+        guard chains.count >= 2 * Self.kept else { return }
+        first += UInt64(chains.count - Self.kept)
+        chains.removeFirst(chains.count - Self.kept)
+    }
+
+    /// Nil when it is not known, or not applied yet.
+    func chain(at index: UInt64) -> UInt64? {
+        guard index >= first, index - first < UInt64(chains.count) else { return nil }
+        return chains[Int(index - first)]
+    }
+}
+
 /// Runs an engine as one member of a group, so that every synchronised member has the same state (architecture, section 5;
 /// the life of a member is the table in Sources/EO/README.md).
 ///
@@ -131,6 +156,7 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
     var proposedTimers: [UInt64: Instant] = [:]
     var issued: Set<EffectID> = []
     var isAcknowledgementOwed = false
+    var recent = RecentChains()
 
     var buffer: [Buffered] = []
     var bufferStart: UInt64 = 0
@@ -170,6 +196,7 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
         isRestored = true
         stable = state.index
         promised = claim.number
+        recent.restart(at: state.index, state.chain)
     }
 
     /// The engine's present state, to be read only.

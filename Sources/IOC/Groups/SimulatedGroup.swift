@@ -26,6 +26,7 @@ public final class SimulatedNetwork {
     private struct Ring {
         var nodes: Set<NodeID>
         var log: [Entry] = []
+        var views: Set<UInt64> = []
         /// The members at the end of the log.
         var members: [GroupMember] = []
         var isQuorate: Bool
@@ -36,7 +37,7 @@ public final class SimulatedNetwork {
         var cursor: Int
         var isJoined = false
         var outbox: [[UInt8]] = []
-        var inbox: [GroupEvent] = []
+        var inbox: ArraySlice<GroupEvent> = []
         var seen: [GroupMember] = []
     }
 
@@ -113,16 +114,16 @@ public final class SimulatedNetwork {
 
     /// Whether a view is one of the ring that the node is in now, not of one that is breaking up.
     public func isCurrent(_ view: UInt64, of node: NodeID) -> Bool {
-        rings[ringIndex(of: node)].log.contains { if case .view(view, _) = $0 { true } else { false } }
+        rings[ringIndex(of: node)].views.contains(view)
     }
 
     /// Moves one message a step further; false when nothing can move.
     public func step() -> Bool {
         var moves: [(NodeID, Bool)] = []
-        for member in sortedProcesses {
-            guard let process = processes[member.node], process.isJoined else { continue }
-            if !process.outbox.isEmpty { moves.append((member.node, true)) }
-            if process.cursor < rings[process.ring].log.count { moves.append((member.node, false)) }
+        for node in nodes {
+            guard let process = processes[node], process.isJoined else { continue }
+            if !process.outbox.isEmpty { moves.append((node, true)) }
+            if process.cursor < rings[process.ring].log.count { moves.append((node, false)) }
         }
         guard let (node, isOrdering) = moves.randomElement(using: &random) else { return false }
         if isOrdering { order(from: node) } else { deliverNext(to: node) }
@@ -157,7 +158,7 @@ public final class SimulatedNetwork {
 
     fileprivate func next(for member: GroupMember) -> GroupEvent? {
         guard let process = processes[member.node], process.member == member, !process.inbox.isEmpty else { return nil }
-        return processes[member.node]?.inbox.removeFirst()
+        return processes[member.node]?.inbox.popFirst()
     }
 
     // MARK: Movements
@@ -177,6 +178,7 @@ public final class SimulatedNetwork {
         change(&rings[ring].members)
         rings[ring].members.sort()
         rings[ring].log.append(.view(id: nextView, members: rings[ring].members))
+        rings[ring].views.insert(nextView)
         nextView += 1
     }
 
