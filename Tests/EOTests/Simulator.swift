@@ -18,13 +18,13 @@ struct SimulatorOptions {
 
     init(random: inout SeededRandom) {
         nodes = [1, 2, 3, 3, 3, 4, 5, 5].randomElement(using: &random) ?? 3
-        steps = Int.random(in: 60...180, using: &random)
+        steps = Int.random(in: 40...110, using: &random)
         faultPerMille = [5, 20, 60].randomElement(using: &random) ?? 20
         chunkBytes = [16, 64, 4096].randomElement(using: &random) ?? 64
         digestInterval = [2, 8, 32].randomElement(using: &random) ?? 8
         bufferedMax = [8, 64, 1024].randomElement(using: &random) ?? 64
-        outboxMax = [4, 16, 64].randomElement(using: &random) ?? 16
-        messageBytesMax = 1 << 20
+        outboxMax = [8, 16, 64].randomElement(using: &random) ?? 16
+        messageBytesMax = [64, 4096, 4096].randomElement(using: &random) ?? 4096
     }
 }
 
@@ -47,7 +47,7 @@ struct SimulatorCounts {
 /// A cluster of ``Ledger`` members in one process: first a phase with faults, then all is healed and must converge.
 /// What must hold is not judged here but by ``SimulatorChecker``, from what members say and do.
 struct Simulator {
-    typealias Node = ReplicatedNode<Ledger, SimulatedGroup>
+    typealias Node = ReplicatedNode<Ledger, FragmentingGroup<SimulatedGroup>>
 
     struct Process {
         var node: Node
@@ -101,7 +101,7 @@ struct Simulator {
     private mutating func start(_ node: NodeID, restoring: Bool) {
         let incarnation = nextIncarnation
         nextIncarnation += 1
-        let group = network.attach(node, incarnation: incarnation)
+        let group = FragmentingGroup(network.attach(node, incarnation: incarnation), queuedBytesMax: 4096)
         var configuration = ReplicatedConfiguration(member: group.member)
         configuration.formationGrace = nil
         configuration.chunkBytes = options.chunkBytes

@@ -215,6 +215,8 @@ extension Replicated {
         if report.matches(base) {
             formation.insert(sender, report.seniority ?? Seniority(epoch: epoch.number, position: position))
             guard isOwn else { return settleCommitted(&effects) }
+            // What was ordered meanwhile may have been too much to keep: then only a snapshot helps, and is asked for.
+            guard bufferStart == 0 else { return beginSynchronising(at: now, &effects) }
             formation.isOwnMatched = true
             effects.append(message(.acknowledge))
             if formation.isActive { carryOn(at: now, &effects) }

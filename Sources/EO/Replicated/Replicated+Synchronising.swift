@@ -142,7 +142,7 @@ extension Replicated {
 
     /// A joiner asks for a snapshot of this point.
     mutating func serve(_ joiner: GroupMember, attempt: UInt32, at now: Instant, _ effects: inout [Effect]) {
-        guard formation.isActive, joiner != configuration.member else { return }
+        guard formation.isActive else { return }
         formation.remove(joiner)
         guard !formation.synchronised.isEmpty else { return }
         let sender = formation.synchronised[Int(attempt) % formation.synchronised.count].member
