@@ -6,6 +6,14 @@ import PackageDescription
 
 let strict: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]
 
+/// For the ground rooms: their generic and small functions are compiled into their users. Without it a generic container
+/// used from another module runs unspecialised, a hundred times slower (an OrderedMap lookup: 3 µs instead of 30 ns).
+let inlined: [SwiftSetting] = strict + [.unsafeFlags(["-cross-module-optimization"], .when(configuration: .release))]
+
+func ground(_ name: String, _ path: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/\(path)", exclude: exclude, swiftSettings: inlined)
+}
+
 func room(_ name: String, _ path: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []) -> Target {
     .target(name: name, dependencies: dependencies, path: "Sources/\(path)", exclude: exclude, swiftSettings: strict)
 }
@@ -38,10 +46,10 @@ let package = Package(
     targets: [
         // The ground everything stands on.
         .target(name: "COSAL", path: "Sources/OSAL/CShim", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
-        room("OSAL", "OSAL", ["COSAL", "EngineKit"], exclude: ["CShim", "README.md"]),
-        room("Containers", "Containers", [], exclude: ["README.md"]),
-        room("SAFTypes", "SAF/SAFTypes"),
-        room("EngineKit", "EO/EngineKit"),
+        ground("OSAL", "OSAL", ["COSAL", "EngineKit"], exclude: ["CShim", "README.md"]),
+        ground("Containers", "Containers", [], exclude: ["README.md"]),
+        ground("SAFTypes", "SAF/SAFTypes"),
+        ground("EngineKit", "EO/EngineKit"),
         room("EOLoop", "EO/Loop", ["OSAL", "EngineKit", "SAFTypes", "Containers"]),
         room("IOCGroups", "IOC/Groups", base),
         room("IOC", "IOC/Transport", base + ["OSAL", "EOLoop", "Containers"]),
