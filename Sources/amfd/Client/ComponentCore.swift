@@ -58,10 +58,23 @@ final class ComponentCore {
         connection.call(request.code.rawValue, request.body, lane: .control, timeout: timeout, then: then)
     }
 
-    func startHealthcheck(_ check: Healthcheck, then: @escaping (Result<Reply, CallError>) -> Void) {
+    /// Starts a health check after every registration.
+    func addHealthcheck(_ check: Healthcheck) {
         healthchecks.removeAll { $0.key == check.key }
         healthchecks.append(check)
-        start(check, then: then)
+    }
+
+    /// Starts a health check now, and after every registration.
+    func startHealthcheck(_ check: Healthcheck, then: @escaping (Result<Reply, CallError>) -> Void) {
+        addHealthcheck(check)
+        start(check) { result in
+            // A registration in between may have started it already.
+            if case .failure(let error) = result, error.code == .exist {
+                then(.success(Reply(body: [], descriptors: [])))
+            } else {
+                then(result)
+            }
+        }
     }
 
     func stopHealthcheck(_ key: String, then: @escaping (Result<Reply, CallError>) -> Void) {

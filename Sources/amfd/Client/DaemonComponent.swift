@@ -39,6 +39,8 @@ public final class DaemonComponent {
             guard let self else { return }
             core?.answer(id, isHealthy() ? nil : .failedOperation)
         }
+        core?.addHealthcheck(
+            .init(key: MiddlewareModel.healthcheckKey, invocation: .amfInvoked, recovery: .noRecommendation))
         core?.onWork = { [weak self] id, actions in self?.take(id, actions) }
         core?.onAnswered = { [weak self] answer in
             guard let self, answer.invocation == terminateID else { return }

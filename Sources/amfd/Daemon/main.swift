@@ -1,1 +1,4 @@
-// This program is being built.
+import AmfShell
+import OSAL
+
+Environment.exit(AmfMain.run(arguments: CommandLine.arguments))

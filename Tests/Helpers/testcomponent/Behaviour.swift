@@ -1,4 +1,5 @@
 import AmfClient
+import EOLoop
 import EngineKit
 import OSAL
 
@@ -21,6 +22,37 @@ enum Behaviour {
             Environment.exit(1)
         }
         withExtendedLifetime(memory) {}
+        Environment.exit(0)
+    }
+
+    static func deaf() async {
+        let component = try? await Component.register()  // a test that needs it sees that it is not there
+        waitForEver()
+        withExtendedLifetime(component) {}
+    }
+
+    static func daemon() -> Never {
+        do {
+            let loop = try Loop(name: "stand-in")
+            let component = DaemonComponent(loop: loop, places: .fromEnvironment()) { loop.stop() }
+            try loop.onSignals([.terminate]) { _ in loop.stop() }
+            loop.run()
+            component.close()
+            Environment.exit(0)
+        } catch {
+            StandardError.write("stand-in: \(error)\n")
+            Environment.exit(1)
+        }
+    }
+
+    static func compile() -> Never {
+        let directory = Places.fromEnvironment().configDirectory
+        if let errors = try? File.readText(directory + "/errors.txt") {
+            StandardError.write(errors)
+            Environment.exit(1)
+        }
+        let model = (try? File.readAll(directory + "/model.bin")) ?? []  // none: amfd refuses the empty answer
+        model.withUnsafeBytes { try? IO.writeAll(1, $0) }
         Environment.exit(0)
     }
 

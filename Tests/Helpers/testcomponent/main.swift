@@ -5,7 +5,12 @@
 //   flood        registers, then prints without end
 //   hold [MIB]   holds the life lock in the page on descriptor 3, says "held" on descriptor 4, waits to be killed
 //   thread       holds the life lock there on a thread that then ends, and waits
+//   deaf         registers, then never answers
 //   output       writes 4 MiB to stdout with nobody reading, says how much was taken on descriptor 4
+
+//
+// Under the name of a daemon of the middleware it stands in for it, under the name saf it answers `config compile` with
+// the files model.bin or errors.txt of $SAF_CONFIG_DIR.
 
 import AmfClient
 import OSAL
@@ -14,7 +19,13 @@ let arguments = CommandLine.arguments
 let mode = arguments.count > 1 ? arguments[1] : ""
 let number = arguments.count > 2 ? Int(arguments[2]) ?? 0 : 0
 
+switch arguments[0].split(separator: "/").last ?? "" {
+case "saf": Behaviour.compile()
+case "clmd", "logd", "ckptd", "eventd", "cliserver": Behaviour.daemon()
+default: break
+}
 switch mode {
+case "deaf": await Behaviour.deaf()
 case "run": await Behaviour.run(mebibytes: number, floods: false)
 case "flood": await Behaviour.run(mebibytes: 0, floods: true)
 case "silent": Behaviour.waitForEver()

@@ -13,7 +13,8 @@ public struct ClusterEngine: Engine, Sendable {
     public typealias Event = ClusterEvent
     public typealias Effect = ClusterEffect
 
-    var model = AmfModel()
+    /// What it runs, middleware included; without a node before the first ``ClusterEvent/model``.
+    public internal(set) var model = AmfModel()
     var adminState: AdminState = .unlocked
     var nodes: [NodeEntity] = []
     var applications: [ApplicationEntity] = []

@@ -1,0 +1,82 @@
+import AmfEngine
+import AmfProtocol
+import EOLoop
+import EOReplicated
+import LogClient
+import OSAL
+import SAFTypes
+
+/// Tells people: notes to the log, state changes to the event channel. Never blocks; what does not fit is dropped.
+final class Announcer {
+    init(loop: Loop, places: Places) {}
+
+    func tell(_ note: ShellNote) { write(note.level, note.text) }
+
+    func tell(_ note: NodeNote) { write(note.level, note.text) }
+
+    func tell(_ note: ReplicatedNote) {
+        switch note {
+        case .formed, .snapshotOffered, .snapshotLoaded: write(.info, "\(note)")
+        case .formedWithoutMajority, .synchronisationRestarted, .undecodable: write(.warning, "\(note)")
+        case .diverged, .memberDiverged, .eventNotUnderstood, .versionNotSpoken, .groupLost: write(.error, "\(note)")
+        }
+    }
+
+    func publish(_ notifications: [AmfNotification]) {}
+
+    func close() {}
+
+    private func write(_ level: NoteLevel, _ text: String) {
+        if level != .info { Say.error("amfd: \(text)") }
+    }
+}
+
+extension NodeNote {
+    var level: NoteLevel {
+        switch self {
+        case .spawnFailed, .instantiationFailed, .terminationFailed, .notAdopted: .error
+        case .instantiateTimeout, .exitedEarly, .failed, .lateAnswer, .refusedRegistration: .warning
+        case .adopted: .info
+        }
+    }
+
+    var text: String {
+        switch self {
+        case .spawnFailed(let name, let reason): "\(name): cannot be started: \(reason)"
+        case .instantiateTimeout(let name, let attempt):
+            "\(name): did not register in time after its start (attempt \(attempt)); see its timeouts.instantiate"
+        case .exitedEarly(let name, let reason): "\(name): ended before it registered: \(reason)"
+        case .failed(let name, let cause, let recovery): "\(name): failed: \(cause.words); recovery \(recovery.word)"
+        case .lateAnswer(let name, let invocation): "\(name): answered \(invocation), which nobody waits for"
+        case .adopted(let name, let pid): "\(name): adopted, process \(pid)"
+        case .notAdopted(let name, let pid): "\(name): process \(pid) could not be adopted and is ended"
+        case .instantiationFailed(let name, let reason): "\(name): instantiation failed: \(reason)"
+        case .terminationFailed(let name, let reason): "\(name): termination failed: \(reason)"
+        case .refusedRegistration(let name, let pid, let reason): "\(name): refused process \(pid): \(reason)"
+        }
+    }
+}
+
+extension FailureCause {
+    var words: String {
+        switch self {
+        case .died: "its process died"
+        case .errorReport: "an error was reported"
+        case .registerTimeout: "it did not register in time"
+        case .csiSetTimeout: "it did not answer a CSISet in time"
+        case .csiSetRefused: "it refused a CSISet"
+        case .csiRemoveTimeout: "it did not answer a CSIRemove in time"
+        case .csiRemoveRefused: "it refused a CSIRemove"
+        case .quiescingTimeout: "it did not complete quiescing in time"
+        case .quiescingRefused: "it refused to quiesce"
+        case .healthcheckTimeout: "it did not answer a health check in time"
+        case .healthcheckRefused: "it answered a health check with a failure"
+        case .healthcheckMissed: "it did not confirm its health in time"
+        case .unregistered: "it unregistered"
+        case .adoptionTimeout: "it did not register again with a new amfd"
+        case .connectionLost: "it hung up and did not come back"
+        case .spawnFailed: "it could not be started"
+        case .exited: "its process ended"
+        }
+    }
+}
