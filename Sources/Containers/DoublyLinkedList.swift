@@ -6,8 +6,8 @@ public struct ListHandle: Hashable, Sendable {
 
 /// A list in which an element, once in, is found by its handle: O(1) to insert anywhere, to remove and to move.
 ///
-/// A value with copy on write; a handle is good in every copy of the list that has the element. Elements lie in one array
-/// and their places are used again, so a warm list allocates nothing.
+/// A value with copy on write; a handle is good in every copy of the list that has the element. Elements lie in one
+/// array and their places are used again, so a warm list allocates nothing.
 public struct DoublyLinkedList<Element> {
     fileprivate struct Node {
         var previous: Int32

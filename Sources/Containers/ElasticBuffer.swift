@@ -1,7 +1,7 @@
 /// Bytes that come in at the end and go out at the front, such as a stream being taken apart into frames.
 ///
-/// A value with copy on write. Grows by doubling up to a limit and moves what is left to the front only when it needs the
-/// room, so a byte is copied O(1) times on average; gives memory back after a burst.
+/// A value with copy on write. Grows by doubling up to a limit and moves what is left to the front only when it needs
+/// the room, so a byte is copied O(1) times on average; gives memory back after a burst.
 public struct ElasticBuffer: Sendable {
     /// The most it may hold.
     public let limit: Int
@@ -28,8 +28,8 @@ public struct ElasticBuffer: Sendable {
         return true
     }
 
-    /// Offers up to `count` bytes of room at the end (less when the limit is near) to `body`, which fills it from the start
-    /// and returns how many it wrote; that many are kept. Returns the same number.
+    /// Offers up to `count` bytes of room at the end (less when the limit is near) to `body`, which fills it from the
+    /// start and returns how many it wrote; that many are kept. Returns the same number.
     @discardableResult
     public mutating func append<Failure: Error>(
         upTo count: Int, _ body: (UnsafeMutableRawBufferPointer) throws(Failure) -> Int

@@ -1,4 +1,5 @@
-/// What every container by key does, whatever it is inside; iteration always has one order that does not depend on chance.
+/// What every container by key does, whatever it is inside; iteration always has one order that does not depend on
+/// chance.
 ///
 /// - ``OrderedMap``: red-black tree, ascending keys, O(log n).
 /// - ``HashTable``: open hashing, order of insertion, O(1) expected.

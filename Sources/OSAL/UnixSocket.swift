@@ -184,7 +184,8 @@ public enum UnixSocket {
         return Received(count: count, descriptors: descriptors, truncated: truncated)
     }
 
-    /// Hangs up in both directions: the peer reads an end, whoever else still holds the descriptor. Source: shutdown(2).
+    /// Hangs up in both directions: the peer reads an end, whoever else still holds the descriptor. Source:
+    /// shutdown(2).
     public static func shutDown(_ fd: Int32) { _ = shutdown(fd, Int32(SHUT_RDWR)) }
 
     public static func peerCredentials(_ fd: Int32) throws(OSError) -> PeerCredentials {
