@@ -15,12 +15,235 @@ struct CallTests {
         defer { server.stop() }
         let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
         defer { client.close() }
-        for size in [0, 1, 31, 32, 64, 1000, 8000, 30_000, 33_000, 70_000, 3 << 20] {
+        for size in [0, 1, 31, 32, 64, 1000, 8000, 30_000, 33_000, 70_000, 300_000] {
             for lane in Lane.allCases {
                 let body = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 7) }
                 let reply = try client.call(Code.echo, body, lane: lane, timeout: .seconds(10))
                 #expect(reply.body == body, "size \(size) lane \(lane)")
             }
+        }
+    }
+
+    @Test("The daemon's words reach the caller")
+    func daemonsWords() throws {
+        let server = TestServer(home.places)
+        defer { server.stop() }
+        let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
+        defer { client.close() }
+        #expect(throws: CallError(.noSpace, "the store \"x\" is full")) {
+            try client.call(Code.fail, [], timeout: .seconds(5))
+        }
+    }
+
+    @Test("Descriptors travel both ways, in order with other frames")
+    func descriptors() throws {
+        let server = TestServer(home.places)
+        defer { server.stop() }
+        let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
+        defer { client.close() }
+        for round in 0..<50 {
+            let text = Array("round \(round)".utf8)
+            let memory = sealedMemory(text)
+            let reply = try client.call(
+                Code.descriptor, [UInt8(round)], lane: Lane.allCases[round % 4], timeout: .seconds(5),
+                descriptors: [memory.raw, memory.raw])
+            #expect(reply.body == text + text)
+            #expect(reply.descriptors.count == 1)
+            for number in reply.descriptors { #expect(content(number) == [UInt8(round)]) }
+            #expect(try client.call(Code.echo, [1], timeout: .seconds(5)).body == [1])
+        }
+    }
+
+    @Test("A body beyond the limit is refused with both numbers")
+    func tooLarge() throws {
+        var options = ServerOptions()
+        options.bodyMax = 100_000
+        let server = TestServer(home.places, options: options)
+        defer { server.stop() }
+        let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
+        defer { client.close() }
+        #expect(throws: CallError(.noResources, "body of 100001 bytes; at most 100000 can be sent here")) {
+            try client.call(Code.echo, [UInt8](repeating: 0, count: 100_001), timeout: .seconds(5))
+        }
+        #expect(try client.call(Code.echo, [UInt8](repeating: 0, count: 100_000), timeout: .seconds(5)).body.count == 100_000)
+    }
+
+    @Test("Nobody there: TRY_AGAIN at the deadline, naming the daemon")
+    func nobody() {
+        let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
+        let start = MonotonicClock.now()
+        let error = failure { _ = try client.call(Code.echo, [], timeout: .milliseconds(80)) }
+        #expect(error?.code == .tryAgain && error?.text.contains("ckptd is not running") == true)
+        let took = MonotonicClock.now() - start
+        #expect(took >= .milliseconds(80) && took < .seconds(5))
+    }
+
+    @Test("A call waits for a daemon that comes up before its deadline")
+    func comesUp() throws {
+        let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
+        defer { client.close() }
+        let places = home.places
+        let result = Monitor<Result<Reply, CallError>?>(nil)
+        let caller = try OSThread.spawn(name: "caller") {
+            let outcome: Result<Reply, CallError>
+            do throws(CallError) {
+                outcome = .success(try client.call(Code.echo, [4], timeout: .seconds(20)))
+            } catch {
+                outcome = .failure(error)
+            }
+            result.update { $0 = outcome }
+        }
+        #expect(eventually { client.reasonDown.contains("not running") })
+        let server = TestServer(places)
+        defer { server.stop() }
+        let outcome = result.wait(until: MonotonicClock.now() + .seconds(20)) { $0 }
+        #expect(try outcome?.get().body == [4])
+        caller.join()
+    }
+
+    @Test("A service that does not answer: TIMEOUT at the deadline, and the connection stands")
+    func deadline() throws {
+        let server = TestServer(home.places)
+        defer { server.stop() }
+        let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
+        defer { client.close() }
+        _ = try client.call(Code.echo, [], timeout: .seconds(5))
+        let start = MonotonicClock.now()
+        #expect(failure { _ = try client.call(Code.silent, [], timeout: .milliseconds(60)) }?.code == .timeout)
+        let took = MonotonicClock.now() - start
+        #expect(took >= .milliseconds(60) && took < .seconds(5))
+        #expect(try client.call(Code.echo, [3], timeout: .seconds(5)).body == [3])
+        #expect(server.connects.load(ordering: .relaxed) == 1)
+    }
+
+    @Test("Many threads share one connection; each gets its own answer")
+    func threads() throws {
+        let server = TestServer(home.places)
+        defer { server.stop() }
+        let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
+        defer { client.close() }
+        let failures = Monitor(0)
+        let threads = try (0..<6).map { thread throws(OSError) in
+            try OSThread.spawn(name: "caller-\(thread)") {
+                for round in 0..<500 {
+                    let body = Array("\(thread)/\(round)".utf8)
+                    let lane = Lane.allCases[(thread + round) % 4]
+                    let reply = try? client.call(Code.echo, body, lane: lane, timeout: .seconds(30))
+                    if reply?.body != body { failures.update { $0 += 1 } }
+                }
+            }
+        }
+        for thread in threads { thread.join() }
+        #expect(failures.wait(until: nil) { $0 } == 0)
+        #expect(server.executions.load(ordering: .relaxed) == 3000)
+    }
+
+    @Test("Asynchronous calls complete, also many at a time")
+    func asynchronous() async throws {
+        let server = TestServer(home.places)
+        let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
+        for size in [0, 10, 5000, 100_000] {
+            let body = [UInt8](repeating: 3, count: size)
+            #expect(try await client.call(Code.echo, body, timeout: .seconds(10)).body == body)
+        }
+        await withTaskGroup(of: Bool.self) { group in
+            for index in 0..<200 {
+                group.addTask {
+                    let body = [UInt8(truncatingIfNeeded: index)]
+                    return (try? await client.call(Code.echo, body, timeout: .seconds(20)))?.body == body
+                }
+            }
+            for await isRight in group { #expect(isRight) }
+        }
+        do {
+            _ = try await client.call(Code.silent, [], timeout: .milliseconds(20))
+            Issue.record("nobody answers that")
+        } catch {
+            #expect(error.code == .timeout)
+        }
+        client.close()
+        server.stop()
+    }
+
+    @Test("Pushes come to the handler in order, without a call")
+    func pushes() throws {
+        let server = TestServer(home.places)
+        defer { server.stop() }
+        let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
+        defer { client.close() }
+        let got = Monitor<[UInt8]>([])
+        client.onPush { push in got.update { $0 += push.body } }
+        #expect(eventually { client.isUp }, "a handler alone connects")
+        server.thread.sync { _ in
+            for value in 0..<100 { server.server!.peers[0].push(1, [UInt8(value)]) }
+        }
+        let all = got.wait(until: MonotonicClock.now() + .seconds(10)) { $0.count >= 100 ? $0 : nil }
+        #expect(all == Array(0..<100))
+        _ = try client.call(Code.pushMe, [50], timeout: .seconds(5))
+        let more = got.wait(until: MonotonicClock.now() + .seconds(10)) { $0.count >= 150 ? $0 : nil }
+        #expect(more?.suffix(50) == ArraySlice(Array(0..<50)))
+    }
+
+    @Test("Without a handler pushes wait behind a descriptor")
+    func selectionObject() throws {
+        let server = TestServer(home.places)
+        defer { server.stop() }
+        let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
+        defer { client.close() }
+        let descriptor = client.pushDescriptor
+        #expect(descriptor >= 0)
+        _ = try client.call(Code.echo, [], timeout: .seconds(5))
+        server.thread.sync { _ in _ = server.server!.peers[0].push(1, [5]) }
+        #expect(try IO.waitUntil(descriptor, readable: true, deadline: MonotonicClock.now() + .seconds(10)))
+        var got: [UInt8] = []
+        #expect(client.dispatchPushes { got += $0.body } == 1)
+        #expect(got == [5])
+        _ = try client.call(Code.pushMe, [3], timeout: .seconds(5))
+        #expect(try IO.waitUntil(descriptor, readable: true, deadline: MonotonicClock.now() + .seconds(10)))
+        while got.count < 4 { client.dispatchPushes(timeout: .seconds(1)) { got += $0.body } }
+        #expect(got == [5, 0, 1, 2])
+        #expect(try !IO.waitUntil(descriptor, readable: true, deadline: MonotonicClock.now()))
+    }
+
+    @Test("A client on a loop calls, gets pushes and sees the server go and come")
+    func loopClient() throws {
+        let server = TestServer(home.places)
+        defer { server.stop() }
+        let own = LoopThread()
+        defer { own.stop() }
+        let places = home.places
+        let events = Monitor<[String]>([])
+        let box = Confined<LoopConnection?>(nil)
+        own.sync { loop in
+            let client = LoopConnection(loop: loop, to: .wellKnown(.ckptd), places: places)
+            client.onUp = { changed in events.update { $0.append("up \(changed)") } }
+            client.onDown = { events.update { $0.append("down") } }
+            client.onPush = { code, body, _ in events.update { $0.append("push \(code) \(Array(body))") } }
+            client.call(Code.pushMe, [1], timeout: .seconds(10)) { result in
+                events.update { $0.append((try? result.get()) != nil ? "answered" : "\(result)") }
+            }
+            box.value = client
+        }
+        let deadline = MonotonicClock.now() + .seconds(20)
+        #expect(events.wait(until: deadline) { $0.count >= 3 ? $0 : nil } == ["up false", "push 9 [0]", "answered"])
+        server.closeServer()
+        #expect(events.wait(until: deadline) { $0.count >= 4 ? $0.last : nil } == "down")
+        own.sync { _ in
+            box.value?.call(Code.echo, [8], timeout: .seconds(10)) { result in
+                events.update { $0.append("echo \((try? result.get())?.body ?? [])") }
+            }
+        }
+        server.open()
+        #expect(events.wait(until: deadline) { $0.count >= 6 ? Array($0.suffix(2)) : nil } == ["up true", "echo [8]"])
+        own.sync { _ in
+            box.value?.call(Code.silent, [], timeout: .milliseconds(30)) { result in
+                if case .failure(let error) = result { events.update { $0.append("\(error.code.rawValue)") } }
+            }
+        }
+        #expect(events.wait(until: deadline) { $0.count >= 7 ? $0.last : nil } == "\(AisError.timeout.rawValue)")
+        own.sync { _ in
+            box.value?.close()
+            box.value = nil
         }
     }
 }

@@ -133,16 +133,25 @@ final class TestServer: @unchecked Sendable {
         case Code.descriptor:
             var text: [UInt8] = []
             for descriptor in request.descriptors {
-                var buffer = [UInt8](repeating: 0, count: 100)
-                let count = buffer.withUnsafeMutableBytes { try! IO.read(descriptor, into: $0, at: 0) }
-                text += buffer[..<count]
-                IO.close(descriptor)
+                text += content(descriptor)
             }
             let memory = try! AnonymousMemory.create(name: "t", content: UnsafeRawBufferPointer(body))
             request.reply(text, descriptors: [memory.raw])
         case Code.later: kept.append(request)
         default: break
         }
+    }
+
+    /// Keeps the loop from doing anything until the monitor becomes true: a daemon under SIGSTOP.
+    func block() -> Monitor<Bool> {
+        let gate = Monitor(false)
+        let isBlocked = Monitor(false)
+        thread.loop.post(.control) {
+            isBlocked.update { $0 = true }
+            _ = gate.wait(until: MonotonicClock.now() + .seconds(30)) { $0 ? true : nil }
+        }
+        _ = isBlocked.wait(until: MonotonicClock.now() + .seconds(10)) { $0 ? true : nil }
+        return gate
     }
 
     func closeServer() { thread.sync { [unowned self] _ in server?.close(); server = nil } }
@@ -152,4 +161,27 @@ final class TestServer: @unchecked Sendable {
         thread.stop()
     }
 
+}
+
+/// The error of a call that must fail.
+func failure(_ body: () throws -> Void) -> CallError? {
+    do {
+        try body()
+        return nil
+    } catch {
+        return error as? CallError
+    }
+}
+
+/// A sealed memory with this content.
+func sealedMemory(_ bytes: [UInt8]) -> SharedDescriptor {
+    bytes.withUnsafeBytes { SharedDescriptor(try! AnonymousMemory.create(name: "test", content: $0)) }
+}
+
+/// What a received descriptor holds; closes it.
+func content(_ number: Int32) -> [UInt8] {
+    let descriptor = Descriptor(owning: number)
+    var buffer = [UInt8](repeating: 0, count: 100)
+    let count = buffer.withUnsafeMutableBytes { try! IO.read(descriptor.raw, into: $0, at: 0) }
+    return Array(buffer[..<count])
 }

@@ -78,6 +78,9 @@ extension IOCConnection {
         let deadline = MonotonicClock.now() + timeout
         while true {
             try? ensureConnected(until: max(deadline, MonotonicClock.now() + .milliseconds(1)))
+            // First silence the bells, then look: what comes later rings again.
+            guard let selection = lock.withLock({ _ in self.selection }) else { return 0 }
+            selection.wait(.zero)
             listen()
             let taken = lock.withLock { _ in
                 defer { pushBytes = 0 }
@@ -86,7 +89,6 @@ extension IOCConnection {
             for push in taken { handler(push) }
             let now = MonotonicClock.now()
             if !taken.isEmpty || now >= deadline { return taken.count }
-            guard let selection = lock.withLock({ _ in self.selection }) else { return 0 }
             selection.wait(min(deadline - now, isUp ? .seconds(3600) : .milliseconds(10)))
         }
     }

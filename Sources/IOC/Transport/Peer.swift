@@ -40,7 +40,8 @@ public final class Peer: Hashable {
 
     let link: Link
     let session: Session
-    unowned let server: IOCServer
+    /// Nil when the server was closed and is gone: then there is nobody to drop us, and nothing to do.
+    weak var server: IOCServer?
     var bellWatch: WatchID?
     var socketWatch: WatchID?
     var isHot = false
@@ -89,7 +90,7 @@ public final class Peer: Hashable {
             return .dropped
         case .broken(let reason):
             droppedFrames += 1
-            server.dropSoon(self, reason: reason)
+            server?.dropSoon(self, reason: reason)
             return .dropped
         }
     }
@@ -98,7 +99,7 @@ public final class Peer: Hashable {
     public var queuedFrames: Int { Lane.allCases.reduce(0) { $0 + link.writer.queuedFrames($1) } }
 
     /// Hangs up. ``IOCServer/onDisconnect`` is called, later in this turn of the loop.
-    public func disconnect(reason: String) { server.dropSoon(self, reason: reason) }
+    public func disconnect(reason: String) { server?.dropSoon(self, reason: reason) }
 
     // MARK: Answers
 
@@ -116,12 +117,12 @@ public final class Peer: Hashable {
             link.ring()
         case .full:
             askForSpace(entry.lane, bytes: min(entry.body.count, link.writer.layout.inlineMax(entry.lane)))
-            if session.memory.isOverfull { server.dropSoon(self, reason: "it does not read its answers") }
+            if session.memory.isOverfull { server?.dropSoon(self, reason: "it does not read its answers") }
         case .failed:
             session.memory.markSent(index)
             refuse(entry.number, entry.lane, .noResources, "the answer could not be sent: out of memory or descriptors")
         case .broken(let reason):
-            server.dropSoon(self, reason: reason)
+            server?.dropSoon(self, reason: reason)
         }
     }
 
@@ -137,7 +138,7 @@ public final class Peer: Hashable {
     private func askForSpace(_ lane: Lane, bytes: Int) {
         wantsSpace = true
         let need = min(bytes + 2 * FrameHeader.size, link.writer.layout.capacity(lane) / 2)
-        if !link.writer.announceWantsSpace(lane, bytes: need) { server.markHot(self) }
+        if !link.writer.announceWantsSpace(lane, bytes: need) { server?.markHot(self) }
     }
 
     /// The client took something, or there is room after all: sends what waits.
@@ -156,7 +157,8 @@ final class Session {
     let id: SessionID
     let owner: Owner
     var memory: ReplyMemory
-    weak var peer: Peer?
+    /// The connection it has now; cleared when that ends, which also ends the circle of references.
+    var peer: Peer?
     /// Set while the client is away: when it is forgotten.
     var expiry: LoopTimer?
     /// Orders the sessions that wait, so that the oldest is forgotten first.
@@ -173,6 +175,25 @@ final class Session {
         self.id = id
         self.owner = owner
         memory = ReplyMemory(limits: limits)
+    }
+
+    /// Remembers the answer and sends it on the connection there is now, if any.
+    func answer(
+        _ number: UInt64, kind: FrameKind, status: UInt32, _ body: UnsafeRawBufferPointer, _ descriptors: [Int32]
+    ) {
+        var owned: [SharedDescriptor] = []
+        for descriptor in descriptors {
+            guard let copy = try? Descriptor(duplicating: descriptor) else {
+                let text = Array("the server is out of descriptors".utf8)
+                text.withUnsafeBytes {
+                    answer(number, kind: .failure, status: AisError.noResources.rawValue, $0, [])
+                }
+                return
+            }
+            owned.append(SharedDescriptor(copy))
+        }
+        guard let index = memory.finish(number, kind: kind, status: status, body: body, descriptors: owned) else { return }
+        if let peer { peer.send(answer: index) } else { memory.markSent(index) }
     }
 }
 
@@ -196,13 +217,13 @@ public struct Request {
 
     /// Answers; `body` and `descriptors` stay the caller's. A second answer is ignored.
     public func reply(_ body: UnsafeRawBufferPointer, descriptors: [Int32] = []) {
-        peer.server.answer(self, kind: .reply, status: 0, body, descriptors)
+        session.answer(id.number, kind: .reply, status: 0, body, descriptors)
     }
 
     public func fail(_ error: AisError, _ text: String = "") {
         var text = text
         text.withUTF8 {
-            peer.server.answer(self, kind: .failure, status: error.rawValue, UnsafeRawBufferPointer($0), [])
+            session.answer(id.number, kind: .failure, status: error.rawValue, UnsafeRawBufferPointer($0), [])
         }
     }
 

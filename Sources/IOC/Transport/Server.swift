@@ -64,7 +64,7 @@ public final class IOCServer {
     private let scratch: Scratch
     private var isClosed = false
 
-    static let framesPerPoll = 64
+    static let framesPerPoll = 32
     static let framesPerPeer = 8
     static let lastFramesMax = 4096
     static let arrivalsMax = 128
@@ -393,23 +393,6 @@ public final class IOCServer {
             let limit = options.memoryLimits.requestsMax
             peer.refuse(header.number, header.lane, .tryAgain, "\(endpoint): more than \(limit) requests outstanding")
         }
-    }
-
-    func answer(
-        _ request: Request, kind: FrameKind, status: UInt32, _ body: UnsafeRawBufferPointer, _ descriptors: [Int32]
-    ) {
-        var owned: [SharedDescriptor] = []
-        for descriptor in descriptors {
-            guard let copy = try? Descriptor(duplicating: descriptor) else {
-                return request.fail(.noResources, "\(endpoint) is out of descriptors")
-            }
-            owned.append(SharedDescriptor(copy))
-        }
-        guard
-            let index = request.session.memory.finish(
-                request.id.number, kind: kind, status: status, body: body, descriptors: owned)
-        else { return }
-        if let peer = request.session.peer { peer.send(answer: index) } else { request.session.memory.markSent(index) }
     }
 
     /// From now on the clients must ring; true when one has written meanwhile.
