@@ -1,0 +1,142 @@
+import CkptProtocol
+import EngineKit
+import SAFTypes
+
+/// A client's process: a recycled process id has another start time.
+public struct ProcessIdentity: Hashable, Sendable {
+    public var id: UInt32
+    /// Clock ticks since boot.
+    public var start: UInt64
+    public init(id: UInt32, start: UInt64) {
+        self.id = id
+        self.start = start
+    }
+}
+
+/// Who asks.
+public struct RequestOrigin: Hashable, Sendable {
+    public var identity: RequestIdentity
+    public var process: ProcessIdentity
+    /// The client is not sure that an earlier sending was not executed.
+    public var isRetransmission: Bool
+    /// May look at all checkpoints without opening them.
+    public var isAdministrator: Bool
+
+    public init(
+        identity: RequestIdentity, process: ProcessIdentity, isRetransmission: Bool = false, isAdministrator: Bool = false
+    ) {
+        self.identity = identity
+        self.process = process
+        self.isRetransmission = isRetransmission
+        self.isAdministrator = isAdministrator
+    }
+}
+
+public enum CkptTimer: Hashable, Sendable {
+    /// Nobody has had it open for its retention duration.
+    case retention(CheckpointID)
+    /// A section's expiration time may have come.
+    case expiration(CheckpointID)
+    /// The process has not come back.
+    case absence(ClientSession)
+    /// Its unlink need not be remembered any longer.
+    case tombstone(CheckpointID)
+}
+
+/// What the store said to a transaction.
+public enum CommitOutcome: Hashable, Sendable {
+    case done
+    case noSpace(String)
+    case corrupted(slot: Int)
+    case failed(String)
+}
+
+public enum CkptEvent: Hashable, Sendable {
+    /// Found in a RAM file at the start, before any request.
+    case restored(RestoredCheckpoint)
+    case connected(ClientSession, ProcessIdentity)
+    /// The connection is gone, and perhaps the process with it.
+    case disconnected(ClientSession, isDead: Bool)
+    /// `time`: nanoseconds since 1970 UTC, for expiration times.
+    case request(CkptRequest, RequestOrigin, time: SaTime)
+    /// Answers the last effect, a commit or create; comes before anything else.
+    case settled(CommitOutcome)
+    /// A read found bytes that nobody wrote.
+    case damaged(CheckpointID, slot: Int)
+    case timerFired(CkptTimer, time: SaTime)
+}
+
+/// A part of an answer that lies in the store.
+public struct StoredPart: Hashable, Sendable {
+    public var slot: Int
+    public var offset: Int
+    public var count: Int
+    public init(slot: Int, offset: Int, count: Int) {
+        self.slot = slot
+        self.offset = offset
+        self.count = count
+    }
+}
+
+public struct StoredSection: Hashable, Sendable {
+    public var slot: Int
+    public var descriptor: SectionDescriptor
+    public init(slot: Int, descriptor: SectionDescriptor) {
+        self.slot = slot
+        self.descriptor = descriptor
+    }
+}
+
+public enum CkptAnswer: Hashable, Sendable {
+    case done
+    case opened(OpenReply)
+    case updated(UpdateReply)
+    case status(CheckpointDescriptor)
+    case list(ListReply)
+    /// The shell adds the bytes.
+    case data(CheckpointID, change: UInt64, [StoredPart])
+    case snapshot(CheckpointID, change: UInt64, [StoredSection])
+    /// From after `after` if the store still has what followed it, otherwise from a snapshot; then every update.
+    case subscription(CheckpointID, HandleID, after: UInt64?, change: UInt64, [StoredSection])
+    case adminList(AdminListReply)
+    case adminSections(AdminSectionsReply, CheckpointID, [StoredSection], dataMax: Int)
+}
+
+/// Worth a line in the log.
+public enum CkptNote: Hashable, Sendable {
+    case created(SaName, CheckpointID)
+    case deleted(SaName, CheckpointID, DeletionReason)
+    case unlinked(SaName, CheckpointID, isOpen: Bool)
+    case restored(SaName, CheckpointID, sections: Int, openers: Int)
+    /// Opens of a process that died or never came back.
+    case closed(SaName, CheckpointID, processID: UInt32, isDead: Bool)
+    case corrupted(SaName, CheckpointID, section: SectionID)
+
+    public enum DeletionReason: Hashable, Sendable {
+        case unlinked, retentionOver
+    }
+}
+
+/// Performed by the shell in this order.
+public enum CkptEffect: Hashable, Sendable {
+    /// Always the last effect; `.settled` follows at once.
+    case create(NewCheckpoint)
+    /// As above. `isUpdate`: it has a change number, subscribers will hear of it.
+    case commit(Transaction, isUpdate: Bool)
+    /// A step that needs no space and so cannot be refused; nothing follows.
+    case record(Transaction, isUpdate: Bool)
+    /// The data goes, at once and for good.
+    case remove(CheckpointID)
+    /// The data goes, but that it was unlinked, and by whose request, stays until it is removed.
+    case retire(CheckpointID)
+    /// Not a checkpoint that can be served: out of the way, for somebody to look at.
+    case setAside(CheckpointID, String)
+    case reply(RequestIdentity, CkptAnswer)
+    case refuse(RequestIdentity, AisError, String)
+    /// There is a new change: tell the subscribers.
+    case publish(CheckpointID)
+    case endSubscription(HandleID)
+    case startTimer(CkptTimer, at: Instant)
+    case cancelTimer(CkptTimer)
+    case note(CkptNote)
+}

@@ -1,0 +1,128 @@
+import CkptProtocol
+import EngineKit
+import SAFTypes
+
+/// One checkpoint as the engine knows it.
+struct OpenCheckpoint: Hashable, Sendable {
+    struct Opener: Hashable, Sendable {
+        var record: OpenerRecord
+        /// Requests executed last, in a circle; number 0 = free.
+        var executed: [RestoredCheckpoint.Executed]
+        var nextExecuted: Int
+        var isSubscribed = false
+
+        init(_ record: OpenerRecord, executed: [RestoredCheckpoint.Executed] = []) {
+            self.record = record
+            let missing = max(0, OpenerRecord.executedMax - executed.count)
+            let places = executed + Array(repeating: .init(number: 0, change: 0), count: missing)
+            // After a restart the place after the newest one is next.
+            let newest = places.indices.max { left, right in
+                (places[left].change, places[left].number) < (places[right].change, places[right].number)
+            }
+            self.executed = places
+            nextExecuted = executed.isEmpty ? 0 : ((newest ?? 0) + 1) % OpenerRecord.executedMax
+        }
+    }
+
+    let id: CheckpointID
+    let name: SaName
+    /// As created; the retention duration in force is in `state`.
+    let attributes: CreationAttributes
+    var state: Transaction.State
+    var sections = SectionIndex()
+    private(set) var openers: [Opener?] = []
+    private(set) var openerCount = 0
+
+    init(_ new: NewCheckpoint) {
+        id = new.checkpoint
+        name = new.name
+        attributes = new.attributes
+        state = new.state
+        setOpener(slot: 0, new.opener)
+        if attributes.hasDefaultSection {
+            sections.insert(
+                .init(id: .defaultSection, size: 0, expiration: .saTimeEnd, lastUpdate: new.createdAt, serial: 1), slot: 0)
+        }
+    }
+
+    init(_ restored: RestoredCheckpoint) {
+        id = restored.checkpoint
+        name = restored.name
+        attributes = restored.attributes
+        state = restored.state
+        for section in restored.sections {
+            let found = section.descriptor
+            sections.insert(
+                .init(
+                    id: found.id, size: Int(clamping: found.size), expiration: found.expiration, lastUpdate: found.lastUpdate,
+                    serial: found.serial), slot: section.slot)
+        }
+        for opener in restored.openers {
+            setOpener(slot: opener.slot, opener.record)
+            openers[opener.slot] = Opener(opener.record, executed: opener.executed)
+        }
+    }
+
+    var freeOpenerSlot: Int { openers.firstIndex { $0 == nil } ?? openers.count }
+
+    mutating func setOpener(slot: Int, _ record: OpenerRecord?) {
+        while openers.count <= slot { openers.append(nil) }
+        if openers[slot] != nil { openerCount -= 1 }
+        if record != nil { openerCount += 1 }
+        openers[slot] = record.map { Opener($0) }
+    }
+
+    mutating func setSubscribed(_ isSubscribed: Bool, opener slot: Int) { openers[slot]?.isSubscribed = isSubscribed }
+
+    /// The change number that a request of this opener led to, if it was executed.
+    func executed(_ number: UInt64, opener slot: Int) -> UInt64? {
+        openers[slot]?.executed.first { $0.number == number && number != 0 }?.change
+    }
+
+    func execution(of number: UInt64, opener slot: Int) -> Transaction.Execution {
+        Transaction.Execution(openerSlot: slot, index: openers[slot]?.nextExecuted ?? 0, number: number)
+    }
+
+    /// Takes over what the store has committed.
+    mutating func absorb(_ transaction: Transaction) {
+        for step in transaction.steps {
+            let operation = step.operation
+            switch operation.kind {
+            case .create:
+                sections.insert(
+                    .init(
+                        id: operation.id, size: operation.data.count, expiration: operation.expiration,
+                        lastUpdate: transaction.time, serial: step.serial), slot: step.slot)
+            case .write:
+                let old = sections[step.slot]?.size ?? 0
+                let end = operation.data.count == 0 ? 0 : Int(operation.offset) + operation.data.count
+                sections.resize(slot: step.slot, to: max(old, end), at: transaction.time, isRepaired: false)
+            case .overwrite:
+                sections.resize(slot: step.slot, to: operation.data.count, at: transaction.time, isRepaired: true)
+            case .setExpiration: sections.setExpiration(slot: step.slot, operation.expiration)
+            case .delete, .expire: sections.remove(slot: step.slot)
+            }
+        }
+        for step in transaction.openers { setOpener(slot: step.slot, step.opener) }
+        if let execution = transaction.execution {
+            openers[execution.openerSlot]?.executed[execution.index] = .init(
+                number: execution.number, change: transaction.state.change)
+            openers[execution.openerSlot]?.nextExecuted = (execution.index + 1) % OpenerRecord.executedMax
+        }
+        state = transaction.state
+    }
+
+    var descriptor: CheckpointDescriptor {
+        var current = attributes
+        current.retentionDuration = state.retentionDuration
+        return CheckpointDescriptor(
+            attributes: current, sectionCount: UInt32(clamping: sections.count), memoryUsed: sections.memoryUsed,
+            change: state.change)
+    }
+
+    func checkInvariants() {
+        sections.checkInvariants()
+        invariant(openers.reduce(0) { $0 + ($1 == nil ? 0 : 1) } == openerCount, "openers are counted")
+        invariant(openerCount == 0 || state.retentionDeadline == 0, "no retention runs while somebody has it open")
+    }
+}
