@@ -191,6 +191,13 @@ extension CheckpointImage {
         }
         let omitsData = bytes + data + 8 * items.count > limits.logBytesMax / 2
         if !omitsData { bytes += data + 8 * items.count }
+        // A larger log is only welcome: without room for it the step goes on with the one there is.
+        if next.log.capacity < logBytesWanted, bytes <= logBytesWanted / 2, let extent = try? take(logBytesWanted) {
+            taken.append(extent)
+            next.log = Root.Area(extent: extent, capacity: extent.size & ~7)
+            next.logStart = next.logEnd
+            return omitsData
+        }
         guard bytes > next.log.capacity / 2 else { return omitsData }
         let extent = try take(max(limits.logBytesMin, bytes * (omitsData ? 2 : 4)))
         taken.append(extent)

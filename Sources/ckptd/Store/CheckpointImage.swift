@@ -37,6 +37,9 @@ public struct CheckpointImage<Memory: StoreMemory> {
     var staged: [StagedSection] = []
     var items: [RecordItem] = []
 
+    /// The next step makes the log this large, if there is room.
+    public var logBytesWanted = 0
+
     public var checkpoint: CheckpointID { superblock.checkpoint }
     public var name: SaName { superblock.name }
     public var change: UInt64 { root.state.change }
@@ -124,6 +127,18 @@ public struct CheckpointImage<Memory: StoreMemory> {
             let bytes = UnsafeRawBufferPointer(rebasing: file[offset..<(offset + Layout.openerHeadBytes)])
             openers[slot] = try OpenerEntry.decode(bytes, "opener entry \(slot)")
         }
+    }
+
+    /// What is left of a checkpoint that was unlinked and is gone; nil when this is a whole one.
+    public static func tombstone(in memory: Memory) throws(StoreError) -> RestoredCheckpoint? {
+        guard memory.count == Layout.headerBytes else { return nil }
+        let superblock = try Superblock(memory.bytes)
+        let sequence: UInt64 = memory.load(at: Layout.commitOffset)
+        let root = try Root(memory.slice(Layout.rootOffset(sequence), Layout.rootBytes), sequence: sequence)
+        guard root.state.isUnlinked else { throw .damaged("only a header, and not unlinked") }
+        return RestoredCheckpoint(
+            checkpoint: superblock.checkpoint, name: superblock.name, attributes: superblock.attributes, state: root.state,
+            sections: [], openers: [])
     }
 
     /// What nothing refers to; two owners of one byte are damage.

@@ -1,0 +1,165 @@
+public import CkptProtocol
+import EngineKit
+import IOC
+public import OSAL
+public import SAFTypes
+import Synchronization
+
+/// This process's connection with the node's checkpoint service. Thread-safe; one is enough for a process.
+///
+/// When ckptd restarts, calls wait for it inside their timeouts, checkpoints stay open, and subscriptions go on where
+/// they were.
+public final class CheckpointService: Sendable {
+    /// The one that ``Checkpoint/open(_:_:creating:timeout:in:)`` uses; places from the environment.
+    public static let shared = CheckpointService(places: .fromEnvironment())
+
+    let connection: IOCConnection
+    private let followers = Mutex<[UInt64: Follower]>([:])
+    private let keeping = Mutex(false)
+    private let refusalText = Mutex("")
+    private let seenDrops = Mutex<UInt64>(0)
+
+    public init(places: Places) {
+        connection = IOCConnection(to: .wellKnown(.ckptd), places: places)
+        connection.onEstablished { [weak self] _ in self?.subscribeAll() }
+    }
+
+    deinit { connection.close() }
+
+    /// Closes the connection: everything opened through it is closed. Later calls fail with BAD_HANDLE.
+    public func close() { connection.close() }
+
+    /// The service's words for the last call that was refused in this process, for people and logs.
+    public var lastRefusal: String { refusalText.withLock { $0 } }
+
+    func failure(_ error: CallError) -> AisError {
+        refusalText.withLock { $0 = error.text }
+        return error.code
+    }
+
+    /// Whoever has a checkpoint open stays connected, so that ckptd knows that it lives.
+    func keepConnected() {
+        let isFirst = keeping.withLock { keeps in
+            defer { keeps = true }
+            return !keeps
+        }
+        if isFirst { connection.onPush { [weak self] push in self?.received(push) } }
+    }
+
+    // MARK: Calls
+
+    func call<Value>(
+        _ code: CkptCode, timeout: Duration, _ encode: (inout ByteWriter) -> Void,
+        _ decode: (inout ByteReader) throws(DecodeError) -> Value
+    ) throws(AisError) -> Value {
+        let reply: Reply
+        do throws(CallError) {
+            reply = try connection.call(code.rawValue, timeout: timeout, encoding: encode)
+        } catch {
+            throw failure(error)
+        }
+        return try Self.decoded(reply, decode)
+    }
+
+    func call<Value>(
+        _ code: CkptCode, timeout: Duration, body: [UInt8], _ decode: (inout ByteReader) throws(DecodeError) -> Value
+    ) async throws(AisError) -> Value {
+        let reply: Reply
+        do throws(CallError) {
+            reply = try await connection.call(code.rawValue, body, timeout: timeout)
+        } catch {
+            throw failure(error)
+        }
+        return try Self.decoded(reply, decode)
+    }
+
+    private static func decoded<Value>(
+        _ reply: Reply, _ decode: (inout ByteReader) throws(DecodeError) -> Value
+    ) throws(AisError) -> Value {
+        for descriptor in reply.descriptors { IO.close(descriptor) }
+        var value: Value?
+        reply.body.withUnsafeBytes { bytes in
+            var reader = ByteReader(bytes)
+            do throws(DecodeError) {
+                let decoded = try decode(&reader)
+                try reader.finish()
+                value = decoded
+            } catch {}  // an answer we cannot read is the library's error, below
+        }
+        guard let value else { throw .library }
+        return value
+    }
+
+    // MARK: Subscriptions
+
+    func follow(_ handle: HandleID, _ follower: Follower) {
+        let old = followers.withLock { followers in
+            defer { followers[handle.rawValue] = follower }
+            return followers[handle.rawValue]
+        }
+        if let old, old !== follower { old.finish() }
+    }
+
+    func unfollow(_ handle: HandleID, _ follower: Follower) {
+        followers.withLock { followers in
+            if followers[handle.rawValue] === follower { followers[handle.rawValue] = nil }
+        }
+    }
+
+    /// An open was replaced by another: whoever follows goes on there.
+    func moved(from old: HandleID, to new: HandleID) {
+        let follower = followers.withLock { followers in
+            let follower = followers.removeValue(forKey: old.rawValue)
+            followers[new.rawValue] = follower
+            return follower
+        }
+        follower?.restart()
+    }
+
+    func endFollowing(_ handle: HandleID) { followers.withLock { $0[handle.rawValue] }?.finish() }
+
+    private func subscribeAll() {
+        let all = followers.withLock { followers in followers.sorted { $0.key < $1.key }.map(\.value) }
+        for follower in all { follower.subscribe() }
+    }
+
+    /// On the runtime's thread, in order.
+    private func received(_ push: Push) {
+        for descriptor in push.descriptors { IO.close(descriptor) }
+        guard push.body.count >= 8 else { return }
+        let raw = push.body.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }
+        if let follower = followers.withLock({ $0[raw] }) {
+            if push.code == CkptPush.update { follower.received(push.body) } else { follower.subscribe() }
+        }
+        // What the connection itself had to drop would be missed only when the next update comes, if ever.
+        let dropped = connection.droppedPushes
+        let isNew = seenDrops.withLock { seen in
+            defer { seen = dropped }
+            return seen != dropped
+        }
+        if isNew { subscribeAll() }
+    }
+
+    // MARK: For people
+
+    /// A page of all checkpoints of this node, in the order of their ids. Needs root or the middleware's user.
+    public func list(after: CheckpointID = .init(rawValue: 0), timeout: Duration = .seconds(5)) throws(AisError) -> AdminListReply {
+        try call(
+            .adminList, timeout: timeout,
+            { CkptRequest.adminList(after: after, limit: CkptProtocolLimits.pageMax).encode(to: &$0) },
+            { reader throws(DecodeError) in try reader.value() })
+    }
+
+    /// A page of one checkpoint's sections with at most `dataMax` bytes of data each.
+    public func sections(
+        of name: SaName, after serial: UInt64 = 0, dataMax: Int, timeout: Duration = .seconds(5)
+    ) throws(AisError) -> AdminSectionsReply {
+        try call(
+            .adminSections, timeout: timeout,
+            {
+                CkptRequest.adminSections(
+                    name, after: serial, limit: CkptProtocolLimits.pageMax, dataMax: UInt32(clamping: dataMax)
+                ).encode(to: &$0)
+            }, { reader throws(DecodeError) in try reader.value() })
+    }
+}

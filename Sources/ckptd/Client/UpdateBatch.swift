@@ -1,0 +1,39 @@
+public import CkptProtocol
+public import SAFTypes
+
+/// Operations that are done together: all of them or none, to every reader and across every crash.
+///
+/// They take effect in the order in which they are added; each sees those before it.
+public struct UpdateBatch: Sendable {
+    var writer = ByteWriter(reserving: 256)
+    var count: UInt32 = 0
+
+    init() {}
+
+    private mutating func add(
+        _ kind: SectionOperation.Kind, _ id: SectionID, offset: UInt64 = 0, expiration: SaTime = 0, _ data: [UInt8] = []
+    ) {
+        SectionOperation.encode(kind, id: id, offset: offset, expiration: expiration, data: data, to: &writer)
+        count += 1
+    }
+
+    /// Creates a section; without an id the service chooses one, which the write returns.
+    ///
+    /// - Parameter expires: nanoseconds since 1970 UTC; `SaTime.saTimeEnd`: never.
+    public mutating func create(_ section: SectionID?, _ data: [UInt8], expires: SaTime = .saTimeEnd) {
+        add(.create, section ?? .defaultSection, expiration: expires, data)
+    }
+
+    /// Writes at an offset; the section grows as needed and a gap reads as zero bytes.
+    public mutating func write(_ section: SectionID = .defaultSection, at offset: Int, _ data: [UInt8]) {
+        // A negative offset becomes one that no section has: the service refuses it.
+        add(.write, section, offset: UInt64(bitPattern: Int64(offset)), data)
+    }
+
+    /// Replaces the section's data, its size included.
+    public mutating func overwrite(_ section: SectionID, _ data: [UInt8]) { add(.overwrite, section, data) }
+
+    public mutating func delete(_ section: SectionID) { add(.delete, section) }
+
+    public mutating func setExpiration(_ section: SectionID, _ time: SaTime) { add(.setExpiration, section, expiration: time) }
+}

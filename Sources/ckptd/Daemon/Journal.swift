@@ -1,0 +1,41 @@
+import CkptEngine
+import CkptStore
+import OSAL
+
+/// What ckptd says to people.
+struct Journal {
+    enum Severity: String { case error, warning, notice, info }
+
+    private let isOnStandardError =
+        isTerminal(StandardError.raw) || Environment.get("SAF_LOG_STDERR") == "1"
+
+    func write(_ severity: Severity, _ text: String) {
+        if isOnStandardError { StandardError.write("ckptd \(severity.rawValue): \(text)\n") }
+    }
+
+    func write(_ note: CkptNote) {
+        switch note {
+        case .created(let name, let id): write(.info, "checkpoint \(name) (\(id)) created")
+        case .deleted(let name, let id, .unlinked): write(.info, "checkpoint \(name) (\(id)) deleted: unlinked and closed")
+        case .deleted(let name, let id, .retentionOver):
+            write(.notice, "checkpoint \(name) (\(id)) deleted: its retention duration is over")
+        case .unlinked(let name, let id, let isOpen):
+            write(.notice, "checkpoint \(name) (\(id)) unlinked\(isOpen ? "; processes still have it open" : "")")
+        case .restored(let name, let id, let sections, let openers):
+            write(.notice, "checkpoint \(name) (\(id)) taken over: \(sections) sections, open \(openers) times")
+        case .closed(let name, let id, let process, let isDead):
+            write(
+                .notice,
+                "checkpoint \(name) (\(id)) closed for process \(process), which \(isDead ? "died" : "did not come back in time")")
+        case .corrupted(let name, let id, let section):
+            write(
+                .error,
+                "checkpoint \(name) (\(id)): section \(section) is corrupted, its bytes are not what was written; "
+                    + "overwrite or delete it")
+        }
+    }
+
+    func write(_ damage: CheckpointFiles.Damage) {
+        write(.error, "not a sound checkpoint: \(damage.reason); moved to \(damage.path)")
+    }
+}
