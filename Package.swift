@@ -60,7 +60,7 @@ let package = Package(
         room("AmfProtocol", "amfd/Protocol", ["SAFTypes", "Containers"]),
         room("AmfEngine", "amfd/Engine", base + ["AmfProtocol", "Containers"]),
         room("AmfClient", "amfd/Client", client + ["AmfProtocol"]),
-        room("AmfShell", "amfd/Shell", daemon + ["AmfProtocol", "AmfEngine", "ClmClient", "EventClient", "CliClient"]),
+        room("AmfShell", "amfd/Shell", daemon + ["AmfProtocol", "AmfEngine", "ClmClient", "EventProtocol", "EventClient", "LogProtocol", "CliClient"]),
         program("amfd", "Sources/amfd/Daemon", daemon + ["AmfShell"]),
 
         // clmd: membership and the IOC name table.

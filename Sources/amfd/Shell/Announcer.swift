@@ -2,13 +2,19 @@ import AmfEngine
 import AmfProtocol
 import EOLoop
 import EOReplicated
+import EventClient
+import EventProtocol
 import LogClient
 import OSAL
 import SAFTypes
 
 /// Tells people: notes to the log, state changes to the event channel. Never blocks; what does not fit is dropped.
 final class Announcer {
-    init(loop: Loop, places: Places) {}
+    private let publisher: LoopEventPublisher
+
+    init(loop: Loop, places: Places) {
+        publisher = LoopEventPublisher(loop: loop, channel: AmfNotification.channelName, places: places)
+    }
 
     func tell(_ note: ShellNote) { write(note.level, note.text) }
 
@@ -22,9 +28,16 @@ final class Announcer {
         }
     }
 
-    func publish(_ notifications: [AmfNotification]) {}
+    /// The pattern of an event is the attribute's number, then the entity's DN, so that both can be filtered for.
+    func publish(_ notifications: [AmfNotification]) {
+        for var notification in notifications {
+            notification.time = MonotonicClock.wallNanoseconds()
+            let patterns = [[notification.attribute.rawValue], notification.dn.bytes]
+            publisher.publish(EventMessage(patterns: patterns, data: notification.encoded))
+        }
+    }
 
-    func close() {}
+    func close() { publisher.close() }
 
     private func write(_ level: NoteLevel, _ text: String) {
         if level != .info { Say.error("amfd: \(text)") }
