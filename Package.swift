@@ -67,7 +67,10 @@ let package = Package(
         room("ClmProtocol", "clmd/Protocol", ["SAFTypes", "Containers"]),
         room("ClmEngine", "clmd/Engine", base + ["ClmProtocol", "Containers"]),
         room("ClmClient", "clmd/Client", client + ["ClmProtocol"]),
-        program("clmd", "Sources/clmd/Daemon", daemon + ["ClmProtocol", "ClmEngine", "AmfClient", "CliClient"]),
+        room(
+            "ClmShell", "clmd/Shell",
+            client + ["Containers", "IOCGroups", "EOReplicated", "ClmProtocol", "ClmEngine"]),
+        program("clmd", "Sources/clmd/Daemon", daemon + ["ClmShell", "ClmProtocol", "AmfClient", "CliClient"]),
 
         // ckptd: checkpoints.
         room("CkptProtocol", "ckptd/Protocol", ["SAFTypes", "Containers"]),
@@ -95,9 +98,10 @@ let package = Package(
         room("CliProtocol", "cliserver/Protocol", ["SAFTypes", "Containers"]),
         room("CliEngine", "cliserver/Engine", base + ["CliProtocol", "Containers"]),
         room("CliClient", "cliserver/Client", client + ["CliProtocol"]),
-        program(
-            "cliserver", "Sources/cliserver/Daemon",
-            daemon + ["CliProtocol", "CliEngine", "CliClient", "AmfClient", "AmfProtocol", "SafText"]),
+        room(
+            "CliShell", "cliserver/Shell",
+            client + ["CliProtocol", "CliEngine", "AmfProtocol", "SafText"]),
+        program("cliserver", "Sources/cliserver/Daemon", daemon + ["CliShell", "CliProtocol", "AmfClient"]),
         room("SafConfig", "saf/Config", base + ["AmfProtocol", "CliProtocol", .product(name: "Yams", package: "Yams")]),
         room("SafStage", "saf/Stage", ["OSAL", "EngineKit"]),
         room("SafText", "saf/Text", ["SAFTypes", "AmfProtocol", "CliProtocol"]),
@@ -139,7 +143,9 @@ let package = Package(
         tests(
             "AmfTests",
             ["AmfProtocol", "AmfEngine", "AmfClient", "AmfShell", "SAFTypes", "EngineKit", "OSAL", "IOC", "EOLoop"]),
-        tests("ClmTests", ["ClmProtocol", "ClmEngine", "ClmClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
+        tests(
+            "ClmTests",
+            ["ClmProtocol", "ClmEngine", "ClmClient", "ClmShell", "SAFTypes", "EngineKit", "OSAL", "EOLoop", "IOC"]),
         tests(
             "CkptTests",
             ["CkptProtocol", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
@@ -149,8 +155,8 @@ let package = Package(
         tests(
             "CliTests",
             [
-                "CliProtocol", "CliEngine", "CliClient", "SafConfig", "SafText", "AmfProtocol", "SAFTypes", "EngineKit",
-                "OSAL", "IOC",
+                "CliProtocol", "CliEngine", "CliClient", "CliShell", "SafConfig", "SafText", "AmfProtocol", "SAFTypes",
+                "ExecutionObject", "EngineKit", "OSAL", "EOLoop", "IOC",
             ]),
         tests(
             "ProcessTests",

@@ -9,6 +9,11 @@ public final class Console: Sendable {
     public struct Output: Hashable, Sendable {
         public var status: CommandStatus
         public var text: String
+
+        public init(status: CommandStatus, text: String) {
+            self.status = status
+            self.text = text
+        }
     }
 
     private let connection: IOCConnection
@@ -17,6 +22,12 @@ public final class Console: Sendable {
     private static let pause: Duration = .milliseconds(50)
 
     public init(places: Places) { connection = IOCConnection(to: .wellKnown(.cliserver), places: places) }
+
+    /// For consoles that stay: connects now and notices a restart of cliserver while idle, so that the next command goes
+    /// to the new one. A command that was sent to the old one is not repeated: its outcome would be unknown.
+    public func stayConnected() { connection.onPush { push in for descriptor in push.descriptors { IO.close(descriptor) } } }
+
+    public var isConnected: Bool { connection.isUp }
 
     /// Runs one command line. While cliserver is away or has just been restarted, waits for it within `timeLimit`.
     ///
