@@ -144,7 +144,7 @@ public final class ClmDaemon {
                 if case .refused(let error) = outcome { handle(.answered(ticket, error)) } else { handle(.answered(ticket, nil)) }
             case .performOnce(let id, _): perform(group.effectDone(id, at: loop.now))
             case .stateReplaced, .status: break  // a group of one: the state is what was restored, the status is fixed
-            case .note(let note): self.note("\(note)")
+            case .note: break  // about other members
             }
         }
     }

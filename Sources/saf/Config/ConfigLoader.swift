@@ -47,6 +47,7 @@ public enum ConfigLoader {
         let loading = Loading(environment)
         loading.loadCluster(cluster)
         for source in models { loading.loadModel(source) }
+        loading.validate()
         return Outcome(model: loading.model, errors: loading.diagnostics.errors.sorted())
     }
 }
@@ -69,8 +70,17 @@ final class Loading {
         return outcome.root
     }
 
+    /// Checks what only the whole model shows: dangling names, names that are too long, contradictions.
+    func validate() {
+        for error in model.validate() {
+            let (file, position) = place(of: error.path)
+            if diagnostics.hasError(in: file, line: position.line) { continue }
+            diagnostics.report(file, position, error.dn.isEmpty ? error.message : "\(error.dn): \(error.message)")
+        }
+    }
+
     /// The place of the longest beginning of `path` that is known.
-    func place(of path: String) -> (String, SourcePosition) {
+    private func place(of path: String) -> (String, SourcePosition) {
         var rest = path[...]
         while !rest.isEmpty {
             if let place = places[String(rest)] { return (place.file, place.position) }

@@ -65,6 +65,9 @@ extension Loading {
         note(context.path, file, named.position)
         var application = ApplicationModel(name: named.name)
         if let state: AdminState = map.word("adminState", adminWords) { application.adminState = state }
+        if MiddlewareModel.isMiddleware(named.name) {
+            map.report(named.position, "the name belongs to the middleware; choose another")
+        }
         let groups = map.named("serviceGroups") ?? []
         context.groupNames = groups.map(\.name)
         if groups.isEmpty { map.report(named.position, "the key 'serviceGroups' with at least one group is missing") }
