@@ -243,3 +243,10 @@ extension FileStatus {
         modified = Int64(raw.st_mtim.tv_sec) * 1_000_000_000 + Int64(raw.st_mtim.tv_nsec)
     }
 }
+
+extension File {
+    /// Sets the permission bits, umask or not. Source: chmod(2).
+    public static func setMode(_ path: String, _ mode: UInt32) throws(OSError) {
+        try retrying("chmod", path) { chmod(path, mode_t(mode)) }
+    }
+}
