@@ -152,10 +152,10 @@ final class AmfDaemon {
         }
         let model = MiddlewareModel.merged(into: own)
         let isFirst = host.model == nil
-        if isFirst {
-            host.handle(.model(model))
-            host.handle(.adopt(adopt()))
-        }
+        // First the node engine: the orders that follow must find the components. It only ever adds, so a refusal below
+        // leaves it with components that nobody orders anything for.
+        host.handle(.model(model))
+        if isFirst { host.handle(.adopt(adopt())) }
         nextModel = PendingModel(model: model, ticket: ticket, refusal: nil)
         host.propose(.model(model))
         guard let installed = nextModel else { return }
@@ -172,7 +172,6 @@ final class AmfDaemon {
             if let ticket = installed.ticket { gateway.finish(ticket, .failure(CallError(.invalidParam, refusal))) }
             return
         }
-        host.handle(.model(installed.model))
         if let ticket = installed.ticket { gateway.finish(ticket, .success([])) }
         announcer.tell(.modelLoaded(components: installed.model.components(on: host.node).count))
         if isFirst { host.propose(.nodeJoined(host.node, incarnation: host.incarnation, living: living)) }
