@@ -176,7 +176,9 @@ struct LoopTests {
         let threads = try (0..<4).map { thread in
             try OSThread.spawn(name: "poster") {
                 for index in 0..<2000 {
-                    while !loop.post(.normal, { got.update { $0[thread, default: []].append(index) } }) { OSThread.yield() }
+                    while !loop.post(.normal, { got.update { $0[thread, default: []].append(index) } }) {
+                        OSThread.yield()
+                    }
                 }
             }
         }
@@ -196,20 +198,23 @@ struct LoopTests {
         let turns = running.sync { loop -> Bool in
             let loopThread = currentThreadID()
             for index in 0..<5 {
-                loop.runSlow({ () -> (Int, Int32) in
-                    _ = gate.wait(until: MonotonicClock.now() + .seconds(30)) { $0 ? true : nil }
-                    return (index, currentThreadID())
-                }, then: { result in
-                    let isRight = result.1 != loopThread && currentThreadID() == loopThread
-                    results.update { $0.append(isRight ? result.0 : -1) }
-                })
+                loop.runSlow(
+                    { () -> (Int, Int32) in
+                        _ = gate.wait(until: MonotonicClock.now() + .seconds(30)) { $0 ? true : nil }
+                        return (index, currentThreadID())
+                    },
+                    then: { result in
+                        let isRight = result.1 != loopThread && currentThreadID() == loopThread
+                        results.update { $0.append(isRight ? result.0 : -1) }
+                    })
             }
             return true
         }
         #expect(turns == true)
         #expect(running.sync { _ in true } == true, "the loop is not held up")
         gate.update { $0 = true }
-        #expect(results.wait(until: MonotonicClock.now() + .seconds(30)) { $0.count == 5 ? $0 : nil } == [0, 1, 2, 3, 4])
+        #expect(
+            results.wait(until: MonotonicClock.now() + .seconds(30)) { $0.count == 5 ? $0 : nil } == [0, 1, 2, 3, 4])
         running.stop()
     }
 

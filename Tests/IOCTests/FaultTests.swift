@@ -181,7 +181,9 @@ struct FaultTests {
         #expect(again == .queued)
     }
 
-    @Test("A stopped server: the lane fills, callers are told TRY_AGAIN and which lane, and nobody waits past his deadline")
+    @Test(
+        "A stopped server: the lane fills, callers are told TRY_AGAIN, and nobody waits past his deadline"
+    )
     func stoppedServer() throws {
         let server = TestServer(home.places)
         defer { server.stop() }
@@ -254,13 +256,14 @@ struct FaultTests {
         for _ in 0..<100 { _ = try client.call(Code.echo, [], timeout: .seconds(5)) }
         let loops = [server.thread.loop, ClientRuntime.shared!.loop]
         // Quiet means: two looks, 50 ms apart, see the same count.
-        #expect(eventually {
-            let before = loops.map(\.turnCount)
-            var word: UInt32 = 0
-            _ = withUnsafePointer(to: &word) {
-                try? Futex.wait($0, expected: 0, deadline: MonotonicClock.now() + .milliseconds(50))
-            }
-            return loops[0].turnCount == before[0]
-        })
+        #expect(
+            eventually {
+                let before = loops.map(\.turnCount)
+                var word: UInt32 = 0
+                _ = withUnsafePointer(to: &word) {
+                    try? Futex.wait($0, expected: 0, deadline: MonotonicClock.now() + .milliseconds(50))
+                }
+                return loops[0].turnCount == before[0]
+            })
     }
 }

@@ -52,7 +52,8 @@ struct FrameTests {
         #expect(try FrameHeader(decoding: header.encoded) == header)
         let hello = Hello(session: SessionID(high: random.next(), low: random.next()), knownIncarnation: random.next())
         #expect(try Hello(decoding: hello.encoded) == hello)
-        let name = SaName((0..<Int.random(in: 1...256, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) })!
+        let name = SaName(
+            (0..<Int.random(in: 1...256, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) })!
         for address in [
             Address.port(NodeID(1), PortID(9)), .service(type: 70, instance: 2), .group(name), .broadcast,
         ] {
@@ -80,7 +81,9 @@ struct FrameTests {
     @Test("A wrong field is refused by name")
     func wrongFields() {
         let good = FrameHeader(kind: .request).encoded
-        for (offset, value, word) in [(4, 2, "version"), (5, 0, "kind"), (5, 10, "kind"), (6, 4, "lane"), (7, 4, "flags"), (11, 1, "reserved")] {
+        for (offset, value, word) in [
+            (4, 2, "version"), (5, 0, "kind"), (5, 10, "kind"), (6, 4, "lane"), (7, 4, "flags"), (11, 1, "reserved"),
+        ] {
             var bytes = good
             bytes[offset] = UInt8(value)
             #expect(performing: { try FrameHeader(decoding: bytes) }, throws: { "\($0)".contains(word) })
@@ -96,7 +99,9 @@ struct FrameTests {
     func randomBytes() {
         var random = SeededRandom(seed: 4711)
         for _ in 0..<20_000 {
-            let bytes = (0..<Int.random(in: 0...60, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+            let bytes = (0..<Int.random(in: 0...60, using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
             _ = try? FrameHeader(decoding: bytes)
             _ = try? Hello(decoding: bytes)
             _ = try? Welcome(decoding: bytes)

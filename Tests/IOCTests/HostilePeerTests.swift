@@ -55,7 +55,8 @@ struct HostilePeerTests {
             let producer = RingWriter(area: area, layout: client.layout)
             for _ in 0..<100 {
                 let lane = Lane.allCases.randomElement(using: &random)!
-                let kind = random.chance(percent: 90) ? FrameKind.request : FrameKind.allCases.randomElement(using: &random)!
+                let kind =
+                    random.chance(percent: 90) ? FrameKind.request : FrameKind.allCases.randomElement(using: &random)!
                 let header = FrameHeader(
                     kind: kind, lane: lane, code: UInt16.random(in: 0...8, using: &random), length: 16,
                     number: random.next() % 50, acknowledged: random.next() % 60)
@@ -63,7 +64,10 @@ struct HostilePeerTests {
                 _ = body.withUnsafeBytes { producer.write(header, $0, lane: lane) }
                 for _ in 0..<Int.random(in: 0...6, using: &random) {
                     let isControl = random.chance(percent: 40)
-                    let offset = isControl ? Int.random(in: 0..<300, using: &random) : Int.random(in: 0..<client.layout.totalSize, using: &random)
+                    let offset =
+                        isControl
+                        ? Int.random(in: 0..<300, using: &random)
+                        : Int.random(in: 0..<client.layout.totalSize, using: &random)
                     (area + offset).storeBytes(of: UInt8.random(in: 0...255, using: &random), as: UInt8.self)
                 }
                 client.bell.ring()
@@ -86,7 +90,9 @@ struct HostilePeerTests {
             act(client)
             client.bell.ring()
             #expect(client.isDropped(within: .seconds(10)), "\(expected)")
-            #expect(eventually { server.thread.sync { _ in server.endReasons.last?.contains(expected) == true } }, "\(expected)")
+            #expect(
+                eventually { server.thread.sync { _ in server.endReasons.last?.contains(expected) == true } },
+                "\(expected)")
         }
         func write(_ client: RawClient, _ header: FrameHeader) {
             let producer = RingWriter(area: client.memory.base, layout: client.layout)
@@ -112,7 +118,8 @@ struct HostilePeerTests {
             let memory = try AnonymousMemory.create(name: "bad", size: 8192, seal: seal)
             var writer = ByteWriter()
             writer.integer(UInt64(0))
-            writer.value(FrameHeader(kind: .request, code: Code.echo, length: claimed, number: 1, flags: .large, descriptors: 1))
+            writer.value(
+                FrameHeader(kind: .request, code: Code.echo, length: claimed, number: 1, flags: .large, descriptors: 1))
             let sent = writer.bytes.withUnsafeBytes {
                 try? UnixSocket.send(client.socket.raw, $0, descriptors: [memory.raw])
             }

@@ -6,7 +6,8 @@ import Testing
 
 @Suite("At most once: what a session remembers")
 struct ReplyMemoryTests {
-    private func begin(_ memory: inout ReplyMemory, _ number: UInt64, _ acknowledged: UInt64 = 0) -> ReplyMemory.Verdict {
+    private func begin(_ memory: inout ReplyMemory, _ number: UInt64, _ acknowledged: UInt64 = 0) -> ReplyMemory.Verdict
+    {
         memory.begin(number, acknowledged: acknowledged, lane: .normal, code: 1)
     }
 
@@ -61,7 +62,8 @@ struct ReplyMemoryTests {
         }
     }
 
-    @Test("No order of requests, answers, losses and retransmissions executes twice", arguments: 0..<200 as Range<UInt64>)
+    @Test(
+        "No order of requests, answers, losses and retransmissions executes twice", arguments: 0..<200 as Range<UInt64>)
     func anyOrder(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var memory = ReplyMemory(limits: ReplyMemory.Limits(requestsMax: 8, bytesMax: 30))
@@ -90,7 +92,9 @@ struct ReplyMemoryTests {
             case 2:
                 guard !running.isEmpty else { continue }
                 let number = running.remove(at: Int.random(in: 0..<running.count, using: &random))
-                if let index = finish(&memory, number, [UInt8](repeating: 1, count: Int(number % 9))), random.chance(percent: 70) {
+                if let index = finish(&memory, number, [UInt8](repeating: 1, count: Int(number % 9))),
+                    random.chance(percent: 70)
+                {
                     memory.markSent(index)
                 }
             case 3: memory.connectionLost()

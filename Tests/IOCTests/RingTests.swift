@@ -49,7 +49,8 @@ struct RingTests {
                 let body = [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: size)
                 switch pair.write(body, number: number, lane: lane) {
                 case .written: model[lane, default: []].append((number, body))
-                case .full: #expect(!model[lane, default: []].isEmpty, "seed \(seed): an empty lane has room for a frame")
+                case .full:
+                    #expect(!model[lane, default: []].isEmpty, "seed \(seed): an empty lane has room for a frame")
                 case .corrupt: Issue.record("seed \(seed)")
                 }
                 number += 1
@@ -75,6 +76,21 @@ struct RingTests {
         #expect(pair.reader.takeSpaceWake())
         #expect(!pair.reader.takeSpaceWake())
         #expect(pair.write([1], number: 1, lane: .low) == .written)
+    }
+
+    @Test("An empty lane takes a burst of nearly half its size, wherever it stands")
+    func burst() throws {
+        let pair = RingPair(Self.tiny)
+        for round in 0..<500 {
+            var written = 0
+            while pair.write([1], number: 1, lane: .normal) == .written { written += 1 }
+            #expect(written >= 8192 / 64 / 2 - 1, "round \(round)")
+            while try pair.read(.normal) != nil {}
+            for _ in 0..<round % 7 {
+                _ = pair.write([UInt8](repeating: 0, count: round), number: 1, lane: .normal)
+                _ = try pair.read(.normal)
+            }
+        }
     }
 
     @Test("Sleep is announced only over an empty ring, and rung once")
@@ -124,7 +140,9 @@ struct RingTests {
         producer.join()
     }
 
-    @Test("Whatever a hostile producer writes, the reader refuses or reads within bounds", arguments: 0..<60 as Range<UInt64>)
+    @Test(
+        "Whatever a hostile producer writes, the reader refuses or reads within bounds",
+        arguments: 0..<60 as Range<UInt64>)
     func hostileProducer(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         let pair = RingPair(Self.tiny)

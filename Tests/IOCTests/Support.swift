@@ -7,12 +7,21 @@ import Testing
 
 @testable import IOC
 
+/// What the tests themselves stand on; without it there is nothing to test.
+func must<Value: ~Copyable>(_ body: () throws(OSError) -> Value) -> Value {
+    do throws(OSError) {
+        return try body()
+    } catch {
+        fatalError("\(error)")
+    }
+}
+
 /// A private run directory, removed at the end.
 final class TestPlaces: Sendable {
     let places: Places
 
     init() {
-        let directory = try! File.makeTemporaryDirectory("/dev/shm/saf-ioc-")
+        let directory = must { () throws(OSError) in try File.makeTemporaryDirectory("/dev/shm/saf-ioc-") }
         places = Places(
             runDirectory: directory, shmDirectory: directory, stateDirectory: directory, logDirectory: directory,
             configDirectory: directory, nodeName: "test")
@@ -27,9 +36,9 @@ final class LoopThread: @unchecked Sendable {
     private let thread: OSThread
 
     init(limits: LoopLimits = LoopLimits()) {
-        let loop = try! Loop(name: "test", limits: limits)
+        let loop = must { () throws(OSError) in try Loop(name: "test", limits: limits) }
         self.loop = loop
-        thread = try! OSThread.spawn(name: "test-loop") { loop.run() }
+        thread = must { () throws(OSError) in try OSThread.spawn(name: "test-loop") { loop.run() } }
     }
 
     /// Runs `body` on the loop and waits for it.
@@ -102,7 +111,9 @@ final class TestServer: @unchecked Sendable {
     func open() { thread.sync { [unowned self] loop in openHere(loop) } }
 
     private func openHere(_ loop: Loop) {
-        let server = try! IOCServer(loop: loop, endpoint: .wellKnown(.ckptd), places: places, options: options)
+        let server = must { () throws(OSError) in
+            try IOCServer(loop: loop, endpoint: .wellKnown(.ckptd), places: places, options: options)
+        }
         server.onConnect = { [unowned self] peer in
             connects.wrappingAdd(1, ordering: .relaxed)
             if peer.isReconnect { reconnects.wrappingAdd(1, ordering: .relaxed) }
@@ -135,7 +146,7 @@ final class TestServer: @unchecked Sendable {
             for descriptor in request.descriptors {
                 text += content(descriptor)
             }
-            let memory = try! AnonymousMemory.create(name: "t", content: UnsafeRawBufferPointer(body))
+            let memory = sealedMemory(Array(body))
             request.reply(text, descriptors: [memory.raw])
         case Code.later: kept.append(request)
         default: break
@@ -154,7 +165,11 @@ final class TestServer: @unchecked Sendable {
         return gate
     }
 
-    func closeServer() { thread.sync { [unowned self] _ in server?.close(); server = nil } }
+    func closeServer() {
+        thread.sync { [unowned self] _ in
+            server?.close(); server = nil
+        }
+    }
 
     func stop() {
         closeServer()
@@ -175,13 +190,15 @@ func failure(_ body: () throws -> Void) -> CallError? {
 
 /// A sealed memory with this content.
 func sealedMemory(_ bytes: [UInt8]) -> SharedDescriptor {
-    bytes.withUnsafeBytes { SharedDescriptor(try! AnonymousMemory.create(name: "test", content: $0)) }
+    bytes.withUnsafeBytes { raw in
+        must { () throws(OSError) in SharedDescriptor(try AnonymousMemory.create(name: "test", content: raw)) }
+    }
 }
 
 /// What a received descriptor holds; closes it.
 func content(_ number: Int32) -> [UInt8] {
     let descriptor = Descriptor(owning: number)
     var buffer = [UInt8](repeating: 0, count: 100)
-    let count = buffer.withUnsafeMutableBytes { try! IO.read(descriptor.raw, into: $0, at: 0) }
+    let count = buffer.withUnsafeMutableBytes { (try? IO.read(descriptor.raw, into: $0, at: 0)) ?? 0 }
     return Array(buffer[..<count])
 }

@@ -4,7 +4,8 @@ import OSAL
 import SAFTypes
 
 extension IOCConnection {
-    /// Calls without blocking; `then` is called once, on the runtime's thread (or on the caller's when refused at once).
+    /// Calls without blocking; `then` is called once, on the runtime's thread, on that of a caller who reads for all, or
+    /// at once when the call is refused. It must not block.
     public func callAsync(
         _ code: UInt16, _ body: [UInt8], lane: Lane = .normal, timeout: Duration,
         then: @escaping @Sendable (Result<Reply, CallError>) -> Void

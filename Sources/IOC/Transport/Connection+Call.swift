@@ -27,7 +27,7 @@ extension IOCConnection {
         return try finish(call, wake, isReader, refusal, deadline, timeout)
     }
 
-    /// The same with a body that is encoded into a buffer kept for the purpose: the warm request path allocates nothing.
+    /// The same with a body that is encoded into a buffer kept for it: the warm request path allocates nothing.
     public func call(
         _ code: UInt16, lane: Lane = .normal, timeout: Duration, encoding encode: (inout ByteWriter) -> Void
     ) throws(CallError) -> Reply {
@@ -155,7 +155,9 @@ extension IOCConnection {
     func stopReading(_ link: Link) {
         guard self.link === link else { return }
         isReading = false
-        if calls.count > 0, let next = calls.values.filter({ $0.kind == .blocking && !$0.isDone }).min(by: { $0.number < $1.number }) {
+        if calls.count > 0,
+            let next = calls.values.filter({ $0.kind == .blocking && !$0.isDone }).min(by: { $0.number < $1.number })
+        {
             next.wake()
             return
         }
@@ -221,7 +223,8 @@ extension IOCConnection {
                 if isLate {
                     let late = "no answer from \(name) within \(timeout)"
                     let unsent = phase == .up ? late : downReason
-                    _ = complete(call, .failure(call.wasSent ? CallError(.timeout, late) : CallError(.tryAgain, unsent)))
+                    _ = complete(
+                        call, .failure(call.wasSent ? CallError(.timeout, late) : CallError(.tryAgain, unsent)))
                     return .done
                 }
                 switch phase {
@@ -256,7 +259,7 @@ extension IOCConnection {
             switch drain(link) {
             case .lost(let reason): return lose(link, reason)
             case .some:
-                if let since = sleptAt { budget.slept(MonotonicClock.now() - since) } else { budget.found() }
+                if let since = sleptAt { link.budget.slept(MonotonicClock.now() - since) } else { link.budget.found() }
                 sleptAt = nil
             case .nothing: break
             }
@@ -267,7 +270,7 @@ extension IOCConnection {
             if now >= deadline { return }
             guard link.reader.announceSleep(bell: 2) else { continue }
             if sleptAt == nil { sleptAt = now }
-            guard let sleeper, sleeper.sleep(atMost: deadline - now) else {
+            guard let sleeper = link.sleeper, sleeper.sleep(atMost: deadline - now) else {
                 link.reader.announceAwake()
                 continue
             }
@@ -278,9 +281,9 @@ extension IOCConnection {
 
     /// Polls for something to read; false when the budget is spent.
     private func spin(_ link: Link, _ deadline: Instant) -> Bool {
-        guard !budget.isZero else { return false }
+        guard !link.budget.isZero else { return false }
         let start = MonotonicClock.now()
-        let limit = min(start + budget.current, deadline)
+        let limit = min(start + link.budget.current, deadline)
         while true {
             for _ in 0..<32 {
                 if link.reader.readyLane() != nil { return true }
@@ -288,7 +291,7 @@ extension IOCConnection {
             }
             if MonotonicClock.now() >= limit { break }
         }
-        budget.spent()
+        link.budget.spent()
         return false
     }
 }

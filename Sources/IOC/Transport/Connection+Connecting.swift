@@ -13,7 +13,7 @@ public struct EstablishedContext: ~Copyable {
     let link: Link
     let deadline: Instant
 
-    /// Calls on the new connection; at most until ``ClientOptions/setUpTimeout`` is over, for all set-up calls together.
+    /// Calls on the new connection, until ``ClientOptions/setUpTimeout`` is over for all set-up calls together.
     public func call(
         _ code: UInt16, _ body: [UInt8], lane: Lane = .normal, timeout: Duration = .seconds(5)
     ) throws(CallError) -> Reply {
@@ -131,7 +131,8 @@ extension IOCConnection {
     private func establish(_ link: Link, _ welcome: Welcome) -> Result<Void, Failure> {
         let (setup, known) = lock.withLock { _ in (established, incarnation) }
         do throws(OSError) {
-            sleeper = try Sleeper(link: link)
+            link.sleeper = try Sleeper(link: link)
+            link.budget = SpinBudget(limit: options.spin)
         } catch {
             return .failure(Failure(text: "\(name): \(error)"))
         }
@@ -184,7 +185,7 @@ extension IOCConnection {
             if call.isDone { break }
             let now = MonotonicClock.now()
             guard now < deadline else { throw CallError(.timeout, "\(name) did not answer a set-up call in time") }
-            guard link.reader.announceSleep(bell: 2), let sleeper else { continue }
+            guard link.reader.announceSleep(bell: 2), let sleeper = link.sleeper else { continue }
             let isSocket = sleeper.sleep(atMost: deadline - now)
             link.reader.announceAwake()
             if isSocket, let reason = hangUp(link), !call.isDone { throw CallError(.tryAgain, reason) }

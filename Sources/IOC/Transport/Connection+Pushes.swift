@@ -58,8 +58,8 @@ extension IOCConnection {
     /// Pushes that were dropped because nobody took them.
     public var droppedPushes: UInt64 { lock.withLock { _ in pushesDropped } }
 
-    /// Readable when pushes may wait for ``dispatchPushes(timeout:_:)``; for callers with a loop of their own. Stays the
-    /// same over reconnects. -1 when there is no descriptor to be had.
+    /// Readable when pushes may wait for ``dispatchPushes(timeout:_:)``; for callers with a loop of their own. Stays
+    /// the same over reconnects. -1 when there is no descriptor to be had.
     public var pushDescriptor: Int32 {
         let (raw, link) = lock.withLock { _ -> (Int32, Link?) in
             if selection == nil { selection = try? PushSelection() }

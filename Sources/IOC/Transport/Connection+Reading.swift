@@ -56,7 +56,9 @@ extension IOCConnection {
                 return true
             }
             if let needsResume { finished.append(needsResume) }
-            if !isKnown, case .success(let reply) = result { for descriptor in reply.descriptors { IO.close(descriptor) } }
+            if !isKnown, case .success(let reply) = result {
+                for descriptor in reply.descriptors { IO.close(descriptor) }
+            }
             return nil
         case .oneWay:
             let push = Push(code: header.code, lane: header.lane, body: Array(body), descriptors: descriptors)

@@ -53,26 +53,21 @@ public final class IOCConnection: @unchecked Sendable {
     var selection: PushSelection?
     var runtimeWatch: RuntimeWatch?
 
-    // The reader's own.
-    var budget: SpinBudget
-    var sleeper: Sleeper?
-
     /// Does not connect yet: the first call, or a push handler, does.
     public init(to endpoint: Endpoint, places: Places, options: ClientOptions = ClientOptions()) {
         self.options = options
         self.places = places
         destination = .endpoint(endpoint)
-        budget = SpinBudget(limit: options.spin)
     }
 
     /// To whoever provides `address` when the connection is made; asked again after every loss.
     public init(
-        to address: Address, resolver: @escaping AddressResolver, places: Places, options: ClientOptions = ClientOptions()
+        to address: Address, resolver: @escaping AddressResolver, places: Places,
+        options: ClientOptions = ClientOptions()
     ) {
         self.options = options
         self.places = places
         destination = .address(address, resolver)
-        budget = SpinBudget(limit: options.spin)
     }
 
     deinit { close() }

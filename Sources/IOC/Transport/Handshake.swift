@@ -2,7 +2,7 @@ import SAFTypes
 
 /// Client → server, the first datagram.
 ///
-/// versionMin u8 · versionMax u8 · 0 u16 · session 16 bytes · incarnation u64 (of the server last spoken to, 0: none)
+/// versionMin u8 · versionMax u8 · 0 u16 · session 16 bytes · incarnation u64 of the server last spoken to, or 0
 public struct Hello: Equatable, Sendable {
     public var versionMin: UInt8
     public var versionMax: UInt8

@@ -1,3 +1,4 @@
+import EOLoop
 import EngineKit
 import OSAL
 import SAFTypes
@@ -42,6 +43,9 @@ final class Link {
     let reader: RingReader
     let bodyMax: Int
     private let scratch: Scratch
+    /// For blocking callers; touched by the reader only.
+    var sleeper: Sleeper?
+    var budget = SpinBudget(limit: .zero)
 
     private var carriages: UInt64 = 0
     private var carriedOut: [(lane: Lane, position: UInt64)] = []
@@ -79,7 +83,8 @@ final class Link {
 
     /// The server's side: makes the shared memory and the bells, and sends the welcome with them.
     static func offer(
-        socket: consuming Descriptor, layout: RingLayout, incarnation: UInt64, peer: UInt64, bodyMax: Int, scratch: Scratch
+        socket: consuming Descriptor, layout: RingLayout, incarnation: UInt64, peer: UInt64, bodyMax: Int,
+        scratch: Scratch
     ) throws(OSError) -> Link {
         let memory = try AnonymousMemory.create(name: "ioc", size: layout.totalSize, seal: .size)
         let mapping = try Mapping.map(memory.raw, count: layout.totalSize, writable: true)
@@ -87,7 +92,8 @@ final class Link {
         let clientBell = try Doorbell()
         let clientCallerBell = try Doorbell()
         let welcome = Welcome(
-            version: FrameHeader.version, layout: layout, incarnation: incarnation, peer: peer, bodyMax: UInt64(bodyMax))
+            version: FrameHeader.version, layout: layout, incarnation: incarnation, peer: peer, bodyMax: UInt64(bodyMax)
+        )
         let bytes = HandshakeFrame.bytes(
             .welcome, descriptors: Welcome.descriptorCount, body: welcome.encoded)
         let descriptors = [memory.raw, ownBell.raw, clientBell.raw, clientCallerBell.raw]
@@ -115,7 +121,8 @@ final class Link {
     ) throws(OSError) -> Link {
         guard descriptors.count == Welcome.descriptorCount else {
             for descriptor in descriptors { IO.close(descriptor) }
-            throw OSError(code: 71, call: "recvmsg", subject: "welcome with \(descriptors.count) descriptors; 4 expected")
+            throw OSError(
+                code: 71, call: "recvmsg", subject: "welcome with \(descriptors.count) descriptors; 4 expected")
         }
         let memory = Descriptor(owning: descriptors[0])
         let peerBell = Doorbell(owning: Descriptor(owning: descriptors[1]))
@@ -135,7 +142,7 @@ final class Link {
 
     // MARK: Sending
 
-    /// Puts one frame on its way; the bell is rung by ``ring()``. `header.length` and `header.descriptors` are set here.
+    /// Puts one frame on its way; ``ring()`` rings the bell. `header.length` and `header.descriptors` are set here.
     func send(
         _ header: FrameHeader, _ body: UnsafeRawBufferPointer, descriptors: [Int32] = []
     ) -> SendOutcome {
@@ -285,7 +292,9 @@ final class Link {
         guard !received.truncated, bytes.count >= Self.datagramPrefix else {
             throw refuse("a datagram of \(received.count) bytes; at most \(capacity) expected")
         }
-        guard stash.count < 2 * Self.carriedMax else { throw refuse("more than \(stash.count) datagrams nobody asked for") }
+        guard stash.count < 2 * Self.carriedMax else {
+            throw refuse("more than \(stash.count) datagrams nobody asked for")
+        }
         let number = bytes.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }
         bytes.removeFirst(Self.datagramPrefix)
         stash.append(Carriage(number: number, bytes: bytes, descriptors: received.descriptors))

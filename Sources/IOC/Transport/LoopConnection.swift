@@ -10,8 +10,8 @@ public final class LoopConnection {
     public let endpoint: Endpoint
     /// Called for every push; the body is valid only during the call, the descriptors are the handler's to close.
     public var onPush: ((UInt16, UnsafeRawBufferPointer, [Int32]) -> Void)?
-    /// The connection stands. Calls made here go out before those that waited. True: the server is another life than the
-    /// one spoken to before, and knows nothing of us.
+    /// The connection stands. Calls made here go out before those that waited. True: the server is another life than
+    /// the one spoken to before, and knows nothing of us.
     public var onUp: ((_ serverIncarnationChanged: Bool) -> Void)?
     /// The server has hung up or died.
     public var onDown: (() -> Void)?

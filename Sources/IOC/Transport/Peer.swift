@@ -192,7 +192,9 @@ final class Session {
             }
             owned.append(SharedDescriptor(copy))
         }
-        guard let index = memory.finish(number, kind: kind, status: status, body: body, descriptors: owned) else { return }
+        guard let index = memory.finish(number, kind: kind, status: status, body: body, descriptors: owned) else {
+            return
+        }
         if let peer { peer.send(answer: index) } else { memory.markSent(index) }
     }
 }

@@ -92,7 +92,9 @@ struct ReplyMemory {
     mutating func finish(
         _ number: UInt64, kind: FrameKind, status: UInt32, body: UnsafeRawBufferPointer, descriptors: [SharedDescriptor]
     ) -> Int? {
-        guard let index = entries.firstIndex(where: { $0.state == .inProgress && $0.number == number }) else { return nil }
+        guard let index = entries.firstIndex(where: { $0.state == .inProgress && $0.number == number }) else {
+            return nil
+        }
         entries[index].state = .answered
         entries[index].kind = kind
         entries[index].status = status

@@ -46,8 +46,9 @@ public final class RingWriter {
         case corrupt
     }
 
-    /// An empty ring is rewound when its position is past this, so that light traffic stays in few cached pages.
-    static let rewindAt: UInt64 = 8 << 10
+    /// An empty ring is rewound when its position is past this part of it, so that light traffic stays in few pages.
+    /// Not earlier: the pad that rewinds takes the rest of the ring until the consumer has passed it.
+    static let rewindAtDivisor: UInt64 = 2
 
     private let area: UnsafeMutableRawPointer
     private let lanes: UnsafeMutablePointer<LaneState>
@@ -71,7 +72,7 @@ public final class RingWriter {
         let offset = state.pointee.position & (state.pointee.capacity - 1)
         let untilEnd = state.pointee.capacity - offset
         var pad = untilEnd < need ? untilEnd : 0
-        let mayRewind = pad == 0 && offset >= Self.rewindAt
+        let mayRewind = pad == 0 && offset >= state.pointee.capacity / Self.rewindAtDivisor
         if mayRewind || free(state) < pad + need {
             guard refresh(lane) else { return .corrupt }
             if mayRewind, state.pointee.other == state.pointee.position, untilEnd + need <= state.pointee.capacity {
@@ -141,7 +142,8 @@ public final class RingWriter {
     /// Looks at the consumer's position; false when it is impossible.
     private func refresh(_ lane: Lane) -> Bool {
         let state = lanes + Int(lane.rawValue)
-        let seen = sharedWord(area, RingLayout.consumedOffset + 8 * Int(lane.rawValue)).pointee.load(ordering: .acquiring)
+        let seen = sharedWord(area, RingLayout.consumedOffset + 8 * Int(lane.rawValue)).pointee.load(
+            ordering: .acquiring)
         guard seen >= state.pointee.other, seen <= state.pointee.position else { return false }
         state.pointee.other = seen
         return true
@@ -215,10 +217,13 @@ public final class RingReader {
             let alignment = UInt64(RingLayout.alignment)
             let size = (UInt64(FrameHeader.size) + inline + alignment - 1) & ~(alignment - 1)
             guard size <= available, size <= state.pointee.capacity - offset, header.lane == lane else {
-                throw .badValue("frame of \(header.length) bytes for lane \(header.lane) in \(available) bytes of \(lane)")
+                throw .badValue(
+                    "frame of \(header.length) bytes for lane \(header.lane) in \(available) bytes of \(lane)")
             }
             if header.kind == .pad {
-                guard size == state.pointee.capacity - offset else { throw .badValue("pad of \(size) bytes inside a ring") }
+                guard size == state.pointee.capacity - offset else {
+                    throw .badValue("pad of \(size) bytes inside a ring")
+                }
                 state.pointee.position &+= size
                 publish(lane, state)
                 continue

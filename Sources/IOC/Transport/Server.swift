@@ -26,8 +26,8 @@ public struct ServerOptions: Sendable {
 /// The receiving end at an ``Endpoint``: clients connect to it, ask and are answered. Loop thread only.
 ///
 /// Frames of urgent lanes are handled first, over all clients; within a lane, clients take turns. Nothing a client does
-/// blocks the loop: it is answered as far as it reads, its pushes are dropped and counted beyond that, and a client that
-/// breaks the protocol is dropped with the reason in ``Peer/endReason``.
+/// blocks the loop: it is answered as far as it reads, its pushes are dropped and counted beyond that, and a client
+/// that breaks the protocol is dropped with the reason in ``Peer/endReason``.
 public final class IOCServer {
     public let endpoint: Endpoint
     public let path: String
@@ -218,9 +218,11 @@ public final class IOCServer {
             let link = try Link.offer(
                 socket: socket, layout: options.layout, incarnation: incarnation, peer: peerNumber,
                 bodyMax: options.bodyMax, scratch: scratch)
-            let session = sessions[info.session] ?? Session(id: info.session, owner: owner, limits: options.memoryLimits)
+            let session =
+                sessions[info.session] ?? Session(id: info.session, owner: owner, limits: options.memoryLimits)
             let peer = Peer(
-                id: PeerID(peerNumber), info: info, isReconnect: isReconnect, link: link, session: session, server: self)
+                id: PeerID(peerNumber), info: info, isReconnect: isReconnect, link: link, session: session, server: self
+            )
             peer.bellWatch = try loop.watch(link.ownBell.raw, [.read, .edgeTriggered], lane: .control) {
                 [unowned self, unowned peer] _ in
                 markHot(peer)
@@ -298,7 +300,8 @@ public final class IOCServer {
             self?.sessions[id] = nil
         }
         let waiting = sessions.values.filter { $0.peer == nil }
-        guard waiting.count > options.sessionsMax, let oldest = waiting.min(by: { $0.detachedAt < $1.detachedAt }) else {
+        guard waiting.count > options.sessionsMax, let oldest = waiting.min(by: { $0.detachedAt < $1.detachedAt })
+        else {
             return
         }
         if let timer = oldest.expiry { loop.cancel(timer) }
