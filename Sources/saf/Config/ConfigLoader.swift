@@ -22,9 +22,15 @@ public struct ConfigEnvironment: Sendable {
     public var nodeName: String
     /// Where a program given by its bare name is looked for, in this order.
     public var programFolders: [String]
+    /// What relative paths of files are relative to.
+    public var workingDirectory: String
     public var program: @Sendable (String) -> Program
 
-    public init(nodeName: String, programFolders: [String], program: @escaping @Sendable (String) -> Program) {
+    public init(
+        nodeName: String, programFolders: [String], workingDirectory: String = "/",
+        program: @escaping @Sendable (String) -> Program
+    ) {
+        self.workingDirectory = workingDirectory
         self.nodeName = nodeName
         self.programFolders = programFolders
         self.program = program

@@ -54,7 +54,9 @@ extension Loading {
         if text.hasPrefix("/") {
             candidates = [text]
         } else if text.contains("/") {
-            let folder = map.file.lastIndex(of: "/").map { String(map.file[..<$0]) } ?? "."
+            // Absolute, because whoever starts it works in another directory.
+            let file = map.file.hasPrefix("/") ? map.file : environment.workingDirectory + "/" + map.file
+            let folder = file.lastIndex(of: "/").map { String(file[..<$0]) } ?? ""
             candidates = [folder + "/" + (text.hasPrefix("./") ? String(text.dropFirst(2)) : text)]
         } else {
             candidates = environment.programFolders.map { "\($0)/\(text)" }

@@ -1,0 +1,113 @@
+import AmfClient
+import AmfProtocol
+import ArgumentParser
+import CliProtocol
+import IOC
+import OSAL
+import SAFTypes
+
+struct AdminCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "admin", abstract: "Performs an administrative operation on an entity.",
+        discussion: """
+            lock                  takes an entity out of service; its assignments move to others
+            unlock                puts it back into service
+            lock-instantiation    of a locked entity: ends its processes
+            unlock-instantiation  starts them again; the entity stays locked
+            shutdown              as lock, but lets the active ones finish their work first
+            restart               restarts the processes of a component or service unit
+            swap                  of a service instance: active and standby change places
+            repaired              of a service unit or node: enables it again after a failure
+
+            Names may be short, as long as they say which: SU1, WC/SU1, safSu=SU1, or the whole DN.
+
+            Example: saf admin swap words
+            Example: saf admin lock wordcount/WC/SU1
+            Source: SAI-AIS-AMF-B.02.01 §8.
+            """)
+
+    @Argument(help: "The operation.", completion: .list(AdminOperation.allCases.map(\.description)))
+    var operation: String
+    @Argument(help: "The DN of the entity, or a short form of it.")
+    var entity: String
+    @Option(help: "How long to wait for it, in seconds.") var timeout = 60
+
+    func validate() throws {
+        guard (1...3_600).contains(timeout) else { throw ValidationError("--timeout is \(timeout); 1 to 3600 seconds expected") }
+        guard Self.operation(operation) == nil else { return }
+        let words = AdminOperation.allCases.map(\.description)
+        let nearest = NameMatching.nearest(to: operation, among: words)
+        let hint = nearest.isEmpty ? "" : " Did you mean \(nearest.joined(separator: " or "))?"
+        throw ValidationError("'\(operation)' is no operation.\(hint) One of \(words.joined(separator: ", ")) expected.")
+    }
+
+    func run() throws {
+        guard let operation = Self.operation(operation) else { return }
+        try Tool.requireNode()
+        let client = AdminClient(places: Tool.places)
+        let what = "\(operation) \(entity)"
+        do throws(CallError) {
+            let name = try Self.find(entity, for: operation, in: try client.status())
+            try client.perform(operation, on: name, timeout: .seconds(timeout))
+            StandardOutput.write("\(operation) \(name): done\n")
+        } catch {
+            switch error.code {
+            case .noOp: StandardOutput.write("\(what): nothing to do, it is so already\n")
+            case .notExist, .badOperation, .notSupported, .repairPending, .invalidParam, .failedOperation:
+                throw Tool.fail("saf: \(what): \(error.text.isEmpty ? "\(error.code)" : error.text)")
+            default: throw Tool.explain(error, doing: what)
+            }
+        }
+    }
+
+    private static func operation(_ word: String) -> AdminOperation? { AdminOperation.allCases.first { $0.description == word } }
+
+    /// Only entities the operation applies to are meant: `swap words` finds the SI although an SU has that name, too.
+    static func find(
+        _ text: String, for operation: AdminOperation, in report: StatusReport
+    ) throws(CallError) -> SaName {
+        let all = EntityNames.all(in: report)
+        let types = EntityNames.types(for: operation)
+        let fitting = all.filter { types.contains(DN.type($0)) }.map(\.description)
+        switch NameMatching.find(text, among: fitting) {
+        case .found(let name): return SaName(name) ?? SaName("?")!
+        case .ambiguous(let names):
+            throw CallError(.invalidParam, "'\(text)' may be\n  \(names.joined(separator: "\n  "))\nSay more of the name.")
+        case .unknown(let nearest):
+            if case .found(let other) = NameMatching.find(text, among: all.map(\.description)) {
+                let allowed = types.joined(separator: ", ")
+                throw CallError(.notSupported, "\(other): the operation applies to \(allowed)")
+            }
+            let hint = nearest.isEmpty ? "" : " Did you mean \(nearest.joined(separator: " or "))?"
+            throw CallError(.notExist, "'\(text)' is unknown.\(hint)\nThe names there are: saf status --json")
+        }
+    }
+}
+
+/// The entities of a status report.
+enum EntityNames {
+    static func all(in report: StatusReport) -> [SaName] {
+        var names = report.nodes.map(\.dn)
+        for application in report.applications {
+            names.append(application.dn)
+            for group in application.serviceGroups {
+                names.append(group.dn)
+                for unit in group.serviceUnits { names += [unit.dn] + unit.components.map(\.dn) }
+            }
+            names += application.serviceInstances.map(\.dn)
+        }
+        return names
+    }
+
+    /// Source: SAI-AIS-AMF-B.02.01 §8.2 ff.
+    static func types(for operation: AdminOperation) -> [String] {
+        switch operation {
+        case .unlock, .lock, .shutdown: ["safApp", "safSg", "safAmfNode", "safSu", "safSi"]
+        case .lockInstantiation, .unlockInstantiation: ["safApp", "safSg", "safAmfNode", "safSu"]
+        case .restart: ["safApp", "safAmfNode", "safSu", "safComp"]
+        case .siSwap: ["safSi"]
+        case .sgAdjust: ["safSg"]
+        case .repaired: ["safAmfNode", "safSu"]
+        }
+    }
+}

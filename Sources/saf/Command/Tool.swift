@@ -1,0 +1,61 @@
+import ArgumentParser
+import EngineKit
+import IOC
+import OSAL
+import SAFTypes
+
+/// What the subcommands share: where the node is, how errors look, how a program ends.
+enum Tool {
+    static let places = Places.fromEnvironment()
+
+    /// Exit statuses beyond those of the argument parser.
+    enum Status: Int32 { case failed = 1, refused = 2, unavailable = 3 }
+
+    /// Colours: on a terminal, and not when NO_COLOR is set to anything. Source: no-color.org.
+    static var isColoured: Bool {
+        isTerminal(StandardOutput.raw) && (Environment.get("NO_COLOR") ?? "").isEmpty && Environment.get("TERM") != "dumb"
+    }
+
+    static var width: Int { terminalWidth() ?? 80 }
+
+    static func fail(_ text: String, _ status: Status = .failed) -> any Error {
+        StandardError.write(text.hasSuffix("\n") ? text : text + "\n")
+        return ExitCode(status.rawValue)
+    }
+
+    /// Tells at once that there is no node, instead of waiting for one.
+    static func requireNode() throws {
+        if !File.exists(places.runDirectory + "/ioc") { throw noNode() }
+    }
+
+    private static func noNode() -> any Error {
+        fail(
+            """
+            saf: no SwiftSAF node is running here.
+            Looked in \(places.runDirectory) (SAF_RUN_DIR). Start a node with: amfd --guard
+            If one runs in another place, set SAF_RUN_DIR to it.
+            """, .unavailable)
+    }
+
+    /// What went wrong between us and a daemon, with what to do about it.
+    static func explain(_ error: CallError, doing what: String) -> any Error {
+        switch error.code {
+        case .tryAgain:
+            return fail(
+                """
+                saf: \(what): \(error.text.isEmpty ? "\(error.code)" : error.text)
+                Looked in \(places.runDirectory) (SAF_RUN_DIR). If no node is running, start one with: amfd --guard
+                """, .unavailable)
+        case .timeout: return fail("saf: \(what): \(error.text)\nThe outcome is unknown; look with: saf status", .unavailable)
+        case .access, .accessDenied:
+            return fail("saf: \(what): \(error.text.isEmpty ? "not allowed" : error.text)\nRun it as root or as the user amfd runs as.")
+        default: return fail("saf: \(what): \(error)")
+        }
+    }
+
+    /// Sleeps without a loop.
+    static func rest(_ time: Duration) {
+        let rest = Monitor<Void>(())
+        let _: Void? = rest.wait(until: MonotonicClock.now() + time) { _ in nil }
+    }
+}
