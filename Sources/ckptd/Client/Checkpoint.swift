@@ -203,37 +203,43 @@ public final class Checkpoint: Sendable {
 
     /// Does several operations as one: all or none, to every reader and across every crash.
     ///
+    /// - Parameter change: when given, nothing is done (`.badOperation`) unless it is the checkpoint's present change
+    ///   number. So a writer that lost its active assignment without knowing it cannot overwrite what its successor wrote.
     /// - Returns: the change number, and the ids of sections created without one.
     /// - Throws: what its operations would; `.access` not opened for writing; `.notExist` no such section, or no active
     ///   replica; `.exist` section exists; `.noSpace` no room in the RAM files, or a limit of the checkpoint;
     ///   `.invalidParam` an offset, size, id or time the checkpoint does not allow.
     @discardableResult
     public func write(
-        timeout: Duration = .seconds(5), _ build: (inout UpdateBatch) -> Void
+        ifChangeIs change: UInt64? = nil, timeout: Duration = .seconds(5), _ build: (inout UpdateBatch) -> Void
     ) async throws(AisError) -> UpdateReply {
         var batch = UpdateBatch()
         build(&batch)
         try beginUpdate()
         defer { endUpdate() }
-        return try await perform(.update, timeout, async: { Self.encode(batch, $0, &$1) }) { reader throws(DecodeError) in
+        let code: CkptCode = change == nil ? .update : .updateIf
+        return try await perform(code, timeout, async: { Self.encode(batch, change, $0, &$1) }) { reader throws(DecodeError) in
             try reader.value()
         }
     }
 
     @discardableResult
     public func writeBlocking(
-        timeout: Duration = .seconds(5), _ build: (inout UpdateBatch) -> Void
+        ifChangeIs change: UInt64? = nil, timeout: Duration = .seconds(5), _ build: (inout UpdateBatch) -> Void
     ) throws(AisError) -> UpdateReply {
         var batch = UpdateBatch()
         build(&batch)
         try beginUpdate()
         defer { endUpdate() }
-        return try perform(.update, timeout, { Self.encode(batch, $0, &$1) }) { reader throws(DecodeError) in
+        return try perform(change == nil ? .update : .updateIf, timeout, { Self.encode(batch, change, $0, &$1) }) { reader throws(DecodeError) in
             try reader.value()
         }
     }
 
-    private static func encode(_ batch: UpdateBatch, _ handle: HandleID, _ writer: inout ByteWriter) {
+    private static func encode(
+        _ batch: UpdateBatch, _ change: UInt64?, _ handle: HandleID, _ writer: inout ByteWriter
+    ) {
+        if let change { writer.integer(change) }
         writer.integer(handle.rawValue)
         writer.integer(batch.count)
         writer.raw(batch.writer.bytes)

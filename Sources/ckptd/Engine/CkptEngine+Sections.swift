@@ -7,7 +7,8 @@ extension CkptEngine {
     /// All operations or none. Source: saCkptSectionCreate(), -Delete(), -ExpirationTimeSet(), -Overwrite(),
     /// saCkptCheckpointWrite().
     mutating func update(
-        _ id: HandleID, _ operations: [SectionOperation], _ origin: RequestOrigin, _ time: SaTime, _ now: Instant
+        _ id: HandleID, _ operations: [SectionOperation], ifChangeIs expected: UInt64? = nil, _ origin: RequestOrigin,
+        _ time: SaTime, _ now: Instant
     ) throws(Refusal) -> [CkptEffect] {
         let (handle, checkpoint) = try opened(id, origin)
         if origin.isRetransmission, let change = checkpoint.executed(origin.identity.number, opener: handle.slot) {
@@ -15,6 +16,10 @@ extension CkptEngine {
         }
         try require(.write, handle, checkpoint)
         try requireActiveReplica(checkpoint)
+        if let expected, checkpoint.state.change != expected {
+            throw Refusal(
+                .badOperation, "the checkpoint is at change \(checkpoint.state.change), not \(expected): somebody else wrote")
+        }
         var plan = UpdatePlan(checkpoint, operations: operations.count, limits: limits, time: time)
         try plan.add(operations)
         var transaction = plan.transaction

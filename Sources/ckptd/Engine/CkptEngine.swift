@@ -96,6 +96,8 @@ public struct CkptEngine: Engine, Sendable {
             try requireActiveReplica(checkpoint)
             return [.reply(origin.identity, .status(checkpoint.descriptor))]
         case .update(let id, let operations): return try update(id, operations, origin, time, now)
+        case .updateIf(let change, let id, let operations):
+            return try update(id, operations, ifChangeIs: change, origin, time, now)
         case .read(let id, let ranges): return try read(id, ranges, origin, time)
         case .list(let id, let after, let limit, let chosen, let at):
             return try list(id, after: after, limit: limit, chosen, at, origin, time)

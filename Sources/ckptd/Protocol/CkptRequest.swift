@@ -3,13 +3,13 @@ import SAFTypes
 /// The frame codes of the checkpoint service. Requests carry the body of ``CkptRequest``, pushes that of ``CkptPush``.
 public enum CkptCode: UInt16, Hashable, Sendable, CaseIterable {
     case open = 1, close, unlink, setRetention, setActiveReplica, synchronize
-    case status, update, read, list, snapshot, subscribe, unsubscribe, resume
+    case status, update, read, list, snapshot, subscribe, unsubscribe, resume, updateIf
     case adminList = 32, adminSections
 
     /// Changes something, so it must not be executed twice.
     public var isMutating: Bool {
         switch self {
-        case .open, .close, .unlink, .setRetention, .setActiveReplica, .update: true
+        case .open, .close, .unlink, .setRetention, .setActiveReplica, .update, .updateIf: true
         case .synchronize, .status, .read, .list, .snapshot, .subscribe, .unsubscribe, .resume, .adminList, .adminSections:
             false
         }
@@ -67,6 +67,8 @@ public enum CkptRequest: Hashable, Sendable {
     case status(HandleID)
     /// handle u64 · count u32 · operations. All or nothing.
     case update(HandleID, [SectionOperation])
+    /// change u64 · as update. Nothing, when the checkpoint's change number is another: somebody else has written.
+    case updateIf(change: UInt64, HandleID, [SectionOperation])
     /// handle u64 · count u32 · ranges. One consistent view of all of them.
     case read(HandleID, [ReadRange])
     /// handle u64 · after u64 (serial) · limit u32 · chosen u8 · time i64.
@@ -94,6 +96,7 @@ public enum CkptRequest: Hashable, Sendable {
         case .synchronize: .synchronize
         case .status: .status
         case .update: .update
+        case .updateIf: .updateIf
         case .read: .read
         case .list: .list
         case .snapshot: .snapshot
@@ -122,13 +125,10 @@ extension CkptRequest {
             writer.integer(handle.rawValue)
             writer.integer(duration)
         case .update(let handle, let operations):
-            writer.integer(handle.rawValue)
-            writer.integer(UInt32(operations.count))
-            for item in operations {
-                SectionOperation.encode(
-                    item.kind, id: item.id, offset: item.offset, expiration: item.expiration,
-                    data: Array(payload[item.data.offset..<(item.data.offset + item.data.count)]), to: &writer)
-            }
+            Self.encode(handle, operations, payload, to: &writer)
+        case .updateIf(let change, let handle, let operations):
+            writer.integer(change)
+            Self.encode(handle, operations, payload, to: &writer)
         case .read(let handle, let ranges):
             writer.integer(handle.rawValue)
             writer.list(ranges)
@@ -153,6 +153,18 @@ extension CkptRequest {
         }
     }
 
+    private static func encode(
+        _ handle: HandleID, _ operations: [SectionOperation], _ payload: [UInt8], to writer: inout ByteWriter
+    ) {
+        writer.integer(handle.rawValue)
+        writer.integer(UInt32(operations.count))
+        for item in operations {
+            SectionOperation.encode(
+                item.kind, id: item.id, offset: item.offset, expiration: item.expiration,
+                data: Array(payload[item.data.offset..<(item.data.offset + item.data.count)]), to: &writer)
+        }
+    }
+
     /// Decodes a body that must be filled exactly; the data of an update stays where it is.
     public init(code: CkptCode, decoding body: UnsafeRawBufferPointer) throws(DecodeError) {
         var reader = ByteReader(body)
@@ -174,6 +186,11 @@ extension CkptRequest {
         case .update:
             let handle = try handle(&reader)
             return .update(handle, try SectionOperation.decodeList(&reader, max: CkptProtocolLimits.operationsMax))
+        case .updateIf:
+            let change = try reader.integer(UInt64.self)
+            let handle = try handle(&reader)
+            let operations = try SectionOperation.decodeList(&reader, max: CkptProtocolLimits.operationsMax)
+            return .updateIf(change: change, handle, operations)
         case .read: return .read(try handle(&reader), try reader.list(max: CkptProtocolLimits.operationsMax))
         case .list:
             return .list(
