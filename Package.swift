@@ -51,7 +51,7 @@ let package = Package(
         ground("SAFTypes", "SAF/SAFTypes"),
         ground("EngineKit", "EO/EngineKit"),
         room("EOLoop", "EO/Loop", ["OSAL", "EngineKit", "SAFTypes", "Containers"]),
-        room("IOCGroups", "IOC/Groups", base),
+        room("IOCGroups", "IOC/Groups", base, exclude: ["README.md"]),
         room("IOC", "IOC/Transport", base + ["OSAL", "EOLoop", "Containers"]),
         room("EOReplicated", "EO/Replicated", base + ["IOCGroups"]),
         room("ExecutionObject", "EO/ExecutionObject", client + ["CliProtocol", "CliClient"]),

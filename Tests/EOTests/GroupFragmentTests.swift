@@ -52,13 +52,16 @@ func fragmentsUnderViews(seed: UInt64) throws {
     var received: [[[[UInt8]]]] = Array(repeating: [[], [], []], count: 3)
     func take(_ index: Int) {
         while let event = groups[index].next() {
-            if case .message(let sender, let bytes) = event { received[index][Int(sender.node.rawValue) - 1].append(bytes) }
+            if case .message(let sender, let bytes) = event {
+                received[index][Int(sender.node.rawValue) - 1].append(bytes)
+            }
         }
     }
     for step in 0..<400 {
         let index = Int.random(in: 0..<3, using: &random)
         if random.chance(percent: 40) {
-            let bytes = Array(repeating: UInt8(truncatingIfNeeded: step), count: Int.random(in: 0...150, using: &random))
+            let bytes = Array(
+                repeating: UInt8(truncatingIfNeeded: step), count: Int.random(in: 0...150, using: &random))
             let message = [UInt8(truncatingIfNeeded: step >> 8)] + bytes
             if groups[index].multicast(message) == .sent { sent[index].append(message) }
         }

@@ -53,7 +53,10 @@ func loopbackOrder() throws {
 @Test("A member alone is synchronised at once and answers what it applies, in order")
 func aloneAnswers() throws {
     var node = try loopback()
-    #expect(told(node.propose(.add(name: 1, amount: 1, request: 1), ticket: 9, at: .start)) == ["answer 9 refused(\(AisError.tryAgain))"])
+    #expect(
+        told(node.propose(.add(name: 1, amount: 1, request: 1), ticket: 9, at: .start)) == [
+            "answer 9 refused(\(AisError.tryAgain))"
+        ])
     #expect(told(try node.start("ledger", at: .start)) == ["status forming", "status synchronised"])
     #expect(
         told(node.propose(.add(name: 5, amount: 2, request: 10), ticket: 70, at: .start)) == [

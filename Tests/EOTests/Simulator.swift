@@ -162,7 +162,9 @@ struct Simulator {
                 if options.nodes == 1 || random.chance(percent: 30) { start(node, restoring: true) }
             }
         case 8:
-            for node in network.nodes where processes[node] == nil { start(node, restoring: random.chance(percent: 50)) }
+            for node in network.nodes where processes[node] == nil {
+                start(node, restoring: random.chance(percent: 50))
+            }
         default:
             if let node = network.nodes.randomElement(using: &random) {
                 processes[node]?.hungUntil = now + .milliseconds(Int64.random(in: 1...100, using: &random))

@@ -57,9 +57,13 @@ struct SimulatorChecker {
         }
     }
 
-    private mutating func answered(_ ticket: UInt64, _ outcome: ProposalOutcome, by node: NodeID, _ member: Replicated<Ledger>) {
+    private mutating func answered(
+        _ ticket: UInt64, _ outcome: ProposalOutcome, by node: NodeID, _ member: Replicated<Ledger>
+    ) {
         if !closed.insert(ticket).inserted { find("request \(ticket) was answered twice") }
-        if open.removeValue(forKey: ticket) != node { find("request \(ticket) was answered by node \(node), not its own") }
+        if open.removeValue(forKey: ticket) != node {
+            find("request \(ticket) was answered by node \(node), not its own")
+        }
         answeredCount += 1
         guard outcome == .done else { return }
         if case .remind = events[ticket] { return }
@@ -92,7 +96,9 @@ struct SimulatorChecker {
         guard let own = members.first(where: { $0.0 == changed })?.1, own.status == .synchronised else { return }
         for (node, other) in members where node != changed && other.status == .synchronised {
             guard own.viewID == other.viewID, own.index == other.index else { continue }
-            if own.logHash != other.logHash { find("nodes \(changed) and \(node) applied different commands through \(own.index)") }
+            if own.logHash != other.logHash {
+                find("nodes \(changed) and \(node) applied different commands through \(own.index)")
+            }
         }
     }
 

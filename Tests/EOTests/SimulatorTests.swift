@@ -44,7 +44,8 @@ func replicatedSimulation() async {
     }
     print(
         "simulator: \(seeds.count) seeds, \(counts.commands) commands, \(counts.views) view changes, "
-            + "\(counts.snapshots) snapshots, \(counts.answers) answers, \(counts.journalRestarts) restarts from a journal")
+            + "\(counts.snapshots) snapshots, \(counts.answers) answers, \(counts.journalRestarts) restarts from a journal"
+    )
 }
 
 /// A checker that cannot fail proves nothing: each of these wrongs must be seen within the seeds given.

@@ -6,8 +6,8 @@ import SAFTypes
 public enum JournalWrite: Hashable, Sendable {
     /// Add this record to the journal.
     case append([UInt8])
-    /// Begin the journal anew with this record (a snapshot): what was there before is not needed any more, but must stay
-    /// readable until the new beginning is complete (write aside, then rename or flip).
+    /// Begin the journal anew with this record (a snapshot): what was there before is not needed any more, but must
+    /// stay readable until the new beginning is complete (write aside, then rename or flip).
     case replace([UInt8])
 }
 
@@ -130,7 +130,8 @@ extension ReplicaState {
     ///
     /// - Throws: when the first record is no readable snapshot, or a record does not fit: a journal of something else.
     static func replaying(_ records: [[UInt8]]) throws(DecodeError) -> (ReplicaState, Epoch) {
-        guard let first = records.first, case .snapshot(let epoch, let bytes) = try JournalRecord(decoding: first) else {
+        guard let first = records.first, case .snapshot(let epoch, let bytes) = try JournalRecord(decoding: first)
+        else {
             throw .badValue("the journal does not begin with a snapshot")
         }
         var state = try ReplicaState(decoding: bytes)

@@ -34,7 +34,8 @@ struct PendingEffect<OnceEffect: WireCodable & Hashable & Sendable>: Hashable, S
 enum Applied<Effect> {
     /// Known already: sent twice.
     case repeated
-    /// Not in this place: an earlier command of the proposer is missing, or its version is not spoken. It will be sent again.
+    /// Not in this place: an earlier command of the proposer is missing, or its version is not spoken. It will be sent
+    /// again.
     case outOfPlace
     /// `isUnderstood` is false when the event's bytes made no sense; the command counts, and did nothing.
     case applied([(Effect, AppliedRoute)], isUnderstood: Bool)
@@ -93,7 +94,9 @@ extension ReplicaState {
     }
 
     private static func decodeEvent(_ bytes: [UInt8], version: UInt16) throws(DecodeError) -> Core.Event {
-        guard Core.versions.contains(version) else { throw .badValue("event version \(version); \(Core.versions) expected") }
+        guard Core.versions.contains(version) else {
+            throw .badValue("event version \(version); \(Core.versions) expected")
+        }
         let outcome = bytes.withUnsafeBytes { raw -> Result<Core.Event, DecodeError> in
             var reader = ByteReader(raw)
             do throws(DecodeError) {
@@ -145,8 +148,8 @@ extension ReplicaState {
         core.encodeSnapshot(version: version, to: &writer)
     }
 
-    /// index u64 · chain u64 · time u64 · marks (count u32 · node u32 · incarnation u64 · sequence u64) · timers (count u32 ·
-    /// key u64 · deadline u64) · pending (count u32 · effect id · performer u8, node u32 · effect).
+    /// index u64 · chain u64 · time u64 · marks (count u32 · node u32 · incarnation u64 · sequence u64) · timers
+    /// (count u32 · key u64 · deadline u64) · pending (count u32 · effect id · performer u8, node u32 · effect).
     private func encodeBookkeeping(to writer: inout ByteWriter) {
         writer.integer(index)
         writer.integer(chain)
@@ -218,8 +221,11 @@ extension ReplicaState {
             let kind = try reader.integer(UInt8.self)
             let node: NodeID = try reader.value()
             guard kind <= 1 else { throw .badValue("performer \(kind); 0 or 1 expected") }
-            guard id > pending.last?.id ?? EffectID(index: 0, ordinal: 0) else { throw .badValue("effects out of order") }
-            pending.append(PendingEffect(id: id, performer: kind == 0 ? .oldest : .node(node), effect: try reader.value()))
+            guard id > pending.last?.id ?? EffectID(index: 0, ordinal: 0) else {
+                throw .badValue("effects out of order")
+            }
+            pending.append(
+                PendingEffect(id: id, performer: kind == 0 ? .oldest : .node(node), effect: try reader.value()))
         }
         self.init(core: try Core(snapshot: &reader, version: version))
         self.index = index

@@ -54,13 +54,17 @@ extension Replicated {
         // An equal index with another history is no acknowledgement of ours: this member may be the one being cut off.
         guard recent.chain(at: message.applied) == message.chain else { return }
         formation.acknowledged[sender] = max(message.applied, formation.acknowledged[sender] ?? 0)
-        if sender == configuration.member, status == .synchronised { stable = max(stable, min(message.applied, state.index)) }
+        if sender == configuration.member, status == .synchronised {
+            stable = max(stable, min(message.applied, state.index))
+        }
         settleCommitted(&effects)
     }
 
-    private mutating func take(_ command: Command, from sender: GroupMember, at now: Instant, _ effects: inout [Effect]) {
+    private mutating func take(_ command: Command, from sender: GroupMember, at now: Instant, _ effects: inout [Effect])
+    {
         let entry = Buffered(
-            position: position, sender: sender, command: command, versionMax: formation.isActive ? formation.version : nil)
+            position: position, sender: sender, command: command,
+            versionMax: formation.isActive ? formation.version : nil)
         if formation.isActive, formation.isOwnMatched {
             apply(entry, at: now, &effects)
             settleCommitted(&effects)
@@ -149,7 +153,9 @@ extension Replicated {
 
     // MARK: Journal
 
-    private mutating func keep(_ command: Command, of proposer: GroupMember, versionMax: UInt16, _ effects: inout [Effect]) {
+    private mutating func keep(
+        _ command: Command, of proposer: GroupMember, versionMax: UInt16, _ effects: inout [Effect]
+    ) {
         guard configuration.isJournaling else { return }
         let record = JournalRecord.command(command, from: proposer, versionMax: versionMax).encoded
         journalBytes += record.count + JournalFramer.headerBytes
@@ -174,7 +180,8 @@ extension Replicated {
 
     private mutating func exchangeDigest(_ effects: inout [Effect]) {
         let interval = configuration.digestInterval
-        guard interval > 0, state.index % interval == 0, let view, view.members.count > 1, status == .synchronised else { return }
+        guard interval > 0, state.index % interval == 0, let view, view.members.count > 1, status == .synchronised
+        else { return }
         effects.append(message(.digest(index: state.index, digest: digest)))
     }
 
@@ -189,9 +196,10 @@ extension Replicated {
         let told = members.compactMap { member in digests[index]?[member].map { (member, $0) } }
         var right = told.first { candidate in 2 * told.count { $0.1 == candidate.1 } > members.count }?.1
         if right == nil, told.count == members.count {
-            right = told.max { left, right in  // the first of equals, which is the oldest's
-                told.count { $0.1 == left.1 } < told.count { $0.1 == right.1 }
-            }?.1
+            right =
+                told.max { left, right in  // the first of equals, which is the oldest's
+                    told.count { $0.1 == left.1 } < told.count { $0.1 == right.1 }
+                }?.1
         }
         guard let right else { return }
         for (member, theirs) in told where theirs != right {

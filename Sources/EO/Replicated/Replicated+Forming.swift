@@ -6,8 +6,10 @@ import SAFTypes
 ///
 /// 1. Everybody *reports* what it holds. When enough have, all know at the same point of the order which state the view
 ///    goes on from (the *base*), and the new epoch's number.
-/// 2. Everybody *promises* that epoch by an acknowledgement that names it. When enough have, the view is *active*: commands
-///    apply. Without this round two sides could both believe in an epoch, and the later choose the one that was never in
+/// 2. Everybody *promises* that epoch by an acknowledgement that names it. When enough have, the view is *active*:
+/// commands
+///    apply. Without this round two sides could both believe in an epoch, and the later choose the one that was never
+/// in
 ///    charge.
 ///
 /// Commands delivered meanwhile wait in the buffer. All of this is decided by the order of deliveries, so every member
@@ -58,8 +60,8 @@ extension Report {
     /// The same log, hence the same state, by whatever way it came about.
     func matches(_ base: Report) -> Bool { index == base.index && chain == base.chain }
 
-    /// Which of two states the view goes on from: in the later epoch is what an earlier one answered, and below `stable`
-    /// there is nothing that others lack.
+    /// Which of two states the view goes on from: in the later epoch is what an earlier one answered, and below
+    /// `stable` there is nothing that others lack.
     func precedes(_ other: Report) -> Bool {
         (claim, stable, index, chain) < (other.claim, other.stable, other.index, other.chain)
     }
@@ -107,7 +109,9 @@ extension Replicated {
     /// Holds a state, but not one to go on from.
     var isTainted: Bool { !hasMemory && state.index > 0 }
 
-    mutating func receive(_ report: Report, hasMemory: Bool, from sender: GroupMember, at now: Instant, _ effects: inout [Effect]) {
+    mutating func receive(
+        _ report: Report, hasMemory: Bool, from sender: GroupMember, at now: Instant, _ effects: inout [Effect]
+    ) {
         guard let view, report.view == view.id, formation.reports[sender] == nil else { return }  // of an earlier view
         formation.reports[sender] = report
         if hasMemory { formation.rememberers.insert(sender) }
@@ -123,7 +127,8 @@ extension Replicated {
     mutating func settleBase(in view: GroupView, at now: Instant, _ effects: inout [Effect]) {
         let reports = formation.reports.sorted { $0.key < $1.key }
         guard isEnough(reports, in: view) else {
-            if reports.count == view.members.count, formation.graceEnds == nil, let grace = configuration.formationGrace {
+            if reports.count == view.members.count, formation.graceEnds == nil, let grace = configuration.formationGrace
+            {
                 formation.graceEnds = now + grace
             }
             return
@@ -132,7 +137,9 @@ extension Replicated {
         let isMajority = formation.rememberers.count >= view.majority
         let candidates = isMajority ? reports.filter { formation.rememberers.contains($0.key) } : reports
         guard var base = candidates.first?.value else { return }
-        for (_, report) in candidates where base.isUseless || (base.precedes(report) && !report.isUseless) { base = report }
+        for (_, report) in candidates where base.isUseless || (base.precedes(report) && !report.isUseless) {
+            base = report
+        }
         let number = (reports.map(\.value.promised).max() ?? 0) + 1
         let epoch = Epoch(number: number, id: view.id)
         formation.epoch = epoch
@@ -170,7 +177,9 @@ extension Replicated {
         let weight = formation.promisers.intersection(formation.rememberers).count
         guard weight >= view.majority || formation.promisers.count == view.members.count else { return }
         formation.isActive = true
-        for index in buffer.indices where buffer[index].versionMax == nil { buffer[index].versionMax = formation.version }
+        for index in buffer.indices where buffer[index].versionMax == nil {
+            buffer[index].versionMax = formation.version
+        }
         effects.append(
             .note(
                 .formed(
@@ -209,7 +218,9 @@ extension Replicated {
     }
 
     /// A report after the first round: of a member that was slow, not of one that joined (that would be another view).
-    private mutating func admitLate(_ report: Report, from sender: GroupMember, at now: Instant, _ effects: inout [Effect]) {
+    private mutating func admitLate(
+        _ report: Report, from sender: GroupMember, at now: Instant, _ effects: inout [Effect]
+    ) {
         guard let base = formation.base, let epoch = formation.epoch else { return }
         let isOwn = sender == configuration.member
         if report.matches(base) {
@@ -230,7 +241,9 @@ extension Replicated {
     /// The highest version that all speak; where there is none, that of those who hold the state.
     private mutating func chooseVersion(_ effects: inout [Effect]) {
         func common(_ reports: [Report]) -> UInt16? {
-            guard let low = reports.map(\.versionMin).max(), let high = reports.map(\.versionMax).min() else { return nil }
+            guard let low = reports.map(\.versionMin).max(), let high = reports.map(\.versionMax).min() else {
+                return nil
+            }
             return low <= high ? high : nil
         }
         let all = formation.reports.sorted { $0.key < $1.key }

@@ -86,7 +86,8 @@ extension Replicated {
     func groupTime(at now: Instant) -> Instant { max(state.time, now + clockOffset) }
 
     mutating func propose(_ event: Core.Event, ticket: UInt64, at now: Instant, _ effects: inout [Effect]) {
-        guard status == .synchronised, proposals.waiting.count - proposals.unlimited < configuration.outstandingMax else {
+        guard status == .synchronised, proposals.waiting.count - proposals.unlimited < configuration.outstandingMax
+        else {
             effects.append(.answer(ticket: ticket, .refused(.tryAgain)))
             return
         }
@@ -151,7 +152,8 @@ extension Replicated {
             formation.graceEnds = nil
             effects.append(message(.form(view: view.id)))
         }
-        if status == .synchronising, !formation.isOwnMatched, lastProgress + configuration.synchronisationTimeout <= now {
+        if status == .synchronising, !formation.isOwnMatched, lastProgress + configuration.synchronisationTimeout <= now
+        {
             ask(at: now, &effects)
         }
         guard isOldest, !state.timers.isEmpty else { return }

@@ -18,10 +18,10 @@ struct Outgoing: Sendable {
     var next: UInt32 = 0
 }
 
-/// A snapshot is of a point in the order. The oldest synchronised member takes it there (a copy on write, so nobody stops)
-/// and multicasts it in chunks, a few at a time; the joiner keeps what was ordered after that point, loads, applies, and
-/// says so. If the sender dies, the next view begins anew with the next oldest; if it only falls silent, the joiner asks,
-/// and the next oldest answers.
+/// A snapshot is of a point in the order. The oldest synchronised member takes it there (a copy on write, so nobody
+/// stops) and multicasts it in chunks, a few at a time; the joiner keeps what was ordered after that point, loads,
+/// applies, and says so. If the sender dies, the next view begins anew with the next oldest; if it only falls silent,
+/// the joiner asks, and the next oldest answers.
 extension Replicated {
     private static var snapshotBytesMax: UInt64 { 1 << 31 }
 
@@ -61,7 +61,8 @@ extension Replicated {
         let start = Int(transfer.next) * max(configuration.chunkBytes, 1)
         let end = min(start + max(configuration.chunkBytes, 1), transfer.bytes.count)
         let chunk = Chunk(
-            view: view.id, position: transfer.position, number: transfer.next, bytes: Array(transfer.bytes[start..<end]))
+            view: view.id, position: transfer.position, number: transfer.next, bytes: Array(transfer.bytes[start..<end])
+        )
         outgoing[place].next += 1
         effects.append(message(.chunk(chunk)))
     }
@@ -82,7 +83,8 @@ extension Replicated {
             if chunk.number + 1 == outgoing[place].chunkCount { outgoing.remove(at: place) }
         }
         guard isWaitingForState, var transfer = incoming, transfer.sender == sender,
-            transfer.offer.position == chunk.position, transfer.next == chunk.number
+            transfer.offer.position == chunk.position, transfer.next == chunk.number,
+            UInt64(transfer.bytes.count + chunk.bytes.count) <= transfer.offer.byteCount
         else { return }
         transfer.next += 1
         transfer.bytes += chunk.bytes
@@ -133,7 +135,9 @@ extension Replicated {
     mutating func admit(
         _ sender: GroupMember, _ message: ReplicatedMessage, at now: Instant, _ effects: inout [Effect]
     ) {
-        guard formation.isActive, let epoch = formation.epoch, message.epoch == epoch, message.isSynchronised else { return }
+        guard formation.isActive, let epoch = formation.epoch, message.epoch == epoch, message.isSynchronised else {
+            return
+        }
         formation.insert(sender, Seniority(epoch: epoch.number, position: position))
         formation.acknowledged[sender] = max(message.applied, formation.acknowledged[sender] ?? 0)
         if sender == configuration.member, formation.isOwnMatched { takePart(at: now, &effects) }

@@ -13,8 +13,8 @@ public struct ReplicatedConfiguration: Hashable, Sendable {
     public var digestInterval: UInt64 = 256
     /// A joiner that gets nothing for so long asks the next oldest member for a snapshot.
     public var synchronisationTimeout: Duration = .seconds(2)
-    /// A quorate view in which too few members remember anything (a cold start with a node missing, or most of the cluster
-    /// restarted at once) waits so long for more before it goes on with the best there is. Nil: for ever.
+    /// A quorate view in which too few members remember anything (a cold start with a node missing, or most of the
+    /// cluster restarted at once) waits so long for more before it goes on with the best there is. Nil: for ever.
     public var formationGrace: Duration? = .seconds(5)
     public var chunkBytes = 64 << 10
     public var chunksInFlight = 4
@@ -98,8 +98,8 @@ struct RecentChains: Sendable {
     }
 }
 
-/// Runs an engine as one member of a group, so that every synchronised member has the same state (architecture, section 5;
-/// the life of a member is the table in Sources/EO/README.md).
+/// Runs an engine as one member of a group, so that every synchronised member has the same state (architecture,
+/// section 5; the life of a member is the table in Sources/EO/README.md).
 ///
 /// A value that performs nothing: ``ReplicatedNode`` joins it to a group. Effects are performed in the order returned.
 public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
@@ -135,8 +135,8 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
 
     // What this member holds, as it would report it.
     var hasMemory = false
-    /// The memory is a journal's. It tells all this member applied, but not what it had acknowledged when it died, so in a
-    /// cluster of several nodes it does not count towards a majority that remembers.
+    /// The memory is a journal's. It tells all this member applied, but not what it had acknowledged when it died, so
+    /// in a cluster of several nodes it does not count towards a majority that remembers.
     var isRestored = false
     var isContinuing = false
     var claim = Epoch.none
@@ -207,7 +207,9 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
     public var committedIndex: UInt64 { status == .synchronised ? committed : 0 }
     /// The members that hold the state, oldest first; empty unless the view is formed.
     public var synchronisedMembers: [GroupMember] { formation.synchronised.map(\.member) }
-    public var isOldest: Bool { status == .synchronised && formation.synchronised.first?.member == configuration.member }
+    public var isOldest: Bool {
+        status == .synchronised && formation.synchronised.first?.member == configuration.member
+    }
     /// Equal at equal ``index`` on every member.
     public var digest: UInt64 { state.digest(version: formation.version) }
     /// A hash over every command applied.

@@ -3,9 +3,9 @@ import SAFTypes
 
 /// An engine that ``Replicated`` can run on every member of a group.
 ///
-/// The `now` it is handed is the *group's time*: monotone, the same on every member, shared by no clock of any node; only
-/// differences mean something. Its initial value must be the same on every member: what differs from node to node arrives
-/// as an event. Everything else is as for every ``Engine``; above all, never iterate a dictionary to decide.
+/// The `now` it is handed is the *group's time*: monotone, the same on every member, shared by no clock of any node;
+/// only differences mean something. Its initial value must be the same on every member: what differs from node to node
+/// arrives as an event. Everything else is as for every ``Engine``; above all, never iterate a dictionary to decide.
 public protocol ReplicatedEngine: Engine, Sendable where Event: Sendable, Effect: Sendable {
     /// An effect that must happen once however often the performer dies; it stays pending in the replicated state until
     /// it is reported done. ``NoOnceEffect`` for engines without.

@@ -267,6 +267,7 @@ extension Report: WireCodable {
         seniority = flags & 2 != 0 ? Seniority(epoch: epoch, position: position) : nil
         versionMin = try reader.integer()
         versionMax = try reader.integer()
+        guard promised < 1 << 62 else { throw .badValue("epoch number \(promised)") }  // the next must exist
         guard versionMin <= versionMax else { throw .badValue("versions \(versionMin)...\(versionMax)") }
     }
 }

@@ -4,8 +4,9 @@ import SAFTypes
 
 /// A ``Replicated`` engine joined to its group: what a daemon holds. Still no I/O of its own; one owner, one thread.
 ///
-/// The daemon calls ``start(_:at:)`` once, then ``propose(_:ticket:at:)`` for what its clients want, ``pump(at:)`` when a
-/// descriptor of the group is readable and when ``nextDeadline`` has come, and performs the outputs in their order.
+/// The daemon calls ``start(_:at:)`` once, then ``propose(_:ticket:at:)`` for what its clients want, ``pump(at:)``
+/// when a descriptor of the group is readable and when ``nextDeadline`` has come, and performs the outputs in their
+/// order.
 public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     public enum Output: Sendable {
         /// Keep this before performing anything that follows.
@@ -119,7 +120,8 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
             case .busy:
                 isBusy = true
                 break loop
-            case .tooBig, .notJoined: sent += 1  // nobody to tell: the proposal will time out, the group says it is lost
+            // Nobody to tell: the proposal will time out, and the group says that it is lost.
+            case .tooBig, .notJoined: sent += 1
             }
         }
         if sent > 0 { outbox.removeFirst(sent) }

@@ -1,6 +1,7 @@
 import SAFTypes
 
-/// Carries messages larger than the group under it, in pieces, and keeps a bounded queue of what that group pushed back.
+/// Carries messages larger than the group under it, in pieces, and keeps a bounded queue of what that group pushed
+/// back.
 ///
 /// A message is delivered when its last piece is. A piece counts only in the view it names, because members that join
 /// lack what came before: at a view everybody drops what is incomplete, and its sender sends it anew.
@@ -40,7 +41,7 @@ public struct FragmentingGroup<Base: OrderedGroup>: OrderedGroup {
 
     public var member: GroupMember { base.member }
     public var descriptors: [Int32] { base.descriptors }
-    public mutating func join(_ name: String) throws(GroupError) { 
+    public mutating func join(_ name: String) throws(GroupError) {
         try base.join(name)
         isJoined = true
     }

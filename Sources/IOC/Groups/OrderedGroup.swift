@@ -50,7 +50,8 @@ public struct GroupView: Hashable, Sendable {
     public var nodesExpected: Int
 
     public init(
-        id: UInt64, members: [GroupMember], joined: [GroupMember], left: [GroupMember], isQuorate: Bool, nodesExpected: Int
+        id: UInt64, members: [GroupMember], joined: [GroupMember], left: [GroupMember], isQuorate: Bool,
+        nodesExpected: Int
     ) {
         self.id = id
         self.members = members
@@ -75,7 +76,8 @@ public enum GroupEvent: Hashable, Sendable {
 public enum MulticastResult: Hashable, Sendable {
     /// Accepted: it will be delivered, to this member too, unless this member fails.
     case sent
-    /// Back-pressure: nothing was sent; try again when ``OrderedGroup/next()`` has been drained, or a millisecond later.
+    /// Back-pressure: nothing was sent; try again when ``OrderedGroup/next()`` has been drained, or a millisecond
+    /// later.
     case busy
     /// More than ``OrderedGroup/messageBytesMax``; nothing was sent.
     case tooBig
@@ -97,12 +99,13 @@ public struct GroupError: Error, Hashable, Sendable, CustomStringConvertible {
 ///    do, and may lack some that they deliver, up to its next view (measured on Corosync).
 /// 4. *Own messages.* What anybody delivers in a view, its sender, if it lives, delivers in that view too; and what a
 ///    member sends after a delivery of point 3's kind is delivered in a later view, if at all.
-/// 5. *Quorum.* The flag of a view holds for everything delivered until the next view. A change of quorum is a view (with
+/// 5. *Quorum.* The flag of a view holds for everything delivered until the next view. A change of quorum is a view
+/// (with
 ///    its own id), at the same point of the order for every member. An implementation that learns quorum over another
 ///    channel (libquorum) holds deliveries back until it knows the flag that belongs to the ring.
 ///
-/// Pull, do not call back: the shell watches ``descriptors``, calls ``next()`` until it returns nil, and feeds the engine.
-/// Not thread-safe: one owner. Source: cpg_overview(8), quorum_overview(3).
+/// Pull, do not call back: the shell watches ``descriptors``, calls ``next()`` until it returns nil, and feeds the
+/// engine. Not thread-safe: one owner. Source: cpg_overview(8), quorum_overview(3).
 public protocol OrderedGroup {
     /// Known before joining.
     var member: GroupMember { get }

@@ -98,7 +98,8 @@ public final class SimulatedNetwork {
                 if !isSame[offset] { processes[node]?.cursor = 0 }
             }
             guard !isSame[offset] else { continue }
-            let members = nodes.filter { part.contains($0) }.compactMap { processes[$0] }.filter(\.isJoined).map(\.member)
+            let members = nodes.filter { part.contains($0) }.compactMap { processes[$0] }.filter(\.isJoined).map(
+                \.member)
             changeMembers(of: index) { $0 = members }
         }
         for index in 0..<firstNew {  // nobody is in it any more
@@ -149,7 +150,9 @@ public final class SimulatedNetwork {
     }
 
     fileprivate func multicast(_ bytes: [UInt8], from member: GroupMember) -> MulticastResult {
-        guard let process = processes[member.node], process.member == member, process.isJoined else { return .notJoined }
+        guard let process = processes[member.node], process.member == member, process.isJoined else {
+            return .notJoined
+        }
         guard bytes.count <= messageBytesMax else { return .tooBig }
         guard process.outbox.count < outboxMax else { return .busy }
         processes[member.node]?.outbox.append(bytes)
@@ -209,7 +212,9 @@ public final class SimulatedNetwork {
         let joined = moving.filter { processes[$0.node]?.isJoined == true }
         guard !joined.isEmpty else { return }
         for member in joined {  // some of what was sent is under way when the ring breaks
-            while random.chance(percent: 30), processes[member.node]?.outbox.isEmpty == false { order(from: member.node) }
+            while random.chance(percent: 30), processes[member.node]?.outbox.isEmpty == false {
+                order(from: member.node)
+            }
         }
         let log = rings[ring].log
         var prefix = joined.compactMap { processes[$0.node]?.cursor }.max() ?? 0
