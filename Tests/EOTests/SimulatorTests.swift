@@ -44,9 +44,10 @@ func replicatedSimulation() async {
         }
     }
     print(
-        "simulator: \(seeds.count) seeds, \(counts.commands) commands, \(counts.views) view changes, "
-            + "\(counts.snapshots) snapshots, \(counts.answers) answers, \(counts.journalRestarts) restarts from a journal"
-    )
+        """
+        simulator: \(seeds.count) seeds, \(counts.commands) commands, \(counts.views) view changes, \
+        \(counts.snapshots) snapshots, \(counts.answers) answers, \(counts.journalRestarts) journals replayed
+        """)
 }
 
 /// A checker that cannot fail proves nothing: each of these wrongs must be seen within the seeds given.
