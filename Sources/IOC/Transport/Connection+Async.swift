@@ -4,8 +4,8 @@ import OSAL
 import SAFTypes
 
 extension IOCConnection {
-    /// Calls without blocking; `then` is called once, on the runtime's thread, on that of a caller who reads for all, or
-    /// at once when the call is refused. It must not block.
+    /// Calls without blocking; `then` is called once, on the runtime's thread, on that of a caller who reads for all,
+    /// or at once when the call is refused. It must not block.
     public func callAsync(
         _ code: UInt16, _ body: [UInt8], lane: Lane = .normal, timeout: Duration,
         then: @escaping @Sendable (Result<Reply, CallError>) -> Void
@@ -39,10 +39,103 @@ extension IOCConnection {
     public func call(
         _ code: UInt16, _ body: [UInt8], lane: Lane = .normal, timeout: Duration
     ) async throws(CallError) -> Reply {
+        let start = MonotonicClock.now()
+        let call = try beginAsync(code, body, lane, timeout)
+        // Hot: the answer is there before suspending would be over.
+        if let answer = tryAtOnce(call) { return try answer.get() }
         let result: Result<Reply, CallError> = await withUnsafeContinuation { continuation in
-            callAsync(code, body, lane: lane, timeout: timeout) { continuation.resume(returning: $0) }
+            whenDone(call) { continuation.resume(returning: $0) }
         }
+        learn(from: MonotonicClock.now() - start)
         return try result.get()
+    }
+
+    /// Starts a call that nobody waits for yet.
+    private func beginAsync(
+        _ code: UInt16, _ body: [UInt8], _ lane: Lane, _ timeout: Duration
+    ) throws(CallError) -> PendingCall {
+        guard let runtime = ClientRuntime.shared else {
+            throw CallError(.noResources, "no thread or descriptor for the client runtime")
+        }
+        var refusal: CallError?
+        var wake: Link?
+        var number: UInt64 = 0
+        let started = lock.withLock { _ -> PendingCall? in
+            guard let call = begin(code, lane, &refusal) else { return nil }
+            call.kind = .asynchronous
+            call.body = body
+            asynchronousCount += 1
+            number = call.number
+            (_, wake) = start(call, &refusal)
+            return call
+        }
+        if let refusal { throw refusal }
+        guard let started else { throw CallError(.library, "no call") }
+        if let wake {
+            wake.ring()
+        } else {
+            reconnectInBackgroundIfNeeded()
+        }
+        runtime.post(after: timeout) { [weak self, number] in self?.expire(number, timeout) }
+        return started
+    }
+
+    /// Reads for a moment, if that has paid lately and nobody else reads; then those who listen take over.
+    private func tryAtOnce(_ call: PendingCall) -> Result<Reply, CallError>? {
+        if let link = takeReading() {
+            let isUp = readBriefly(link, for: call)
+            if isUp { lock.withLock { _ in stopReading(link) } }
+        }
+        let isDone = lock.withLock { _ in call.isDone }
+        if isDone { return Self.outcome(of: call) }
+        let current = lock.withLock { _ in link }
+        if let current { attach(current) }
+        return nil
+    }
+
+    private func takeReading() -> Link? {
+        lock.withLock { _ in
+            guard !isReading, phase == .up, let link, !link.budget.isZero else { return nil }
+            isReading = true
+            isAnnounced = false
+            link.reader.announceAwake()
+            return link
+        }
+    }
+
+    /// False when the connection was lost meanwhile.
+    private func readBriefly(_ link: Link, for call: PendingCall) -> Bool {
+        let deadline = MonotonicClock.now() + link.budget.current
+        while true {
+            switch drain(link) {
+            case .lost(let reason):
+                lose(link, reason)
+                return false
+            case .some: link.budget.found()
+            case .nothing: break
+            }
+            if call.isDone { return true }
+            if !spin(link, deadline) { return true }
+        }
+    }
+
+    /// Hands the outcome to `then`, now if it is there, else when it comes.
+    private func whenDone(_ call: PendingCall, _ then: @escaping @Sendable (Result<Reply, CallError>) -> Void) {
+        let outcome = lock.withLock { _ -> Result<Reply, CallError>? in
+            if call.isDone { return Self.outcome(of: call) }
+            call.completion = then
+            return nil
+        }
+        if let outcome { then(outcome) }
+    }
+
+    private static func outcome(of call: PendingCall) -> Result<Reply, CallError> {
+        if let error = call.error { return .failure(error) }
+        return .success(Reply(body: call.replyBody, descriptors: call.replyDescriptors))
+    }
+
+    private func learn(from duration: Duration) {
+        lock.withLock { _ in if !isReading { link?.budget.slept(duration) } }
     }
 
     private func expire(_ number: UInt64, _ timeout: Duration) {

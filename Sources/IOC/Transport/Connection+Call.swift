@@ -280,7 +280,7 @@ extension IOCConnection {
     }
 
     /// Polls for something to read; false when the budget is spent.
-    private func spin(_ link: Link, _ deadline: Instant) -> Bool {
+    func spin(_ link: Link, _ deadline: Instant) -> Bool {
         guard !link.budget.isZero else { return false }
         let start = MonotonicClock.now()
         let limit = min(start + link.budget.current, deadline)

@@ -30,6 +30,7 @@ public final class LoopConnection {
     private var calls: [UInt64: Call] = [:]
     private var retryPause: Duration
     private var retryTimer: LoopTimer?
+    private let backlink = Backlink<LoopConnection>()
 
     private enum Phase {
         case down
@@ -69,11 +70,16 @@ public final class LoopConnection {
         self.options = options
         path = endpoint.path(in: places.runDirectory)
         retryPause = options.retryFirst
-        spinner = loop.addSpinner({ [unowned self] in poll() }, beforeSleep: { [unowned self] in announceSleep() })
-        loop.enqueue(.control) { [weak self] in self?.connect() }
+        spinner = loop.addSpinner(
+            { [unowned(unsafe) self] in poll() }, beforeSleep: { [unowned(unsafe) self] in announceSleep() })
+        backlink.set(self)
+        loop.enqueue(.control) { [backlink] in backlink.owner?.connect() }
     }
 
-    deinit { close() }
+    deinit {
+        backlink.clear()
+        close()
+    }
 
     public var isUp: Bool { if case .up = phase { true } else { false } }
 
@@ -208,7 +214,7 @@ public final class LoopConnection {
     }
 
     private func loseSoon(_ connected: Connected, _ reason: String) {
-        loop.enqueue(.control) { [weak self] in self?.lose(connected, reason) }
+        loop.enqueue(.control) { [backlink] in backlink.owner?.lose(connected, reason) }
     }
 
     private func lose(_ connected: Connected, _ reason: String) {
@@ -265,7 +271,7 @@ public final class LoopConnection {
     }
 
     private func finishSoon(_ number: UInt64, _ error: CallError) {
-        let job: () -> Void = { [weak self] in self?.finish(number, .failure(error)) }
+        let job: () -> Void = { [backlink] in backlink.owner?.finish(number, .failure(error)) }
         if !loop.enqueue(.high, job), !loop.enqueue(.control, job) { loop.schedule(after: .zero, job) }
     }
 

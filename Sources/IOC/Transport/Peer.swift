@@ -41,19 +41,20 @@ public final class Peer: Hashable {
     let link: Link
     let session: Session
     /// Nil when the server was closed and is gone: then there is nobody to drop us, and nothing to do.
-    weak var server: IOCServer?
+    var server: IOCServer? { backlink.owner }
+    private let backlink: Backlink<IOCServer>
     var bellWatch: WatchID?
     var socketWatch: WatchID?
     var isHot = false
     private var wantsSpace = false
 
-    init(id: PeerID, info: PeerInfo, isReconnect: Bool, link: Link, session: Session, server: IOCServer) {
+    init(id: PeerID, info: PeerInfo, isReconnect: Bool, link: Link, session: Session, backlink: Backlink<IOCServer>) {
         self.id = id
         self.info = info
         self.isReconnect = isReconnect
         self.link = link
         self.session = session
-        self.server = server
+        self.backlink = backlink
     }
 
     public static func == (left: Peer, right: Peer) -> Bool { left === right }

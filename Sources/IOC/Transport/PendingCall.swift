@@ -4,7 +4,7 @@ import Synchronization
 
 /// One call of an ``IOCConnection`` on its way; reused when it is through. Guarded by the connection's lock, but for
 /// ``word``, on which its thread sleeps.
-final class PendingCall {
+final class PendingCall: @unchecked Sendable {
     enum Kind { case blocking, asynchronous }
 
     var kind = Kind.blocking

@@ -63,6 +63,7 @@ public final class IOCServer {
     private var detached: UInt64 = 0
     private let scratch: Scratch
     private var isClosed = false
+    private let backlink = Backlink<IOCServer>()
 
     static let framesPerPoll = 32
     static let framesPerPeer = 8
@@ -92,10 +93,15 @@ public final class IOCServer {
         try File.makeDirectories("\(places.runDirectory)/ioc", mode: 0o755)
         listener = try UnixSocket.listen(at: path, kind: .seqPacket, mode: options.socketMode)
         listenWatch = try loop.watch(listener.raw, .read, lane: .high) { [unowned self] _ in acceptAll() }
-        spinner = loop.addSpinner({ [unowned self] in poll() }, beforeSleep: { [unowned self] in announceSleep() })
+        spinner = loop.addSpinner(
+            { [unowned(unsafe) self] in poll() }, beforeSleep: { [unowned(unsafe) self] in announceSleep() })
+        backlink.set(self)
     }
 
-    deinit { close() }
+    deinit {
+        backlink.clear()
+        close()
+    }
 
     /// The clients connected now, in the order of their connections.
     public var peers: [Peer] { peersByID.values.sorted { $0.id < $1.id } }
@@ -221,7 +227,8 @@ public final class IOCServer {
             let session =
                 sessions[info.session] ?? Session(id: info.session, owner: owner, limits: options.memoryLimits)
             let peer = Peer(
-                id: PeerID(peerNumber), info: info, isReconnect: isReconnect, link: link, session: session, server: self
+                id: PeerID(peerNumber), info: info, isReconnect: isReconnect, link: link, session: session,
+                backlink: backlink
             )
             peer.bellWatch = try loop.watch(link.ownBell.raw, [.read, .edgeTriggered], lane: .control) {
                 [unowned self, unowned peer] _ in
@@ -270,7 +277,7 @@ public final class IOCServer {
     func dropSoon(_ peer: Peer, reason: String) {
         guard peer.isConnected, !doomed.contains(where: { $0.peer === peer }) else { return }
         doomed.append((peer, reason))
-        loop.enqueue(.control) { [weak self] in self?.settleDoomed() }
+        loop.enqueue(.control) { [backlink] in backlink.owner?.settleDoomed() }
     }
 
     private func settleDoomed() {
@@ -296,8 +303,8 @@ public final class IOCServer {
         guard !isClosed else { return }
         detached += 1
         session.detachedAt = detached
-        session.expiry = loop.schedule(after: options.sessionRetention) { [weak self, id = session.id] in
-            self?.sessions[id] = nil
+        session.expiry = loop.schedule(after: options.sessionRetention) { [backlink, id = session.id] in
+            backlink.owner?.sessions[id] = nil
         }
         let waiting = sessions.values.filter { $0.peer == nil }
         guard waiting.count > options.sessionsMax, let oldest = waiting.min(by: { $0.detachedAt < $1.detachedAt })
