@@ -212,7 +212,7 @@ extension ClusterEngine {
             && moves.allSatisfy { $0.haState == first.haState }
         var pending = PendingHA()
         pending.invocation = nextInvocation
-        nextInvocation += 1
+        nextInvocation &+= 1
         pending.haState = first.haState
         if isBundle {
             pending.flags = .targetAll

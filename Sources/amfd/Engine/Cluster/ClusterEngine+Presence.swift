@@ -33,7 +33,7 @@ extension ClusterEngine {
     }
 
     mutating func instantiate(_ component: Int) {
-        components[component].run.instance += 1
+        components[component].run.instance &+= 1
         if components[component].run.presence != .restarting { components[component].run.presence = .instantiating }
         give(.instantiate, to: component)
     }

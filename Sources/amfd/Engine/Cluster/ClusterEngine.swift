@@ -78,21 +78,26 @@ public struct ClusterEngine: Engine, Sendable {
     func node(_ id: NodeID) -> Int? { nodes.firstIndex { $0.model.id == id } }
 
     private func checkInvariants() {
+        let contradiction = contradiction
+        invariant(contradiction == nil, contradiction ?? "")
+    }
+
+    /// What must never be, in words; nil: all is well.
+    var contradiction: String? {
         for component in components {
             let run = component.run
-            invariant(
-                run.pending == nil || run.presence == .instantiated,
-                "\(component.name): a CSI callback is outstanding while it is \(run.presence.word)")
-            invariant(
-                !run.isDead || run.presence != .instantiated,
-                "\(component.name): dead and instantiated")
+            if run.pending != nil, run.presence != .instantiated {
+                return "\(component.name): a CSI callback is outstanding while it is \(run.presence.word)"
+            }
+            if run.isDead, run.presence == .instantiated { return "\(component.name): dead and instantiated" }
         }
         for group in groups where group.model.redundancyModel == .twoN {
             for instance in group.instances {
                 let active = group.units.count { mayBeActive($0, for: instance) }
-                invariant(active <= 1, "\(instances[instance].name): \(active) units may be active")
+                if active > 1 { return "\(instances[instance].name): \(active) units may be active" }
             }
         }
+        return nil
     }
 }
 
@@ -112,7 +117,7 @@ enum ClusterLimits {
 extension ClusterEngine {
     private mutating func join(_ id: NodeID, _ incarnation: UInt64, _ living: [LivingComponent], at now: Instant) {
         guard let node = node(id) else { return }
-        nextInvocation += ClusterLimits.invocationJump
+        nextInvocation &+= ClusterLimits.invocationJump
         pendingAdmin.removeAll { $0.ticket.node == id }
         let wasMember = nodes[node].run.isMember
         nodes[node].run.isMember = true
@@ -124,23 +129,28 @@ extension ClusterEngine {
             nodes[node].run.bootLevel = 0
             tellMembership(node, isMember: true)
         }
-        for component in components.indices where components[component].node == node {
-            let found = living.first { $0.component == components[component].name }
-            rejoin(component, found, at: now)
+        let local = components.indices.filter { components[$0].node == node }
+        let found = local.map { component in living.first { $0.component == components[component].name } }
+        for (component, process) in zip(local, found) where isLost(component, process) {
+            // It died while nobody looked.
+            fail(component, .noRecommendation, isDead: true, .died, at: now)
         }
+        // Everything that is open now is asked, once.
+        orders.removeAll()
+        for (component, process) in zip(local, found) { rejoin(component, process) }
+    }
+
+    private func isLost(_ component: Int, _ found: LivingComponent?) -> Bool {
+        let run = components[component].run
+        return run.presence == .instantiated && run.order == nil && found?.instance != run.instance
     }
 
     /// amfd is back: what it found decides about what was thought to live; what was under way is asked again.
-    private mutating func rejoin(_ component: Int, _ found: LivingComponent?, at now: Instant) {
+    private mutating func rejoin(_ component: Int, _ found: LivingComponent?) {
         let run = components[component].run
-        let isKnown = found.map { $0.instance == run.instance } ?? false
         switch (run.order, run.presence) {
         case (.instantiate?, _), (.terminate?, _), (.cleanup?, _): giveAgain(component)
-        case (nil, .instantiated) where isKnown:
-            confirm(component)
-        case (nil, .instantiated):
-            // It died while nobody looked.
-            fail(component, .noRecommendation, isDead: true, .died, at: now)
+        case (nil, .instantiated): confirm(component)
         case (nil, .uninstantiated):
             guard let found, found.instance > run.instance else { return give(.cleanup, to: component) }
             // Known to nobody but itself, the state having been lost: it tells what it holds when it registers again.

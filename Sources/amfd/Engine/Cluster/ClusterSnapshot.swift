@@ -77,6 +77,7 @@ extension ClusterEngine {
         build(model)
         try check(runs)
         restore(runs)
+        if let contradiction { throw .badValue("snapshot contradicts itself: \(contradiction)") }
     }
 
     /// Positions are taken for granted by the engine, so they must be right.
@@ -92,10 +93,6 @@ extension ClusterEngine {
             guard named.allSatisfy({ $0 < csis.count }) else {
                 throw .badValue("snapshot names a CSI beyond the model's \(csis.count)")
             }
-            let isSound =
-                (component.pending == nil || component.presence == .instantiated)
-                && (!component.isDead || component.presence != .instantiated)
-            guard isSound else { throw .badValue("snapshot of a component contradicts itself") }
         }
         for group in runs.groups {
             if let target = group.swapTarget, target >= units.count {

@@ -18,7 +18,7 @@ struct LocalComponent: Sendable {
     var hasReportedDelay = false
     /// Why the last attempt or clean-up failed.
     var reason = ""
-    /// Deaths in a row that came soon after the start: they slow the next start down.
+    /// Deaths and kills in a row that came soon after the start: they slow the next start down.
     var quickDeaths: UInt32 = 0
     var readySince = Instant.start
 

@@ -209,8 +209,11 @@ extension NodeEngine {
         }
         if wasRunning, !components[position].isRunning {
             let livedLong = now - components[position].readySince >= NodeLimits.quickDeath
-            let died = components[position].state == .dying || components[position].state == .dead
-            components[position].quickDeaths = livedLong || !died ? 0 : components[position].quickDeaths + 1
+            if livedLong {
+                components[position].quickDeaths = 0
+            } else if components[position].state != .terminating {
+                components[position].quickDeaths += 1
+            }
             components[position].pending = nil
             components[position].quiescing = nil
             components[position].healthchecks = []
@@ -367,7 +370,7 @@ extension NodeEngine {
 enum NodeLimits {
     /// A process that answered terminate has this long to end before it is killed.
     static let exitGrace: Duration = .seconds(2)
-    /// A component that dies sooner than this after it was ready died quickly…
+    /// A component that dies, or has to be killed, sooner than this after it was ready died quickly…
     static let quickDeath: Duration = .seconds(1)
     /// …and after so many in a row its next start waits, twice as long each time.
     static let quickDeathsMax: UInt32 = 3

@@ -1,0 +1,345 @@
+import AmfProtocol
+import EngineKit
+import SAFTypes
+import Testing
+
+@testable import AmfEngine
+
+@Suite("Cluster engine")
+struct ClusterEngineTests {
+    private let c1 = "safComp=C1,safSu=SU1,safSg=G,safApp=A"
+    private let c2 = "safComp=C1,safSu=SU2,safSg=G,safApp=A"
+
+    @Test("2N: the better-ranked unit becomes active, then the other standby")
+    func start() {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        #expect(
+            world.trace.filter { !$0.contains("cleanup") } == [
+                "SU1/C1:1 instantiate", "SU2/C1:1 instantiate", "SU1/C1:1 set active W11 addOne newAssign",
+                "SU2/C1:1 set standby W11 addOne active=SU1/C1",
+            ])
+        #expect(world.cluster.status().applications[0].serviceInstances[0].assignmentState == .fullyAssigned)
+    }
+
+    @Test("Death of the active: its standby is told first, in the very answer to the report")
+    func failover() {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        let effects = world.cluster.handle(
+            .report(
+                NodeID(1),
+                .failed(SaName(c1)!, 1, recovery: .noRecommendation, isDead: true, cause: .died)), at: world.now)
+        guard case .order(_, .csiSet(let order)) = effects.first else {
+            Issue.record("the first effect is \(String(describing: effects.first))")
+            return
+        }
+        #expect(order.component == SaName(c2))
+        #expect(order.haState == .active)
+        #expect(order.descriptor.transition == .notQuiesced)
+        #expect(order.descriptor.activeComponent == SaName(c1))
+        #expect(order.descriptor.flags == .targetOne)
+        #expect(effects.count { if case .order = $0 { true } else { false } } == 2, "and the clean-up")
+        guard case .notify = effects.last else {
+            Issue.record("notifications come last")
+            return
+        }
+    }
+
+    @Test("After a fail-over the failed unit is repaired and becomes standby")
+    func repair() {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        world.trace = []
+        world.kill(c1)
+        world.settle()
+        #expect(
+            world.trace == [
+                "kill C1", "SU2/C1:1 set active W11 targetOne notQuiesced active=SU1/C1", "SU1/C1:1 cleanup",
+                "SU1/C1:2 instantiate", "SU1/C1:2 set standby W11 addOne active=SU2/C1",
+            ])
+        #expect(world.violations.isEmpty)
+    }
+
+    @Test("Component restart keeps the assignment and escalates: component, unit, fail-over")
+    func escalation() {
+        var model = Models.twoN()
+        model.applications[0].serviceGroups[0].componentRestartMax = 1
+        model.applications[0].serviceGroups[0].suRestartMax = 1
+        for unit in 0...1 {
+            model.applications[0].serviceGroups[0].serviceUnits[unit].components[0].recoveryOnError = .componentRestart
+        }
+        var world = AmfWorld(model)
+        world.settle()
+        for _ in 0..<2 {
+            world.trace = []
+            world.kill(c1)
+            world.settle()
+            #expect(world.trace.contains { $0.hasPrefix("SU1/C1") && $0.contains("set active") })
+            #expect(!world.trace.contains { $0.hasPrefix("SU2/C1") })
+        }
+        world.kill(c1)
+        world.settle()
+        #expect(world.describe().contains { $0.contains("W11:SU2/C1=active") })
+        // The probation is over: it begins again from the lowest level.
+        world.advance(.seconds(60))
+        world.trace = []
+        world.kill(c2)
+        world.settle()
+        #expect(world.describe().contains { $0.contains("W11:SU2/C1=active") })
+    }
+
+    @Test("A living faulty component is cleaned up before its standby takes over")
+    func errorReport() {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        world.trace = []
+        let pid = world.processes.first { $0.component == SaName(c1) }!.pid
+        world.give(.request(.errorReport(component: SaName(c1)!, recovery: .componentFailover), ticket: 9, pid: pid))
+        world.settle()
+        #expect(world.trace.first == "SU1/C1:1 cleanup")
+        #expect(world.trace.contains("SU2/C1:1 set active W11 targetOne notQuiesced active=SU1/C1"))
+        #expect(world.violations.isEmpty)
+    }
+
+    @Test("Two components, no unit fail-over: the other CSI is quiesced, then moved")
+    func componentFailover() {
+        var model = Models.twoN(components: 2)
+        for unit in 0...1 { model.applications[0].serviceGroups[0].serviceUnits[unit].failover = false }
+        var world = AmfWorld(model)
+        world.settle()
+        world.trace = []
+        world.kill(c1)
+        world.settle()
+        let quiesced = world.trace.firstIndex { $0.hasPrefix("SU1/C2:1 set quiesced") }
+        let active = world.trace.firstIndex { $0.hasPrefix("SU2/C1:1 set active") }
+        #expect(quiesced != nil && active != nil && quiesced! < active!)
+        #expect(world.describe().contains("SI1 fully-assigned W11:SU1/C1=standby W11:SU2/C1=active W12:SU1/C2=standby W12:SU2/C2=active"))
+        #expect(world.violations.isEmpty)
+    }
+
+    @Test("Lock of the active unit: quiesced, active on the peer, removed")
+    func lockUnit() {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        world.trace = []
+        let ticket = world.admin(.lock, "safSu=SU1,safSg=G,safApp=A")
+        world.settle()
+        #expect(
+            world.trace == [
+                "SU1/C1:1 set quiesced W11 targetOne", "SU2/C1:1 set active W11 targetOne quiesced active=SU1/C1",
+                "SU1/C1:1 remove W11", "reply OK",
+            ])
+        #expect(world.reply(ticket).isThere)
+        world.trace = []
+        _ = world.admin(.unlock, "safSu=SU1,safSg=G,safApp=A")
+        world.settle()
+        #expect(world.trace == ["SU1/C1:1 set standby W11 addOne active=SU2/C1", "reply OK"])
+    }
+
+    @Test("Lock of the service instance: quiesced, standby removed, former active removed")
+    func lockInstance() {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        world.trace = []
+        _ = world.admin(.lock, "safSi=SI1,safApp=A")
+        world.settle()
+        #expect(
+            world.trace == [
+                "SU1/C1:1 set quiesced W11 targetOne", "SU2/C1:1 remove W11", "SU1/C1:1 remove W11", "reply OK",
+            ])
+        _ = world.admin(.unlock, "safSi=SI1,safApp=A")
+        world.settle()
+        #expect(world.describe().last == "SI1 fully-assigned W11:SU1/C1=active W11:SU2/C1=standby")
+    }
+
+    @Test("Shutdown of a unit: quiescing, complete, active on the peer, removed, locked")
+    func shutdownUnit() {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        world.trace = []
+        _ = world.admin(.shutdown, "safSu=SU1,safSg=G,safApp=A")
+        world.settle()
+        #expect(
+            world.trace == [
+                "SU1/C1:1 set quiescing W11 targetOne", "reply OK",
+                "SU2/C1:1 set active W11 targetOne quiesced active=SU1/C1", "SU1/C1:1 remove W11",
+            ])
+        #expect(world.describe()[0].hasPrefix("SU1 locked"))
+    }
+
+    @Test("Shutdown of the service instance: quiescing, complete, both removed, locked")
+    func shutdownInstance() {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        world.trace = []
+        _ = world.admin(.shutdown, "safSi=SI1,safApp=A")
+        world.settle()
+        #expect(
+            world.trace == [
+                "SU1/C1:1 set quiescing W11 targetOne", "reply OK", "SU1/C1:1 remove W11", "SU2/C1:1 remove W11",
+            ])
+        #expect(world.cluster.status().applications[0].serviceInstances[0].adminState == .locked)
+    }
+
+    @Test("SI_SWAP exchanges active and standby; all instances of the unit move as a bundle")
+    func swap() {
+        var world = AmfWorld(Models.twoN(instances: 2))
+        world.settle()
+        world.trace = []
+        _ = world.admin(.siSwap, "safSi=SI1,safApp=A")
+        world.settle()
+        #expect(
+            world.trace == [
+                "SU1/C1:1 set quiesced all targetAll", "SU2/C1:1 set active all targetAll quiesced active=SU1/C1",
+                "SU1/C1:1 set standby all targetAll active=SU2/C1", "reply OK",
+            ])
+    }
+
+    @Test("No redundancy: each instance on its unit, the failed one goes to the spare")
+    func noRedundancy() {
+        var world = AmfWorld(Models.noRedundancy(units: 3, instances: 2))
+        world.settle()
+        #expect(world.describe().suffix(2) == ["SI1 fully-assigned W11:SU1/C1=active", "SI2 fully-assigned W21:SU2/C1=active"])
+        world.kill(c1)
+        world.settle()
+        #expect(world.describe().suffix(2) == ["SI1 fully-assigned W11:SU3/C1=active", "SI2 fully-assigned W21:SU2/C1=active"])
+    }
+
+    @Test("CSI dependencies: the sponsor first; reversed when quiescing")
+    func csiDependencies() {
+        var model = Models.twoN(components: 2)
+        model.applications[0].serviceInstances[0].csis[0].dependencies = ["W12"]
+        var world = AmfWorld(model)
+        world.settle()
+        let sets = world.trace.filter { $0.hasPrefix("SU1/") && $0.contains("set active") }
+        #expect(sets == ["SU1/C2:1 set active W12 addOne newAssign", "SU1/C1:1 set active W11 addOne newAssign"])
+        world.trace = []
+        _ = world.admin(.lock, "safSu=SU1,safSg=G,safApp=A")
+        world.settle()
+        let quiesced = world.trace.filter { $0.contains("quiesced W") && $0.hasPrefix("SU1/") && $0.contains("set quiesced") }
+        #expect(quiesced == ["SU1/C1:1 set quiesced W11 targetOne", "SU1/C2:1 set quiesced W12 targetOne"])
+    }
+
+    @Test("Instantiation levels: lower first, terminated last")
+    func levels() {
+        var model = Models.twoN(units: 1, components: 2)
+        model.applications[0].serviceGroups[0].serviceUnits[0].components[0].instantiationLevel = 2
+        model.applications[0].serviceGroups[0].serviceUnits[0].components[1].instantiationLevel = 1
+        var world = AmfWorld(model)
+        world.settle()
+        #expect(
+            world.trace.filter { $0.contains("instantiate") } == ["SU1/C2:1 instantiate", "SU1/C1:1 instantiate"])
+        _ = world.admin(.lock, "safSu=SU1,safSg=G,safApp=A")
+        world.settle()
+        _ = world.admin(.lockInstantiation, "safSu=SU1,safSg=G,safApp=A")
+        world.settle()
+        #expect(world.trace.filter { $0.contains("terminate") } == ["SU1/C1:1 terminate", "SU1/C2:1 terminate"])
+        #expect(world.describe()[0].hasPrefix("SU1 locked-instantiation enabled uninstantiated"))
+    }
+
+    @Test("Boot levels: applications wait for the middleware; a graceful stop goes the other way")
+    func bootLevels() {
+        var world = AmfWorld(MiddlewareModel.merged(into: Models.twoN()))
+        world.advance(.seconds(1))
+        let starts = world.trace.filter { $0.contains("instantiate") }.map { $0.split(separator: ":")[0] }
+        #expect(starts == ["n1/clmd", "n1/logd", "n1/ckptd", "n1/eventd", "n1/cliserver", "SU1/C1", "SU2/C1"])
+        world.trace = []
+        world.propose(.stopNode(NodeID(1)))
+        world.advance(.seconds(5))
+        let ends = world.trace.filter { $0.contains("terminate") }.map { $0.split(separator: ":")[0] }
+        #expect(ends == ["SU2/C1", "SU1/C1", "n1/cliserver", "n1/ckptd", "n1/eventd", "n1/clmd", "n1/logd"])
+        #expect(world.hasStopped)
+    }
+
+    @Test("A middleware service that cannot start does not keep the applications from starting")
+    func brokenMiddleware() {
+        var world = AmfWorld(MiddlewareModel.merged(into: Models.twoN()))
+        let logd = SaName("safComp=logd,safSu=n1,safSg=n1,safApp=safLogService")!
+        world.behaviours[logd] = AmfWorld.Behaviour(canSpawn: false)
+        world.advance(.seconds(5))
+        #expect(world.describe().last == "SI1 fully-assigned W11:SU1/C1=active W11:SU2/C1=standby")
+        world.behaviours[logd] = nil
+        world.advance(.seconds(5))
+        #expect(world.describe().contains { $0.hasPrefix("n1 fully-assigned logd:n1/logd=active") })
+    }
+
+    @Test("Instantiation failed: the unit is disabled, the other serves, repaired brings it back")
+    func instantiationFailed() {
+        var world = AmfWorld(Models.twoN())
+        world.behaviours[SaName(c1)!] = AmfWorld.Behaviour(canSpawn: false)
+        world.advance(.seconds(15))
+        #expect(world.describe()[0] == "SU1 unlocked disabled instantiation-failed out-of-service C1=instantiation-failed")
+        #expect(world.describe().last == "SI1 partially-assigned W11:SU2/C1=active")
+        world.behaviours[SaName(c1)!] = nil
+        _ = world.admin(.repaired, "safSu=SU1,safSg=G,safApp=A")
+        world.settle()
+        #expect(world.describe().last == "SI1 fully-assigned W11:SU1/C1=standby W11:SU2/C1=active")
+    }
+
+    @Test("A component that cannot be killed keeps its instances to itself until it is gone")
+    func terminationFailed() {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        world.behaviours[SaName(c1)!] = AmfWorld.Behaviour(answers: false, dies: false)
+        let pid = world.processes.first { $0.component == SaName(c1) }!.pid
+        world.give(.request(.errorReport(component: SaName(c1)!, recovery: .componentFailover), ticket: 9, pid: pid))
+        world.advance(.seconds(10))
+        #expect(world.describe()[0].hasPrefix("SU1 unlocked disabled termination-failed"))
+        #expect(world.describe().last == "SI1 fully-assigned W11:SU1/C1=active W11:SU2/C1=standby")
+        world.behaviours[SaName(c1)!] = nil
+        world.kill(c1)
+        world.settle()
+        #expect(world.describe().last!.contains("W11:SU2/C1=active"))
+        #expect(world.violations.isEmpty)
+    }
+
+    @Test("Node fail-over after too many unit fail-overs: everything restarts")
+    func nodeFailover() {
+        var model = Models.twoN()
+        model.nodes[0].suFailoverMax = 1
+        var world = AmfWorld(model)
+        world.settle()
+        world.kill(c1)
+        world.settle()
+        world.trace = []
+        world.kill(c2)
+        world.settle()
+        #expect(world.trace.contains("SU1/C1:2 cleanup"))
+        #expect(world.describe().last!.hasPrefix("SI1 fully-assigned"))
+        #expect(world.violations.isEmpty)
+    }
+
+    @Test("Switch-over of a node for a faulty component moves and restarts everything on it")
+    func nodeSwitchover() {
+        var model = Models.twoN(components: 2)
+        model.applications[0].serviceGroups[0].serviceUnits[0].components[0].recoveryOnError = .nodeSwitchover
+        var world = AmfWorld(model)
+        world.settle()
+        world.kill(c1)
+        world.settle()
+        #expect(world.describe().last!.hasPrefix("SI1 fully-assigned"))
+        #expect(world.processes.count == 8)
+    }
+
+    @Test("A model that changes a running application is refused; one that adds is applied")
+    func laterModels() {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        var changed = world.model
+        changed.applications[0].serviceGroups[0].componentRestartMax = 77
+        world.propose(.model(changed))
+        world.settle()
+        #expect(world.refused.count == 1)
+        #expect(world.refused[0].contains("application A"))
+        var added = world.model
+        added.applications.append(Models.noRedundancy(units: 1, instances: 1).applications[0])
+        added.applications[1].name = "B"
+        world.propose(.model(added))
+        world.give(.model(added))
+        world.settle()
+        world.advance(.seconds(11))
+        #expect(world.describe().contains("SI1 fully-assigned W11:SU1/C1=active W11:SU2/C1=standby"))
+        #expect(world.describe().last == "SI1 fully-assigned W11:SU1/C1=active")
+    }
+}
