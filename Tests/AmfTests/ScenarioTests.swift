@@ -23,7 +23,7 @@ struct ScenarioTests {
         let text = String(decoding: try File.readAll(path), as: UTF8.self)
         var story = Story()
         let played = story.play(text)
-        if Environment.get("AMF_SCENARIOS_REWRITE") == "1" {
+        if OSAL.Environment.get("AMF_SCENARIOS_REWRITE") == "1" {
             try File.writeAtomically(path, Array(played.utf8), durable: false, mode: 0o644)
         } else {
             #expect(played == text, "\(name)")
