@@ -142,7 +142,8 @@ let package = Package(
         tests("IOCTests", ["IOC", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
         tests(
             "AmfTests",
-            ["AmfProtocol", "AmfEngine", "AmfClient", "AmfShell", "SAFTypes", "EngineKit", "OSAL", "IOC", "EOLoop"]),
+            ["AmfProtocol", "AmfEngine", "AmfClient", "AmfShell", "SAFTypes", "EngineKit", "OSAL", "IOC", "EOLoop"],
+            exclude: ["Scenarios"]),
         tests(
             "ClmTests",
             ["ClmProtocol", "ClmEngine", "ClmClient", "ClmShell", "SAFTypes", "EngineKit", "OSAL", "EOLoop", "IOC"]),

@@ -329,8 +329,15 @@ extension ClusterEngine {
             } else {
                 set(nil, component, index)
                 components[component].run.assignments.remove(at: index)
+                forgetFormerActive(Int(csi))
             }
         }
+    }
+
+    /// When nobody holds the CSI any more, the next active follows nobody.
+    private mutating func forgetFormerActive(_ csi: Int) {
+        let isHeld = components.contains { $0.run.assignments.contains { Int($0.csi) == csi } }
+        if !isHeld { csis[csi].run = CSIRun() }
     }
 
     /// The one place where an acknowledged HA state changes.
