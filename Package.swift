@@ -131,7 +131,7 @@ let package = Package(
             ["OSAL", "EngineKit", "SAFTypes", "SafStage", "CkptClient"]),
 
         // A component that behaves as a test wants.
-        program("testcomponent", "Tests/Helpers/testcomponent", base + ["OSAL", "EOLoop", "AmfClient"]),
+        program("testcomponent", "Tests/Helpers/testcomponent", base + ["OSAL", "EOLoop", "AmfProtocol", "AmfClient"]),
 
         tests("TidyTests", ["OSAL"]),
         tests("OSALTests", ["OSAL", "EngineKit", "oshelper"]),

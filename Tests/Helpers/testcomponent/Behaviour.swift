@@ -10,7 +10,9 @@ enum Behaviour {
             let component = try await Component.register()
             try? await component.onHealthcheck(key: "default") { true }  // not every model has one
             if floods { flood() }
+            let stamp = ActiveStamp(creating: false)  // there during measurements only
             for await assignment in component.assignments {
+                if case .set(.active, _) = assignment.action { stamp?.mark() }
                 assignment.complete()
                 if case .set(.quiescing, let csi) = assignment.action { component.quiescingComplete(csi.name) }
                 if assignment.action == .terminate { break }
@@ -104,6 +106,8 @@ enum Behaviour {
         say("\(taken)")
         waitForEver()
     }
+
+    static func pause(_ duration: Duration) { waitForEver(atMost: duration) }
 
     static func waitForEver(atMost limit: Duration = .seconds(600)) {
         var word: UInt32 = 0

@@ -5,6 +5,8 @@
 //   flood        registers, then prints without end
 //   hold [MIB]   holds the life lock in the page on descriptor 3, says "held" on descriptor 4, waits to be killed
 //   thread       holds the life lock there on a thread that then ends, and waits
+//   measure N    kills the active of the running node N times and prints how long the standby waited
+//   model MIB    writes the model for it, as saf config compile does
 //   deaf         registers, then never answers
 //   output       writes 4 MiB to stdout with nobody reading, says how much was taken on descriptor 4
 
@@ -25,6 +27,9 @@ case "clmd", "logd", "ckptd", "eventd", "cliserver": Behaviour.daemon()
 default: break
 }
 switch mode {
+case "measure": Measure.failovers(number)
+case "model": Measure.writeModel(mebibytes: number)
+case "echo": Measure.echo()
 case "deaf": await Behaviour.deaf()
 case "run": await Behaviour.run(mebibytes: number, floods: false)
 case "flood": await Behaviour.run(mebibytes: 0, floods: true)
