@@ -114,3 +114,45 @@ struct LifeWatcherTests {
         #expect(findings.wait(999) == .dead)
     }
 }
+
+@Suite("Exit probe")
+struct ExitProbeTests {
+    /// /proc/PID/stat with these fields.
+    private func stat(name: String = "x", state: String = "S", flags: UInt64 = 4_194_304, pending: UInt64 = 0) -> String {
+        let middle = (10...30).map { _ in "7" }.joined(separator: " ")
+        return "1234 (\(name)) \(state) 1 2 3 4 -1 \(flags) \(middle) \(pending) 0 0 0\n"
+    }
+
+    private func isExiting(_ text: String) -> Bool { Array(text.utf8).withUnsafeBytes { ExitProbe.isExiting($0) } }
+
+    @Test("State, flags and pending signals are found, whatever the program is called")
+    func fields() {
+        #expect(!isExiting(stat()))
+        #expect(!isExiting(stat(name: "a) Z 4 4 4")))
+        #expect(isExiting(stat(state: "Z")))
+        #expect(isExiting(stat(flags: 4_194_308)))
+        #expect(isExiting(stat(pending: 256)))
+        #expect(!isExiting(stat(pending: 128)))
+    }
+
+    @Test("No text traps")
+    func garbage() {
+        let text = stat(flags: 4, pending: 256)
+        for length in 0..<text.utf8.count { _ = isExiting(String(text.prefix(length))) }
+        #expect(!isExiting("no parenthesis"))
+    }
+
+    @Test("It agrees with the kernel about a living and a dead process")
+    func living() throws {
+        #expect(!ExitProbe(pid: Environment.processID).isExiting)
+        let process = try Process.spawn(SpawnOptions(path: "/bin/sleep", arguments: ["sleep", "100"]))
+        let probe = ExitProbe(pid: process.pid)
+        #expect(!probe.isExiting)
+        try Process.kill(process.pid, .kill)
+        #expect(try IO.waitUntil(process.rawPidfd, readable: true, deadline: MonotonicClock.now() + .seconds(10)))
+        #expect(probe.isExiting)
+        _ = Process.reap(process.pid)
+        #expect(probe.isExiting)
+        #expect(ExitProbe(pid: process.pid).isExiting)
+    }
+}

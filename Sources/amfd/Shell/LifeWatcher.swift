@@ -78,7 +78,7 @@ final class LifeWatchGroup: Sendable {
     struct Entry: Sendable {
         let token: UInt64
         let page: LifePage
-        let pid: Int32
+        let probe: ExitProbe
         var last: UInt32 = 0
         var isInspected = false
         var strikes = 0
@@ -86,7 +86,7 @@ final class LifeWatchGroup: Sendable {
         init(token: UInt64, page: LifePage, pid: Int32) {
             self.token = token
             self.page = page
-            self.pid = pid
+            probe = ExitProbe(pid: pid)
         }
     }
 
@@ -189,7 +189,7 @@ extension LifeWatchGroup.Entry {
         guard page.lock.state == .ownerDied else { return .unreliable }
         let deadline = MonotonicClock.now() + .milliseconds(2)
         repeat {
-            if Process.isExiting(pid) { return .dead }
+            if probe.isExiting { return .dead }
             pause()
         } while MonotonicClock.now() < deadline
         return .unreliable
