@@ -121,7 +121,10 @@ let package = Package(
         // What an application links.
         room(
             "SwiftSAF", "SAF/SwiftSAF",
-            ["SAFTypes", "AmfClient", "CkptClient", "LogClient", "EventClient", "ClmClient", "ExecutionObject"]),
+            [
+                "SAFTypes", "AmfClient", "AmfProtocol", "CkptClient", "CkptProtocol", "LogClient", "EventClient",
+                "EventProtocol", "ClmClient", "ClmProtocol", "CliClient", "CliProtocol", "ExecutionObject",
+            ]),
         room("SAFLogging", "SAF/SAFLogging", ["LogClient", .product(name: "Logging", package: "swift-log")]),
 
         // The demonstration.

@@ -17,7 +17,7 @@ enum Rooms {
             "Sources/OSAL": ["COSAL", "Glibc", "EngineKit", "Synchronization"],
             "Sources/Containers": [],
             "Sources/SAF/SAFTypes": [],
-            "Sources/SAF/SwiftSAF": clients.union(["SAFTypes", "ExecutionObject"]),
+            "Sources/SAF/SwiftSAF": clients.union(protocols).union(["SAFTypes", "ExecutionObject"]),
             "Sources/SAF/SAFLogging": ["LogClient", "Logging"],
             "Sources/EO/EngineKit": [],
             "Sources/EO/Loop": ground.union(["EngineKit", "OSAL", "Synchronization"]),
@@ -25,11 +25,12 @@ enum Rooms {
             "Sources/EO/ExecutionObject": running.union(["CliProtocol", "CliClient"]),
             "Sources/IOC/Groups": ["EngineKit", "SAFTypes", "Containers"],
             "Sources/IOC/Transport": ["EngineKit", "SAFTypes", "OSAL", "EOLoop", "Containers", "Synchronization"],
-            "Sources/saf/Config": ground.union(["EngineKit", "AmfProtocol", "Yams"]),
+            "Sources/saf/Config": ground.union(["EngineKit", "AmfProtocol", "CliProtocol", "Yams"]),
+            "Sources/saf/Text": ["SAFTypes", "AmfProtocol", "CliProtocol"],
             "Sources/saf/Stage": ["EngineKit", "OSAL"],
             "Sources/saf/Bench": running.union(clients).union(protocols).union(["SafStage"]),
             "Sources/saf/Command": running.union(clients).union(protocols).union([
-                "ArgumentParser", "SafConfig", "SafBench",
+                "ArgumentParser", "SafConfig", "SafText", "SafBench",
             ]),
         ]
         for (name, folder) in services {
@@ -43,6 +44,7 @@ enum Rooms {
             table["Sources/\(folder)/Shell"] = running.union(own).union(clients).union(protocols)
             table["Sources/\(folder)/Daemon"] = running.union(own).union(clients).union(protocols)
         }
+        table["Sources/cliserver/Shell"]?.insert("SafText")
         return table
     }()
 }

@@ -4,7 +4,7 @@ import OSAL
 
 /// The command line of SwiftSAF.
 @main
-struct Saf: ParsableCommand {
+struct Saf: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "saf",
         abstract: "Shows and operates a SwiftSAF node.",
@@ -20,6 +20,7 @@ struct Saf: ParsableCommand {
             """,
         version: "saf (SwiftSAF) \(DaemonProgram.version)",
         subcommands: [
-            StatusCommand.self, AdminCommand.self, ConfigCommand.self, ConsoleCommand.self, BenchCommand.self,
+            StatusCommand.self, AdminCommand.self, CkptCommand.self, LogCommand.self, EventsCommand.self, ConsoleCommand.self,
+            ConfigCommand.self, BenchCommand.self,
         ])
 }

@@ -59,3 +59,8 @@ enum Tool {
         let _: Void? = rest.wait(until: MonotonicClock.now() + time) { _ in nil }
     }
 }
+
+/// An AIS code of a Client room with the service's own words.
+enum CallErrorText {
+    static func of(_ error: AisError, _ words: String = "") -> CallError { CallError(error, words) }
+}

@@ -1,0 +1,183 @@
+import ArgumentParser
+import CkptClient
+import CkptProtocol
+import CliProtocol
+import OSAL
+import SAFTypes
+import SafText
+
+struct CkptCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ckpt", abstract: "Looks into checkpoints.",
+        discussion: """
+            Example: saf ckpt list
+            Example: saf ckpt show wordcount
+            Example, one section's bytes into a file: saf ckpt dump wordcount --section position --raw > position
+            """,
+        subcommands: [List.self, Show.self, Dump.self])
+
+    struct List: ParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "list", abstract: "Lists the checkpoints of this node.")
+        @Flag(help: "One JSON object a line.") var json = false
+
+        func run() throws {
+            try Tool.requireNode()
+            for checkpoint in try Checkpoints().all() {
+                let descriptor = checkpoint.descriptor
+                if json {
+                    StandardOutput.write(Checkpoints.json(checkpoint).text() + "\n")
+                } else {
+                    let openers = checkpoint.openers.map { "pid \($0.processID)" }.joined(separator: ", ")
+                    StandardOutput.write(
+                        "\(checkpoint.name)  \(descriptor.sectionCount) sections, "
+                            + "\(PrintableBytes.size(descriptor.memoryUsed)), change \(descriptor.change), "
+                            + (openers.isEmpty ? "not open\n" : "open in \(openers)\n"))
+                }
+            }
+        }
+    }
+
+    struct Show: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "Shows one checkpoint's attributes, who has it open, and its sections.")
+        @Argument(help: "The checkpoint's name, or a short form of it.") var name: String
+        @Flag(help: "One JSON object.") var json = false
+
+        func run() throws {
+            try Tool.requireNode()
+            let checkpoints = Checkpoints()
+            let checkpoint = try checkpoints.find(name)
+            let sections = try checkpoints.sections(of: checkpoint.name, dataMax: 48)
+            if json {
+                var members: [JSONValue.Member] = []
+                if case .object(let own) = Checkpoints.json(checkpoint) { members = own }
+                members.append(.init("sections", .array(sections.map(Checkpoints.json))))
+                return StandardOutput.write(JSONValue.object(members).text() + "\n")
+            }
+            StandardOutput.write(Checkpoints.text(checkpoint))
+            for section in sections {
+                StandardOutput.write("  \(Checkpoints.title(section.id))  \(PrintableBytes.size(section.descriptor.size))  \(PrintableBytes.text(section.data))\n")
+            }
+        }
+    }
+
+    struct Dump: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "dump", abstract: "Writes the data of a checkpoint's sections, as hexadecimal or as it is.")
+        @Argument(help: "The checkpoint's name, or a short form of it.") var name: String
+        @Option(help: "Only this section (its id as text).") var section: String?
+        @Flag(help: "The bytes as they are; needs --section.") var raw = false
+
+        func validate() throws {
+            if raw, section == nil { throw ValidationError("--raw needs --section: bytes of several sections cannot be told apart") }
+        }
+
+        func run() throws {
+            try Tool.requireNode()
+            let checkpoints = Checkpoints()
+            let checkpoint = try checkpoints.find(name)
+            let all = try checkpoints.sections(of: checkpoint.name, dataMax: Int(UInt32.max))
+            let wanted = section.map { SectionID($0) }
+            let sections = all.filter { wanted == nil || $0.id == wanted }
+            if let section, sections.isEmpty {
+                let known = all.prefix(20).map { Checkpoints.title($0.id) }.joined(separator: ", ")
+                throw Tool.fail("saf: \(checkpoint.name) has no section '\(section)'; it has: \(known)")
+            }
+            for content in sections {
+                if raw {
+                    let bytes = ContiguousArray(content.data)
+                    bytes.withUnsafeBytes { raw in
+                        try? IO.writeAll(StandardOutput.raw, raw)  // a reader that has gone wants no more
+                    }
+                } else {
+                    StandardOutput.write("\(Checkpoints.title(content.id))  \(content.data.count) bytes\n" + PrintableBytes.dump(content.data))
+                }
+            }
+        }
+    }
+}
+
+/// Asks ckptd what the commands show.
+struct Checkpoints {
+    private let service = CheckpointService(places: Tool.places)
+
+    func all() throws -> [CheckpointSummary] {
+        var found: [CheckpointSummary] = []
+        var after = CheckpointID(rawValue: 0)
+        while true {
+            let page: AdminListReply
+            do throws(AisError) {
+                page = try service.list(after: after)
+            } catch {
+                throw failure(error, "ckpt list")
+            }
+            found += page.checkpoints
+            guard page.hasMore, let last = page.checkpoints.last else { return found }
+            after = last.checkpoint
+        }
+    }
+
+    func find(_ text: String) throws -> CheckpointSummary {
+        let all = try all()
+        let names = all.map(\.name.description)
+        switch NameMatching.find(text, among: names) {
+        case .found(let name): return all.first { $0.name.description == name }!  // it was found among them
+        case .ambiguous(let fitting): throw Tool.fail("saf: '\(text)' may be \(fitting.joined(separator: " or ")); say more of the name")
+        case .unknown(let nearest):
+            let hint = nearest.isEmpty ? "" : "; did you mean \(nearest.joined(separator: " or "))?"
+            throw Tool.fail("saf: there is no checkpoint '\(text)' on this node\(hint)\nThe checkpoints there are: saf ckpt list")
+        }
+    }
+
+    func sections(of name: SaName, dataMax: Int) throws -> [SectionContent] {
+        var found: [SectionContent] = []
+        var after: UInt64 = 0
+        while true {
+            do throws(AisError) {
+                let page = try service.sections(of: name, after: after, dataMax: dataMax)
+                found += page.snapshot.sections
+                guard page.hasMore, let last = page.snapshot.sections.last else { return found }
+                after = last.descriptor.serial
+            } catch {
+                throw failure(error, "ckpt \(name)")
+            }
+        }
+    }
+
+    private func failure(_ error: AisError, _ what: String) -> any Error {
+        Tool.explain(CallErrorText.of(error, service.lastRefusal), doing: what)
+    }
+
+    static func title(_ id: SectionID) -> String { id.isDefault ? "(default section)" : PrintableBytes.text(id.bytes) }
+
+    static func text(_ checkpoint: CheckpointSummary) -> String {
+        let attributes = checkpoint.descriptor.attributes
+        var text = """
+            \(checkpoint.name)
+              change \(checkpoint.descriptor.change), \(checkpoint.descriptor.sectionCount) of at most \(attributes.sectionsMax) sections
+              \(PrintableBytes.size(checkpoint.descriptor.memoryUsed)) of at most \(PrintableBytes.size(attributes.checkpointSize)), \
+            \(PrintableBytes.size(attributes.sectionSizeMax)) a section
+
+            """
+        for opener in checkpoint.openers {
+            text += "  open in pid \(opener.processID)\(opener.isConnected ? "" : " (not back since ckptd was restarted)")\n"
+        }
+        return text
+    }
+
+    static func json(_ checkpoint: CheckpointSummary) -> JSONValue {
+        let descriptor = checkpoint.descriptor
+        return [
+            "name": .string(checkpoint.name.description), "change": .integer(Int64(clamping: descriptor.change)),
+            "sectionCount": .integer(Int64(descriptor.sectionCount)), "memoryUsed": .integer(Int64(clamping: descriptor.memoryUsed)),
+            "sectionsMax": .integer(Int64(descriptor.attributes.sectionsMax)),
+            "checkpointSize": .integer(Int64(clamping: descriptor.attributes.checkpointSize)),
+            "retentionNanoseconds": .integer(descriptor.attributes.retentionDuration),
+            "openers": .array(checkpoint.openers.map { ["pid": .integer(Int64($0.processID)), "connected": .bool($0.isConnected)] }),
+        ]
+    }
+
+    static func json(_ section: SectionContent) -> JSONValue {
+        ["id": .string(PrintableBytes.text(section.id.bytes)), "size": .integer(Int64(clamping: section.descriptor.size))]
+    }
+}

@@ -1,0 +1,111 @@
+import AmfProtocol
+import ArgumentParser
+import CliProtocol
+import EventClient
+import EventProtocol
+import OSAL
+import SAFTypes
+import SafText
+
+struct EventsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "events", abstract: "Shows the events of a channel.",
+        discussion: """
+            Without a channel: amfd's state changes. Retained events come first; with --follow new ones are shown until \
+            interrupted, without it the command ends after a second of silence.
+
+            Example: saf events --follow
+            Example: saf events --channels
+            """)
+
+    @Option(help: "The channel's name.") var channel: String?
+    @Flag(name: .shortAndLong, help: "Goes on until interrupted.") var follow = false
+    @Flag(help: "One JSON object a line.") var json = false
+    @Flag(help: "Lists the channels instead.") var channels = false
+
+    func run() async throws {
+        try Tool.requireNode()
+        if channels { return try await list() }
+        let name = channel ?? AmfNotification.channelName.description
+        do throws(AisError) {
+            let opened = try await EventChannel.open(name, [.subscriber], places: Tool.places)
+            let subscription = try await opened.subscribe()
+            if !follow { stopAfterSilence(subscription) }
+            for await event in subscription { StandardOutput.write(text(event) + "\n") }
+            opened.close()
+        } catch {
+            if error == .notExist {
+                throw Tool.fail("saf: there is no channel '\(name)' on this node\nThe channels there are: saf events --channels")
+            }
+            throw Tool.explain(CallErrorText.of(error), doing: "events of \(name)")
+        }
+    }
+
+    private func stopAfterSilence(_ subscription: EventSubscription) {
+        Task {
+            try? await Task.sleep(for: .seconds(1))
+            subscription.unsubscribe()
+        }
+    }
+
+    private func list() async throws {
+        do throws(AisError) {
+            for channel in try await EventChannel.list(places: Tool.places) {
+                if json {
+                    let value: JSONValue = [
+                        "name": .string(channel.name.description), "publishers": .integer(Int64(channel.publishers)),
+                        "subscribers": .integer(Int64(channel.subscribers)), "retained": .integer(Int64(channel.retained)),
+                        "published": .integer(Int64(clamping: channel.published)), "dropped": .integer(Int64(clamping: channel.dropped)),
+                    ]
+                    StandardOutput.write(value.text() + "\n")
+                } else {
+                    StandardOutput.write(
+                        "\(channel.name)  \(channel.publishers) publishers, \(channel.subscribers) subscribers, "
+                            + "\(channel.published) published, \(channel.retained) retained, \(channel.dropped) dropped\n")
+                }
+            }
+        } catch {
+            throw Tool.explain(CallErrorText.of(error), doing: "events --channels")
+        }
+    }
+
+    private func text(_ event: EventMessage) -> String {
+        let time = Self.time(event.publishTime)
+        if event.isLost { return json ? #"{"lost":true}"# : "\(time)  some events were lost here: this reader was too slow" }
+        if let change = try? AmfNotification(decoding: event.data) { return text(change, time) }
+        let patterns = event.patterns.map(PrintableBytes.text)
+        if json {
+            let value: JSONValue = [
+                "time": .integer(event.publishTime), "id": .integer(Int64(clamping: event.id)),
+                "publisher": .string(PrintableBytes.text(event.publisherName)), "patterns": .array(patterns.map { .string($0) }),
+                "data": .string(PrintableBytes.text(event.data)),
+            ]
+            return value.text()
+        }
+        return "\(time)  \(PrintableBytes.text(event.publisherName))  [\(patterns.joined(separator: " "))]  \(PrintableBytes.text(event.data))"
+    }
+
+    private func text(_ change: AmfNotification, _ time: String) -> String {
+        if json {
+            let value: JSONValue = [
+                "time": .integer(change.time), "attribute": .string("\(change.attribute)"), "dn": .string(change.dn.description),
+                "assignee": change.assignee.map { .string($0.description) } ?? .null, "old": .string(change.oldText),
+                "new": .string(change.newText), "text": .string(change.text),
+            ]
+            return value.text()
+        }
+        let to = change.assignee.map { " on \($0)" } ?? ""
+        let old = change.oldText.isEmpty ? "none" : change.oldText
+        let new = change.newText.isEmpty ? "none" : change.newText
+        let states = change.attribute == .error ? "" : ": \(old) → \(new)"
+        return "\(time)  \(change.attribute)  \(change.dn)\(to)\(states)\(change.text.isEmpty ? "" : "  " + change.text)"
+    }
+
+    /// HH:MM:SS.mmm in this machine's time zone.
+    private static func time(_ nanoseconds: SaTime) -> String {
+        let time = MonotonicClock.calendar(wallNanoseconds: max(0, nanoseconds))
+        func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        let milliseconds = String(time.nanosecond / 1_000_000 + 1_000).dropFirst()
+        return "\(two(time.hour)):\(two(time.minute)):\(two(time.second)).\(milliseconds)"
+    }
+}
