@@ -8,7 +8,9 @@ private let clmd = OwnerDescription(
     name: "clmd", kind: .daemon, pid: 10,
     commands: [
         CommandSpec(name: "nodes", help: "Lists the members."),
-        CommandSpec(name: "names", help: "Lists bindings.", arguments: [ArgumentSpec("type", .integer(0...99), optional: true)]),
+        CommandSpec(
+            name: "names", help: "Lists "
+                + "bindings.", arguments: [ArgumentSpec("type", .integer(0...99), optional: true)]),
     ])
 private let counter = OwnerDescription(
     name: "safComp=counter,safSu=SU1,safSg=WC,safApp=wordcount", kind: .application, pid: 20,
@@ -27,7 +29,9 @@ private struct Console {
 
     mutating func handle(_ event: CliEngine.Event) -> [CliEngine.Effect] { engine.handle(event, at: .start) }
 
-    mutating func run(_ line: String, from client: UInt64 = 9, within limit: Duration = .seconds(5)) -> [CliEngine.Effect] {
+    mutating func run(_ line: String, from client: UInt64 = 9, within limit: Duration = .seconds(5)) -> [CliEngine
+        .Effect]
+    {
         request += 1
         let words = (try? ConsoleLine.words(of: line)) ?? []
         return handle(.execute(request, ExecuteRequest(words: words, timeLimit: limit), from: client))
@@ -47,23 +51,29 @@ struct CliEngineTests {
         var console = Console()
         let invocation = Invocation(id: 1, format: .text, command: "names", arguments: ["64"])
         #expect(console.run("clmd names 64") == [.startDeadline(1, after: .seconds(5)), .invoke(invocation, at: 1)])
-        #expect(console.handle(.result(7, CommandResult(invocation: 1, status: .done, text: "x"), from: 1))
-            == [.accept(7), .stopDeadline(1), .page(1, CommandPage(status: .done, text: "x"))])
-        #expect(console.handle(.result(8, CommandResult(invocation: 1, status: .done, text: "x"), from: 1)) == [.accept(8)])
+        #expect(
+            console.handle(.result(7, CommandResult(invocation: 1, status: .done, text: "x"), from: 1))
+                == [.accept(7), .stopDeadline(1), .page(1, CommandPage(status: .done, text: "x"))])
+        #expect(
+            console.handle(.result(8, CommandResult(invocation: 1, status: .done, text: "x"), from: 1)) == [.accept(8)])
     }
 
     @Test("An application's component is found by a short form of its DN")
     func shortForm() {
         var console = Console()
         let invocation = Invocation(id: 1, format: .text, command: "top", arguments: ["3"])
-        #expect(console.run("wordcount/counter top 3") == [.startDeadline(1, after: .seconds(5)), .invoke(invocation, at: 2)])
+        #expect(
+            console.run("wordcount/counter top 3") == [
+                .startDeadline(1, after: .seconds(5)), .invoke(invocation, at: 2),
+            ])
     }
 
     @Test("Nobody but the owner may answer")
     func strangersAnswer() {
         var console = Console()
         _ = console.run("clmd nodes")
-        #expect(console.handle(.result(7, CommandResult(invocation: 1, status: .done, text: "x"), from: 2)) == [.accept(7)])
+        #expect(
+            console.handle(.result(7, CommandResult(invocation: 1, status: .done, text: "x"), from: 2)) == [.accept(7)])
         #expect(console.handle(.deadlinePassed(1)).count == 3)
     }
 
@@ -72,12 +82,17 @@ struct CliEngineTests {
         var console = Console()
         _ = console.run("clmd nodes", within: .milliseconds(250))
         #expect(console.run("counter top 1").count == 2)
-        #expect(console.handle(.deadlinePassed(1)) == [
-            .stopDeadline(1),
-            .page(1, CommandPage(status: .unavailable, text: "clmd nodes: clmd did not answer within 0.25 seconds")),
-            .cancel(1, at: 1),
-        ])
-        #expect(console.handle(.result(7, CommandResult(invocation: 1, status: .done, text: "late"), from: 1)) == [.accept(7)])
+        #expect(
+            console.handle(.deadlinePassed(1)) == [
+                .stopDeadline(1),
+                .page(
+                    1, CommandPage(status: .unavailable, text: "clmd nodes: clmd did not answer within 0.25 seconds")),
+                .cancel(1, at: 1),
+            ])
+        #expect(
+            console.handle(.result(7, CommandResult(invocation: 1, status: .done, text: "late"), from: 1)) == [
+                .accept(7)
+            ])
         #expect(console.handle(.deadlinePassed(1)) == [])
     }
 
@@ -85,9 +100,11 @@ struct CliEngineTests {
     func deadOwner() {
         var console = Console()
         _ = console.run("clmd nodes")
-        #expect(console.handle(.peerLeft(1)) == [
-            .stopDeadline(1), .page(1, CommandPage(status: .unavailable, text: "clmd nodes: clmd ended before it answered")),
-        ])
+        #expect(
+            console.handle(.peerLeft(1)) == [
+                .stopDeadline(1),
+                .page(1, CommandPage(status: .unavailable, text: "clmd nodes: clmd ended before it answered")),
+            ])
         #expect(console.answer("clmd nodes")?.0 == .usage)
     }
 
@@ -113,7 +130,10 @@ struct CliEngineTests {
             ("clmd nodse", "clmd has no command 'nodse'; did you mean nodes?\nit has: names, nodes"),
             ("clmdd nodes", "'clmdd' is not known here; did you mean clmd?\nregistered: clmd, counter"),
             ("clmd names x", "names: <type> is 'x'; a whole number from 0 to 99 expected\nusage: clmd names [<type>]"),
-            ("clmd names 100", "names: <type> is '100'; a whole number from 0 to 99 expected\nusage: clmd names [<type>]"),
+            (
+                "clmd names 100",
+                "names: <type> is '100'; a whole number from 0 to 99 expected\nusage: clmd names [<type>]"
+            ),
             ("clmd nodes now", "nodes: 'now' is one argument too many\nusage: clmd nodes"),
             ("counter top", "top: argument <count> is missing\nusage: counter top <count>"),
             ("", "nothing to do; 'help' lists the commands"),
@@ -130,35 +150,41 @@ struct CliEngineTests {
     func builtIn() {
         var console = Console()
         #expect(console.answer("version")?.1 == "SwiftSAF 1.0\n")
-        #expect(console.answer("help")?.1 == """
-            A line is OWNER COMMAND ARGUMENTS, for example: clmd nodes
-              help [OWNER [COMMAND]]  this list, or what OWNER offers
-              status                  nodes, service units and assignments
-              version                 the version of SwiftSAF
-            clmd: names, nodes
-            counter: top
+        #expect(
+            console.answer("help")?.1 == """
+                A line is OWNER COMMAND ARGUMENTS, for example: clmd nodes
+                  help [OWNER [COMMAND]]  this list, or what OWNER offers
+                  status                  nodes, service units and assignments
+                  version                 the version of SwiftSAF
+                clmd: names, nodes
+                counter: top
 
-            """)
-        #expect(console.answer("help clmd")?.1 == """
-            clmd, daemon, pid 10
-              names [<type>]  Lists bindings.
-              nodes           Lists the members.
+                """)
+        #expect(
+            console.answer("help clmd")?.1 == """
+                clmd, daemon, pid 10
+                  names [<type>]  Lists bindings.
+                  nodes           Lists the members.
 
-            """)
+                """)
         #expect(console.answer("clmd")?.1 == console.answer("clmd help")?.1)
-        #expect(console.answer("help clmd names")?.1 == """
-            usage: clmd names [<type>]
-            Lists bindings.
-              <type> (number)
+        #expect(
+            console.answer("help clmd names")?.1 == """
+                usage: clmd names [<type>]
+                Lists bindings.
+                  <type> (number)
 
-            """)
+                """)
     }
 
     @Test("status is asked of amfd, with a deadline")
     func status() {
         var console = Console()
         #expect(console.run("status") == [.startDeadline(1, after: .seconds(5)), .askStatus(1, .text)])
-        #expect(console.handle(.statusArrived(1, .done, "fine")) == [.stopDeadline(1), .page(1, CommandPage(status: .done, text: "fine"))])
+        #expect(
+            console.handle(.statusArrived(1, .done, "fine")) == [
+                .stopDeadline(1), .page(1, CommandPage(status: .done, text: "fine")),
+            ])
     }
 
     @Test("A defective registration is refused with its reason")
@@ -170,7 +196,9 @@ struct CliEngineTests {
             return text
         }
         #expect(refusal([CommandSpec(name: "a b", help: "")])?.contains("command name 'a b'") == true)
-        #expect(refusal([CommandSpec(name: "a", help: ""), CommandSpec(name: "a", help: "")]) == "x: command a is registered twice")
+        #expect(
+            refusal([CommandSpec(name: "a", help: ""), CommandSpec(name: "a", help: "")])
+                == "x: command a is registered twice")
         #expect(refusal([], name: "help") != nil)
         let order = [ArgumentSpec("a", optional: true), ArgumentSpec("b")]
         #expect(refusal([CommandSpec(name: "c", help: "", arguments: order)]) != nil)
@@ -204,7 +232,10 @@ struct CliEngineTests {
             #expect(page.text.hasSuffix("\n"))
             let stranger = console.handle(.page(8, PageRequest(continuation: page.continuation), from: 5))
             guard case .refuse(8, .notExist, _)? = stranger.first else { return #expect(Bool(false)) }
-            guard case .page(_, let next)? = console.handle(.page(8, PageRequest(continuation: page.continuation), from: 9)).last
+            guard
+                case .page(_, let next)? = console.handle(
+                    .page(8, PageRequest(continuation: page.continuation), from: 9)
+                ).last
             else { return #expect(Bool(false)) }
             page = next
             read += page.text
@@ -222,8 +253,13 @@ struct CliEngineTests {
         var console = Console()
         let text = String(repeating: "é", count: 20_000)
         _ = console.run("clmd nodes")
-        guard case .page(_, let first)? = console.handle(.result(7, CommandResult(invocation: 1, status: .done, text: text), from: 1)).last,
-            case .page(_, let second)? = console.handle(.page(8, PageRequest(continuation: first.continuation), from: 9)).last
+        guard
+            case .page(_, let first)? = console.handle(
+                .result(7, CommandResult(invocation: 1, status: .done, text: text), from: 1)
+            ).last,
+            case .page(_, let second)? = console.handle(
+                .page(8, PageRequest(continuation: first.continuation), from: 9)
+            ).last
         else { return #expect(Bool(false)) }
         #expect(first.text + second.text == text)
         #expect(second.continuation == 0)
@@ -235,14 +271,19 @@ struct CliEngineTests {
         let text = String(repeating: "x\n", count: 30_000)
         for client in [9, 8] as [UInt64] {
             guard case .startDeadline(let id, _)? = console.run("clmd nodes", from: client).first,
-                case .page(_, let page)? = console.handle(.result(7, CommandResult(invocation: id, status: .done, text: text), from: 1)).last
+                case .page(_, let page)? = console.handle(
+                    .result(7, CommandResult(invocation: id, status: .done, text: text), from: 1)
+                ).last
             else { return #expect(Bool(false)) }
             if client == 9 {
                 #expect(console.handle(.pageExpired(page.continuation)) == [])
             } else {
                 #expect(console.handle(.peerLeft(client)) == [.stopPageTimer(page.continuation)])
             }
-            guard case .refuse(_, .notExist, _)? = console.handle(.page(8, PageRequest(continuation: page.continuation), from: client)).first
+            guard
+                case .refuse(_, .notExist, _)? = console.handle(
+                    .page(8, PageRequest(continuation: page.continuation), from: client)
+                ).first
             else { return #expect(Bool(false)) }
         }
     }
@@ -304,7 +345,9 @@ struct CliEngineTests {
         }
         for id in 1...400 as ClosedRange<UInt64> { note(console.handle(.deadlinePassed(id))) }
         for request in clientOf.keys.sorted() {
-            #expect(answered[request, default: 0] == (abandoned.contains(request) ? 0 : 1), "seed \(seed), request \(request)")
+            #expect(
+                answered[request, default: 0] == (abandoned.contains(request) ? 0 : 1),
+                "seed \(seed), request \(request)")
         }
     }
 }

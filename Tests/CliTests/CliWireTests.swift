@@ -53,7 +53,8 @@ struct ConsoleTextTests {
     @Test(
         "Words are split as a shell splits them",
         arguments: [
-            ("  a  bc ", ["a", "bc"]), ("a 'b c' \"d 'e\"", ["a", "b c", "d 'e"]), ("a\\ b \"c\\\"d\"", ["a b", "c\"d"]),
+            ("  a  bc ", ["a", "bc"]), ("a 'b c' \"d 'e\"", ["a", "b c", "d 'e"]),
+            ("a\\ b \"c\\\"d\"", ["a b", "c\"d"]),
             ("a '' # rest", ["a", ""]), ("", []), ("a#b", ["a#b"]), ("# a", []),
         ])
     func words(line: String, expected: [String]) throws {
@@ -65,7 +66,8 @@ struct ConsoleTextTests {
     func openQuote(line: String) { #expect(throws: ConsoleLine.Defect.self) { try ConsoleLine.words(of: line) } }
 
     private let names = [
-        "safSu=SU1,safSg=WC,safApp=wordcount", "safSu=SU2,safSg=WC,safApp=wordcount", "safSu=SU1,safSg=Other,safApp=shop",
+        "safSu=SU1,safSg=WC,safApp=wordcount", "safSu=SU2,safSg=WC,safApp=wordcount",
+        "safSu=SU1,safSg=Other,safApp=shop",
         "safSg=WC,safApp=wordcount", "safApp=wordcount",
     ]
 
@@ -97,17 +99,18 @@ struct ConsoleTextTests {
     func json() {
         let value: JSONValue = ["b": "\"\\\n\u{1}é", "a": [1, true, nil], "e": [], "n": .number(.infinity)]
         #expect(value.text() == #"{"b":"\"\\\n\u0001é","a":[1,true,null],"e":[],"n":null}"#)
-        #expect(value.text(pretty: true) == """
-            {
-              "b": "\\"\\\\\\n\\u0001é",
-              "a": [
-                1,
-                true,
-                null
-              ],
-              "e": [],
-              "n": null
-            }
-            """)
+        #expect(
+            value.text(pretty: true) == """
+                {
+                  "b": "\\"\\\\\\n\\u0001é",
+                  "a": [
+                    1,
+                    true,
+                    null
+                  ],
+                  "e": [],
+                  "n": null
+                }
+                """)
     }
 }

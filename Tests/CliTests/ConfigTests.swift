@@ -50,7 +50,8 @@ struct ConfigTests {
 
     @Test("Component types are templates: own keys win, environment, limits and timeouts are merged")
     func types() throws {
-        let outcome = load("""
+        let outcome = load(
+            """
             componentTypes:
               worker:
                 command: ./tool
@@ -89,50 +90,69 @@ struct ConfigTests {
         let (one, two) = (group.serviceUnits[0].components[0], group.serviceUnits[0].components[1])
         #expect(one.command == "/etc/app/tool")
         #expect(one.environment == [EnvironmentVariable("A", "1"), EnvironmentVariable("B", "yes")])
-        #expect(one.limits == [
-            ResourceLimitModel(.openFiles, soft: 64, hard: 64), ResourceLimitModel(.addressSpace, soft: 1 << 30, hard: 1 << 30),
-        ])
+        #expect(
+            one.limits == [
+                ResourceLimitModel(.openFiles, soft: 64, hard: 64),
+                ResourceLimitModel(.addressSpace, soft: 1 << 30, hard: 1 << 30),
+            ])
         #expect(one.csiTypes == [SupportedCSIType("load", .oneActiveOrOneStandby)])
         #expect(two.command == "/usr/bin/other")
         #expect(two.arguments == [])
-        #expect(two.environment == [EnvironmentVariable("A", "1"), EnvironmentVariable("B", "no"), EnvironmentVariable("C", "")])
-        #expect(two.limits == [
-            ResourceLimitModel(.addressSpace, soft: 1 << 30, hard: 1 << 30), ResourceLimitModel(.openFiles, soft: 10, hard: .max),
-        ])
+        #expect(
+            two.environment == [
+                EnvironmentVariable("A", "1"), EnvironmentVariable("B", "no"), EnvironmentVariable("C", ""),
+            ])
+        #expect(
+            two.limits == [
+                ResourceLimitModel(.addressSpace, soft: 1 << 30, hard: 1 << 30),
+                ResourceLimitModel(.openFiles, soft: 10, hard: .max),
+            ])
         #expect(two.timeouts.instantiate == .seconds(5))
         #expect(two.timeouts.csiSet == .seconds(60))
         #expect(two.recoveryOnError == .componentRestart)
-        #expect(two.healthchecks == [HealthcheckModel(key: "ping", period: .milliseconds(500), maxDuration: .milliseconds(100))])
-        #expect(outcome.model.applications[0].serviceInstances[0].csis[0].attributes
-            == [CSIAttribute("input", "/tmp/x"), CSIAttribute("many", "a"), CSIAttribute("many", "b")])
+        #expect(
+            two.healthchecks == [
+                HealthcheckModel(key: "ping", period: .milliseconds(500), maxDuration: .milliseconds(100))
+            ])
+        #expect(
+            outcome.model.applications[0].serviceInstances[0].csis[0].attributes
+                == [CSIAttribute("input", "/tmp/x"), CSIAttribute("many", "a"), CSIAttribute("many", "b")])
     }
 
     @Test("cluster.yaml names the node; without it there is one with this node's name")
     func cluster() {
-        let outcome = load(small, cluster: "cluster: prod\nstartupTimeout: 2s\nnodes: { here: { id: 7, autoRepair: false } }\n")
+        let outcome = load(
+            small, cluster: "cluster: prod\nstartupTimeout: 2s\nnodes: { here: { id: 7, autoRepair: false } }\n")
         #expect(outcome.errors == [])
         #expect(outcome.model.cluster == "prod")
         #expect(outcome.model.startupTimeout == .seconds(2))
         #expect(outcome.model.nodes.first?.id == NodeID(7))
         #expect(outcome.model.nodes.first?.autoRepair == false)
-        #expect(load(small, cluster: "nodes: [there]").errors.map(\.description) == [
-            "cluster.yaml:1:9: cluster: nodes: this node is called 'here', by SAF_NODE_NAME or the host's name; "
-                + "'there' found: rename it, or set SAF_NODE_NAME"
-        ])
-        #expect(load(small, cluster: "nodes: [here, there]").errors.map(\.description) == [
-            "cluster.yaml:1:15: cluster: nodes: exactly one node expected (this release runs alone), 2 found"
-        ])
+        #expect(
+            load(small, cluster: "nodes: [there]").errors.map(\.description) == [
+                "cluster.yaml:1:9: cluster: nodes: this node is called 'here', by SAF_NODE_NAME or the host's name; "
+                    + "'there' found: rename it, or set SAF_NODE_NAME"
+            ])
+        #expect(
+            load(small, cluster: "nodes: [here, there]").errors.map(\.description) == [
+                "cluster.yaml:1:15: cluster: nodes: exactly one node expected (this release runs alone), 2 found"
+            ])
     }
 
-    @Test("Durations", arguments: [
-        ("500ms", 500_000_000), ("10s", 10_000_000_000), ("2m", 120_000_000_000), ("1h", 3_600_000_000_000), ("0", 0), ("7 us", 7_000),
-    ] as [(String, Int64)])
+    @Test(
+        "Durations",
+        arguments: [
+            ("500ms", 500_000_000), ("10s", 10_000_000_000), ("2m", 120_000_000_000), ("1h", 3_600_000_000_000),
+            ("0", 0), ("7 us", 7_000),
+        ] as [(String, Int64)])
     func durations(text: String, nanoseconds: Int64) {
         #expect(DurationText.parse(text) == .nanoseconds(nanoseconds))
         #expect(DurationText.parse(DurationText.text(.nanoseconds(nanoseconds))) == .nanoseconds(nanoseconds))
     }
 
-    @Test("No durations", arguments: ["", "10", "s", "1x", "-1s", "1.5s", "99999999999999999999s", "9223372036854775807d"])
+    @Test(
+        "No durations",
+        arguments: ["", "10", "s", "1x", "-1s", "1.5s", "99999999999999999999s", "9223372036854775807d"])
     func noDurations(text: String) { #expect(DurationText.parse(text) == nil) }
 }
 
@@ -166,80 +186,115 @@ struct ConfigErrorTests {
               S: { serviceGroup: H }
               T: { serviceGroup: G, csis: { C: { type: x } } }
             """
-        #expect(errors(text) == [
-            "3:22: component type 'worker': command: there is no program 'countre' in /opt/bin, /usr/bin",
-            "3:56: component type 'worker', timeouts: instantiate: a duration with its unit (such as 500ms, 10s, 2m) "
-                + "from 1ms to 1d expected, '5' found",
-            "16:3: key 'G' is given twice in one map (first in line 5); keep one of them",
-            "19:22: service instance 'S': serviceGroup: 'H' does not exist (groups: G)",
-            "20:44: CSI 'C' of service instance 'T': type: no component of service group 'G' supports 'x' (supported: a)",
-        ])
-        let rest = text.split(separator: "\n", omittingEmptySubsequences: false).filter { !$0.hasPrefix("  G:") || $0 == "  G:" }
-        let withoutSecond = rest.enumerated().filter { $0.offset != 15 && $0.offset != 16 }.map(\.element).joined(separator: "\n")
-        #expect(errors(withoutSecond) == [
-            "3:22: component type 'worker': command: there is no program 'countre' in /opt/bin, /usr/bin",
-            "3:56: component type 'worker', timeouts: instantiate: a duration with its unit (such as 500ms, 10s, 2m) "
-                + "from 1ms to 1d expected, '5' found",
-            "6:22: service group 'G': redundancyModel: one of 2n, n+m, n-way, n-way-active, no-redundancy expected, '3n' found"
-                + "; did you mean 2n?",
-            "7:5: service group 'G': key 'serviceUnit' is unknown; did you mean serviceUnits? (known keys: adminState, autoAdjust, "
-                + "autoAdjustProbation, autoRepair, bootLevel, componentRestartMax, componentRestartProbation, components, "
-                + "maxActiveSIsPerSU, maxStandbySIsPerSU, preferredActiveSUs, preferredAssignedSUs, preferredInServiceSUs, "
-                + "preferredStandbySUs, redundancyModel, serviceInstances, serviceUnits, suRestartMax, suRestartProbation)",
-            "8:25: service group 'G': serviceUnits: the name 'SU1' is given twice (first in line 8)",
-            "10:18: component 'a': component type 'wroker' does not exist; did you mean worker? (defined: worker)",
-            "11:21: component 'b': command: /opt/bin/plain is not an executable file; check its type and mode (chmod +x)",
-            "11:39: component 'b': arguments: a list of texts expected, a map found",
-            "12:7: component 'c': the key 'command' (the program) is missing, here and in a component type",
-            "13:43: component 'd': environment: a map of names and values expected, a list found",
-            "13:58: component 'd': limits: resource 'openfiles' is unknown; did you mean openFiles? (known: addressSpace, coreSize, "
-                + "cpuSeconds, dataSize, fileSize, openFiles, processes, lockedMemory, stackSize)",
-            "13:83: component 'd': limits.stackSize: a whole number, one with KiB, MiB or GiB, or 'unlimited' expected, 'big' found",
-            "14:17: service group 'G': autoRepair: true or false expected, 'maybe' found",
-            "15:19: service group 'G': suRestartMax: a whole number from 0 to 1000000 expected, '-1' found",
-            "17:22: service instance 'S': serviceGroup: 'H' does not exist (groups: G)",
-            "18:44: CSI 'C' of service instance 'T': type: no component of service group 'G' supports 'x' "
-                + "(supported: a, b, c, d)",
-        ])
+        #expect(
+            errors(text) == [
+                "3:22: component type 'worker': command: there is no program 'countre' in /opt/bin, /usr/bin",
+                "3:56: component type 'worker', timeouts: instantiate: a duration with its unit (such as 500ms, 10s, "
+                    + "2m) "
+                    + "from 1ms to 1d expected, '5' found",
+                "16:3: key 'G' is given twice in one map (first in line 5); keep one of them",
+                "19:22: service instance 'S': serviceGroup: 'H' does not exist (groups: G)",
+                "20:44: CSI 'C' of service instance 'T': type: no component of service group 'G' supports 'x' "
+                    + "(supported: a)",
+            ])
+        let rest = text.split(separator: "\n", omittingEmptySubsequences: false).filter {
+            !$0.hasPrefix("  G:") || $0 == "  G:"
+        }
+        let withoutSecond = rest.enumerated().filter { $0.offset != 15 && $0.offset != 16 }.map(\.element).joined(
+            separator: "\n")
+        #expect(
+            errors(withoutSecond) == [
+                "3:22: component type 'worker': command: there is no program 'countre' in /opt/bin, /usr/bin",
+                "3:56: component type 'worker', timeouts: instantiate: a duration with its unit (such as 500ms, 10s, "
+                    + "2m) "
+                    + "from 1ms to 1d expected, '5' found",
+                "6:22: service group 'G': redundancyModel: one of 2n, n+m, n-way, n-way-active, no-redundancy "
+                    + "expected, '3n' found"
+                    + "; did you mean 2n?",
+                "7:5: service group 'G': key 'serviceUnit' is unknown; did you mean serviceUnits? (known keys: "
+                    + "adminState, autoAdjust, "
+                    + "autoAdjustProbation, autoRepair, bootLevel, componentRestartMax, componentRestartProbation, "
+                    + "components, "
+                    + "maxActiveSIsPerSU, maxStandbySIsPerSU, preferredActiveSUs, preferredAssignedSUs, "
+                    + "preferredInServiceSUs, "
+                    + "preferredStandbySUs, redundancyModel, serviceInstances, serviceUnits, suRestartMax, "
+                    + "suRestartProbation)",
+                "8:25: service group 'G': serviceUnits: the name 'SU1' is given twice (first in line 8)",
+                "10:18: component 'a': component type 'wroker' does not exist; did you mean worker? (defined: worker)",
+                "11:21: component 'b': command: /opt/bin/plain is not an executable file; check its type and mode "
+                    + "(chmod +x)",
+                "11:39: component 'b': arguments: a list of texts expected, a map found",
+                "12:7: component 'c': the key 'command' (the program) is missing, here and in a component type",
+                "13:43: component 'd': environment: a map of names and values expected, a list found",
+                "13:58: component 'd': limits: resource 'openfiles' is unknown; did you mean openFiles? (known: "
+                    + "addressSpace, coreSize, "
+                    + "cpuSeconds, dataSize, fileSize, openFiles, processes, lockedMemory, stackSize)",
+                "13:83: component 'd': limits.stackSize: a whole number, one with KiB, MiB or GiB, or 'unlimited' "
+                    + "expected, 'big' found",
+                "14:17: service group 'G': autoRepair: true or false expected, 'maybe' found",
+                "15:19: service group 'G': suRestartMax: a whole number from 0 to 1000000 expected, '-1' found",
+                "17:22: service instance 'S': serviceGroup: 'H' does not exist (groups: G)",
+                "18:44: CSI 'C' of service instance 'T': type: no component of service group 'G' supports 'x' "
+                    + "(supported: a, b, c, d)",
+            ])
     }
 
     @Test("What is not YAML, or no model, is told with its place")
     func broken() {
         #expect(errors("") == ["1:1: the file is empty; 'application: NAME' and 'serviceGroups' expected"])
-        #expect(errors("a: [1\nb: 2") == [
-            "2:2: this is not YAML: did not find expected ',' or ']' (while parsing a flow sequence in line 1)"
-        ])
+        #expect(
+            errors("a: [1\nb: 2") == [
+                "2:2: this is not YAML: did not find expected ',' or ']' (while parsing a flow sequence in line 1)"
+            ])
         #expect(errors("- a") == ["1:1: model: a map of keys expected, a list found"])
-        #expect(errors("a: b\n\tc: d") == ["2:1: this is not YAML: found a tab character that violates indentation (while scanning a plain scalar in line 1)"])
-        #expect(errors("serviceGroups: {}\n") == ["1:1: model: the key 'application' with the application's name is missing"])
-        #expect(errors("application: a\n") == [
-            "1:14: model: the key 'serviceGroups' with at least one group is missing"
-        ])
+        #expect(
+            errors("a: b\n\tc: d") == [
+                "2:1: this is not YAML: found a tab character that violates indentation (while scanning a plain "
+                    + "scalar in line 1)"
+            ])
+        #expect(
+            errors("serviceGroups: {}\n") == [
+                "1:1: model: the key 'application' with the application's name is missing"
+            ])
+        #expect(
+            errors("application: a\n") == [
+                "1:14: model: the key 'serviceGroups' with at least one group is missing"
+            ])
     }
 
     @Test("A key given three times, quoted and in flow style is told each time")
     func duplicates() {
         let found = errors("application: a\n\"x\": 1\n'x': 2\nx: 3\nserviceGroups: { é: 1, é: 2 }\n")
-        #expect(found.filter { $0.contains("given twice") } == [
-            "3:1: key 'x' is given twice in one map (first in line 2); keep one of them",
-            "4:1: key 'x' is given twice in one map (first in line 2); keep one of them",
-            "5:24: key 'é' is given twice in one map (first in line 5); keep one of them",
-        ])
+        #expect(
+            found.filter { $0.contains("given twice") } == [
+                "3:1: key 'x' is given twice in one map (first in line 2); keep one of them",
+                "4:1: key 'x' is given twice in one map (first in line 2); keep one of them",
+                "5:24: key 'é' is given twice in one map (first in line 5); keep one of them",
+            ])
     }
 
     @Test("Anchors work; one that multiplies without end does not")
     func anchors() {
         #expect(errors(small.replacing("{ command: counter }", with: "&g { command: counter }")) == [])
         var bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
-        for level in 1..<12 { bomb += "a\(level): &a\(level) [" + Array(repeating: "*a\(level - 1)", count: 9).joined(separator: ", ") + "]\n" }
+        for level in 1..<12 {
+            bomb +=
+                "a\(level): &a\(level) [" + Array(repeating: "*a\(level - 1)", count: 9).joined(separator: ", ") + "]\n"
+        }
         #expect(errors(bomb).contains { $0.contains("more than 100000 values") })
-        #expect(errors("a: " + String(repeating: "[", count: 100) + String(repeating: "]", count: 100)).contains { $0.contains("32 levels") })
+        #expect(
+            errors("a: " + String(repeating: "[", count: 100) + String(repeating: "]", count: 100)).contains {
+                $0.contains("32 levels")
+            })
     }
 
     @Test("The loader survives any mutation of a good file", arguments: 0..<40 as Range<UInt64>)
     func mutations(seed: UInt64) {
         var random = SeededRandom(seed: seed)
-        let pieces = ["\"", "'", "[", "]", "{", "}", ":", ": ", "\n", "  ", "\t", "- ", "&a ", "*a", "? ", "|\n", "!!int ", "#", "é", "\u{0}", "%", "~", "<<: "]
+        let pieces = [
+            "\"", "'", "[", "]", "{", "}", ":", ": ", "\n", "  ", "\t", "- ", "&a ", "*a", "? ", "|\n", "!!int ", "#",
+            "é", "\u{0}", "%", "~", "<<: ",
+        ]
         for _ in 0..<50 {
             var scalars = Array(small.unicodeScalars)
             for _ in 0..<Int.random(in: 1...6, using: &random) {
@@ -250,7 +305,9 @@ struct ConfigErrorTests {
                 case 2: scalars.replaceSubrange(at..<min(scalars.count, at + 9), with: [])
                 default:
                     let from = Int.random(in: 0..<max(1, scalars.count), using: &random)
-                    scalars.insert(contentsOf: scalars[min(from, scalars.count)..<min(scalars.count, from + 12)], at: min(at, scalars.count))
+                    scalars.insert(
+                        contentsOf: scalars[min(from, scalars.count)..<min(scalars.count, from + 12)],
+                        at: min(at, scalars.count))
                 }
                 if scalars.isEmpty { scalars = ["a"] }
             }

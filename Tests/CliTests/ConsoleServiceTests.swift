@@ -66,9 +66,13 @@ struct ConsoleServiceTests {
         var server = try cliserver(places)
         let daemon = try RunningLoop { loop in
             let commands = LoopCommands(loop: loop, places: places, owner: "clmd")
-            commands.register(CommandSpec(name: "add", help: "Adds.", arguments: [
-                ArgumentSpec("left", .integer), ArgumentSpec("right", .integer),
-            ])) { arguments, reply in
+            commands.register(
+                CommandSpec(
+                    name: "add", help: "Adds.",
+                    arguments: [
+                        ArgumentSpec("left", .integer), ArgumentSpec("right", .integer),
+                    ])
+            ) { arguments, reply in
                 reply.either(
                     text: "sum \((arguments.integer("left") ?? 0) + (arguments.integer("right") ?? 0))",
                     json: ["sum": .integer((arguments.integer("left") ?? 0) + (arguments.integer("right") ?? 0))])
@@ -82,7 +86,9 @@ struct ConsoleServiceTests {
         }
         defer { daemon.stop() }
         let application = ExecutionObject(places: places, name: "safComp=counter,safSu=SU1,safSg=WC,safApp=wordcount")
-        application.register(CommandSpec(name: "top", help: "Shows.", arguments: [ArgumentSpec("words", repeated: true)])) {
+        application.register(
+            CommandSpec(name: "top", help: "Shows.", arguments: [ArgumentSpec("words", repeated: true)])
+        ) {
             arguments, reply in reply.text(arguments.all("words").joined(separator: "+"))
         }
         let console = Console(places: places)
@@ -94,7 +100,8 @@ struct ConsoleServiceTests {
         #expect(try run("clmd add 2 3", .json) == Console.Output(status: .done, text: "{\"sum\":5}\n"))
         #expect(try run("clmd add 2 x").status == .usage)
         #expect(try run("clmd fail") == Console.Output(status: .failed, text: "no luck\n"))
-        #expect(try run("clmd forget") == Console.Output(status: .failed, text: "the command ended without an answer\n"))
+        #expect(
+            try run("clmd forget") == Console.Output(status: .failed, text: "the command ended without an answer\n"))
         let much = try run("clmd much").text
         #expect(much.hasPrefix("line 0\nline 1\n") && much.hasSuffix("line 19999\n") && much.utf8.count == 208_890)
         #expect(try run("SU1/counter top a 'b c'") == Console.Output(status: .done, text: "a+b c\n"))

@@ -73,7 +73,10 @@ struct LineEditorTests {
         #expect(decoder.keys(from: Array("a\u{1B}[".utf8)) == [.character("a")])
         #expect(decoder.keys(from: Array("A\u{1B}[3~\u{1B}OF".utf8)) == [.up, .delete, .end])
         #expect(decoder.keys(from: [0xC3]) == [])
-        #expect(decoder.keys(from: [0xA9, 0xFF, 0x0D, 0x7F, 0x09, 0x04]) == [.character("é"), .enter, .backspace, .tab, .endOfInput])
+        #expect(
+            decoder.keys(from: [0xA9, 0xFF, 0x0D, 0x7F, 0x09, 0x04]) == [
+                .character("é"), .enter, .backspace, .tab, .endOfInput,
+            ])
     }
 
     @Test("No bytes and no keys break it", arguments: 0..<50 as Range<UInt64>)
@@ -97,7 +100,8 @@ struct LineEditorTests {
 struct TextForPeopleTests {
     @Test("Severities are read from log lines")
     func severities() {
-        let line = "2026-03-01T12:34:56.123456Z [a.swift:12] (n.1 : wc.AR.CTX.00042 : WARN) disk (nearly) full : NOTICE)"
+        let line =
+            "2026-03-01T12:34:56.123456Z [a.swift:12] (n.1 : wc.AR.CTX.00042 : WARN) disk (nearly) full : NOTICE)"
         #expect(LogLine.severity(of: line) == "warning")
         #expect(LogLine.severity(of: "plain (text) here") == nil)
         #expect(LogLine.admits(line, severity: "warning"))
@@ -111,14 +115,20 @@ struct TextForPeopleTests {
         #expect(PrintableBytes.text(Array("wörd".utf8)) == "wörd")
         #expect(PrintableBytes.text([0, 255]) == "0x00ff")
         #expect(PrintableBytes.text(Array("a\u{1B}[31m".utf8)) == "0x611b5b33316d")
-        #expect(PrintableBytes.dump(Array("0123456789abcdefZ\n".utf8)) == """
-            00000000  30 31 32 33 34 35 36 37  38 39 61 62 63 64 65 66  |0123456789abcdef|
-            00000010  5a 0a                                             |Z.|
+        #expect(
+            PrintableBytes.dump(Array("0123456789abcdefZ\n".utf8)) == """
+                00000000  30 31 32 33 34 35 36 37  38 39 61 62 63 64 65 66  |0123456789abcdef|
+                00000010  5a 0a                                             |Z.|
 
-            """)
+                """)
         #expect(PrintableBytes.dump([]) == "")
     }
 
-    @Test("Sizes", arguments: [(0, "0 B"), (1_023, "1023 B"), (1_024, "1.0 KiB"), (3_500, "3.4 KiB"), (1 << 20, "1.0 MiB"), (50 << 20, "50 MiB")] as [(UInt64, String)])
+    @Test(
+        "Sizes",
+        arguments: [
+            (0, "0 B"), (1_023, "1023 B"), (1_024, "1.0 KiB"), (3_500, "3.4 KiB"), (1 << 20, "1.0 MiB"),
+            (50 << 20, "50 MiB"),
+        ] as [(UInt64, String)])
     func sizes(bytes: UInt64, text: String) { #expect(PrintableBytes.size(bytes) == text) }
 }

@@ -97,29 +97,30 @@ struct StatusTextTests {
     @Test("A small model fits 80 columns and 24 lines")
     func golden() {
         let text = StatusText.render(report(), now: now)
-        #expect(text == """
-            Cluster swiftsaf: everything is in service
+        #expect(
+            text == """
+                Cluster swiftsaf: everything is in service
 
-            NODE  ID  MEMBER  ADMIN     OPERATIONAL  SU FAILOVERS
-            demo   1  yes     unlocked  enabled                 0
+                NODE  ID  MEMBER  ADMIN     OPERATIONAL  SU FAILOVERS
+                demo   1  yes     unlocked  enabled                 0
 
-            APPLICATION wordcount
-              WC (2n)    NODE     ADMIN     OPERATIONAL  PRESENCE      READINESS
-              SU1        demo     unlocked  enabled      instantiated  in-service
-                counter  active   pid 4101  up 1h02m     instantiated  0 restarts
-              SU2        demo     unlocked  enabled      instantiated  in-service
-                counter  standby  pid 4102  up 1m03s     instantiated  12 restarts
-              SERVICE INSTANCE  ADMIN     ASSIGNMENT      ASSIGNED TO
-              words             unlocked  fully-assigned  SU1 active, SU2 standby
+                APPLICATION wordcount
+                  WC (2n)    NODE     ADMIN     OPERATIONAL  PRESENCE      READINESS
+                  SU1        demo     unlocked  enabled      instantiated  in-service
+                    counter  active   pid 4101  up 1h02m     instantiated  0 restarts
+                  SU2        demo     unlocked  enabled      instantiated  in-service
+                    counter  standby  pid 4102  up 1m03s     instantiated  12 restarts
+                  SERVICE INSTANCE  ADMIN     ASSIGNMENT      ASSIGNED TO
+                  words             unlocked  fully-assigned  SU1 active, SU2 standby
 
-            MIDDLEWARE   PID  UPTIME  RESTARTS  PRESENCE      LAST ERROR
-            clmd        4000   1h02m         0  instantiated
-            logd        4001   1h02m         0  instantiated
-            ckptd       4002   1h02m         0  instantiated
-            eventd      4003   1h02m         0  instantiated
-            cliserver   4004   1h02m         0  instantiated
+                MIDDLEWARE   PID  UPTIME  RESTARTS  PRESENCE      LAST ERROR
+                clmd        4000   1h02m         0  instantiated
+                logd        4001   1h02m         0  instantiated
+                ckptd       4002   1h02m         0  instantiated
+                eventd      4003   1h02m         0  instantiated
+                cliserver   4004   1h02m         0  instantiated
 
-            """)
+                """)
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
         #expect(lines.count <= 24)
         #expect(lines.allSatisfy { $0.count <= 80 })
@@ -160,7 +161,9 @@ struct StatusTextTests {
         #expect(stripped == plain)
     }
 
-    @Test("Uptimes", arguments: [(59, "59s"), (60, "1m00s"), (3_599, "59m59s"), (3_600, "1h00m"), (200_000, "2d07h"), (-5, "0s")])
+    @Test(
+        "Uptimes",
+        arguments: [(59, "59s"), (60, "1m00s"), (3_599, "59m59s"), (3_600, "1h00m"), (200_000, "2d07h"), (-5, "0s")])
     func uptimes(seconds: Int64, text: String) {
         #expect(StatusText.uptime(since: now - seconds * second, now: now) == text)
         #expect(StatusText.uptime(since: 0, now: now) == "-")
@@ -170,9 +173,11 @@ struct StatusTextTests {
     @Test("JSON has every state and no process as null")
     func json() {
         let text = StatusText.json(report()).text()
-        #expect(text.contains(#""name":"SU2","node":"demo","rank":2,"adminState":"unlocked","operationalState":"enabled""#))
+        #expect(
+            text.contains(#""name":"SU2","node":"demo","rank":2,"adminState":"unlocked","operationalState":"enabled""#))
         #expect(text.contains(#""pid":4102,"startedAt":1799999937000000000,"restarts":12,"lastError":null"#))
-        #expect(text.contains(#""serviceUnit":"safSu=SU1,safSg=WC,safApp=wordcount","haState":"active","changing":false"#))
+        #expect(
+            text.contains(#""serviceUnit":"safSu=SU1,safSg=WC,safApp=wordcount","haState":"active","changing":false"#))
         var status = report()
         status.applications[0].serviceGroups[0].serviceUnits[0].components[0].pid = 0
         #expect(StatusText.json(status).text().contains(#""pid":null"#))

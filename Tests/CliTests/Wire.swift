@@ -3,7 +3,9 @@ import SAFTypes
 import Testing
 
 /// Checks what every wire type promises: the golden bytes, the way back, and refusal of whatever is cut or random.
-func checkWire<Value: WireCodable & Equatable>(_ value: Value, golden: String? = nil, _ location: SourceLocation = #_sourceLocation) {
+func checkWire<Value: WireCodable & Equatable>(
+    _ value: Value, golden: String? = nil, _ location: SourceLocation = #_sourceLocation
+) {
     let bytes = value.encoded
     if let golden { #expect(hex(bytes) == golden.filter { $0 != " " && $0 != "\n" }, sourceLocation: location) }
     #expect((try? Value(decoding: bytes)) == value, sourceLocation: location)

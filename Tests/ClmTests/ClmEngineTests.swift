@@ -27,7 +27,9 @@ private struct Standalone {
                 seen.append(effect)
                 continue
             }
-            for outcome in table.handle(command, at: .start) { seen += engine.handle(.names(outcome, request), at: .start) }
+            for outcome in table.handle(command, at: .start) {
+                seen += engine.handle(.names(outcome, request), at: .start)
+            }
             if let request { seen += engine.handle(.answered(request, nil), at: .start) }
         }
         return seen
@@ -53,7 +55,10 @@ struct ClmEngineTests {
         let request = SubscribeRequest(subscription: 7, range: ServiceRange(allOf: 100))
         #expect(clmd.handle(.settlingTimeOver) == [])
         #expect(clmd.ask(.bind(early), from: 1) == [.reply(1, .done)])
-        #expect(clmd.ask(.subscribe(request), from: 2) == [.reply(2, .done), notice(.published(early), to: 2), notice(.settled, to: 2)])
+        #expect(
+            clmd.ask(.subscribe(request), from: 2) == [
+                .reply(2, .done), notice(.published(early), to: 2), notice(.settled, to: 2),
+            ])
         #expect(clmd.ask(.bind(late), from: 1) == [notice(.published(late), to: 2), .reply(3, .done)])
         #expect(clmd.ask(.bind(bound(1, type: 101)), from: 1) == [.reply(4, .done)])
         #expect(clmd.ask(.withdraw(early), from: 1) == [notice(.withdrawn(early), to: 2), .reply(5, .done)])
@@ -72,8 +77,9 @@ struct ClmEngineTests {
         var clmd = Standalone(restored: table)
         #expect(clmd.engine.start() == [.startSettlingTimer(.seconds(3))])
         let request = SubscribeRequest(subscription: 7, range: ServiceRange(allOf: 100))
-        #expect(clmd.ask(.subscribe(request), from: 3)
-            == [.reply(1, .done), notice(.published(stays), to: 3), notice(.published(dies), to: 3)])
+        #expect(
+            clmd.ask(.subscribe(request), from: 3)
+                == [.reply(1, .done), notice(.published(stays), to: 3), notice(.published(dies), to: 3)])
         #expect(clmd.ask(.bind(stays), from: 1) == [.reply(2, .done)])
         #expect(clmd.handle(.settlingTimeOver) == [notice(.withdrawn(dies), to: 3), notice(.settled, to: 3)])
         #expect(clmd.engine.isSettled)
@@ -93,7 +99,9 @@ struct ClmEngineTests {
     func refusedBinds() {
         var clmd = Standalone()
         for binding in [bound(1, type: 63), bound(1, node: 2)] {
-            guard case .reply(_, .failed(.invalidParam, _)) = clmd.ask(.bind(binding)).first else { return #expect(Bool(false)) }
+            guard case .reply(_, .failed(.invalidParam, _)) = clmd.ask(.bind(binding)).first else {
+                return #expect(Bool(false))
+            }
         }
         #expect(clmd.engine.visibleBindings.isEmpty)
     }
@@ -116,7 +124,9 @@ struct ClmEngineTests {
         var clmd = Standalone(restored: table)
         _ = clmd.ask(.bind(near))
         func ask(_ instance: UInt32) -> [PortAddress] {
-            guard case .reply(_, .lookup(let reply))? = clmd.ask(.lookup(LookupRequest(type: 100, instance: instance))).first
+            guard
+                case .reply(_, .lookup(let reply))? = clmd.ask(.lookup(LookupRequest(type: 100, instance: instance)))
+                    .first
             else { return [] }
             return reply.addresses
         }
@@ -138,7 +148,10 @@ struct ClmEngineTests {
         var clmd = Standalone(limits: .init(subscriptionsPerSessionMax: 1))
         let range = ServiceRange(allOf: 100)
         _ = clmd.ask(.subscribe(SubscribeRequest(subscription: 1, range: range)))
-        guard case .reply(_, .failed(.noResources, _)) = clmd.ask(.subscribe(SubscribeRequest(subscription: 2, range: range))).first
+        guard
+            case .reply(_, .failed(.noResources, _)) = clmd.ask(
+                .subscribe(SubscribeRequest(subscription: 2, range: range))
+            ).first
         else { return #expect(Bool(false)) }
     }
 
@@ -147,21 +160,31 @@ struct ClmEngineTests {
         var clmd = Standalone()
         let here = ClusterNotification(node: local, change: .noChange)
         let joined = ClusterNotification(node: other, change: .joined)
-        #expect(clmd.ask(.track(.current), from: 1) == [.reply(1, .view(ClusterView(viewNumber: 1, memberCount: 1, notifications: [here])))])
-        #expect(clmd.ask(.track(.changes), from: 2) == [.reply(2, .view(ClusterView(viewNumber: 1, memberCount: 1, notifications: [])))])
+        #expect(
+            clmd.ask(.track(.current), from: 1) == [
+                .reply(1, .view(ClusterView(viewNumber: 1, memberCount: 1, notifications: [here])))
+            ])
+        #expect(
+            clmd.ask(.track(.changes), from: 2) == [
+                .reply(2, .view(ClusterView(viewNumber: 1, memberCount: 1, notifications: [])))
+            ])
         _ = clmd.ask(.track(.changes), from: 3)
         _ = clmd.ask(.track(.changesOnly), from: 3)
-        #expect(clmd.handle(.membershipChanged([joined], viewNumber: 2)) == [
-            .pushView(ClusterView(viewNumber: 2, memberCount: 2, notifications: [here, joined]), to: session(2)),
-            .pushView(ClusterView(viewNumber: 2, memberCount: 2, notifications: [joined]), to: session(3)),
-        ])
+        #expect(
+            clmd.handle(.membershipChanged([joined], viewNumber: 2)) == [
+                .pushView(ClusterView(viewNumber: 2, memberCount: 2, notifications: [here, joined]), to: session(2)),
+                .pushView(ClusterView(viewNumber: 2, memberCount: 2, notifications: [joined]), to: session(3)),
+            ])
         let left = ClusterNotification(node: other, change: .left)
-        #expect(clmd.handle(.membershipChanged([left], viewNumber: 3)) == [
-            .pushView(ClusterView(viewNumber: 3, memberCount: 1, notifications: [here, left]), to: session(2)),
-            .pushView(ClusterView(viewNumber: 3, memberCount: 1, notifications: [left]), to: session(3)),
-        ])
+        #expect(
+            clmd.handle(.membershipChanged([left], viewNumber: 3)) == [
+                .pushView(ClusterView(viewNumber: 3, memberCount: 1, notifications: [here, left]), to: session(2)),
+                .pushView(ClusterView(viewNumber: 3, memberCount: 1, notifications: [left]), to: session(3)),
+            ])
         #expect(clmd.ask(.trackStop, from: 2) == [.reply(5, .done)])
-        guard case .reply(_, .failed(.notExist, _)) = clmd.ask(.trackStop, from: 2).first else { return #expect(Bool(false)) }
+        guard case .reply(_, .failed(.notExist, _)) = clmd.ask(.trackStop, from: 2).first else {
+            return #expect(Bool(false))
+        }
     }
 
     @Test("A node is found by number; 0xFFFFFFFF is this one")
@@ -169,7 +192,9 @@ struct ClmEngineTests {
         var clmd = Standalone()
         #expect(clmd.ask(.nodeGet(ClmConstants.localNode)) == [.reply(1, .node(local))])
         #expect(clmd.ask(.nodeGet(NodeID(1))) == [.reply(2, .node(local))])
-        guard case .reply(_, .failed(.notExist, _)) = clmd.ask(.nodeGet(NodeID(9))).first else { return #expect(Bool(false)) }
+        guard case .reply(_, .failed(.notExist, _)) = clmd.ask(.nodeGet(NodeID(9))).first else {
+            return #expect(Bool(false))
+        }
     }
 
     @Test("Every request is answered exactly once, in any order of events", arguments: 0..<50 as Range<UInt64>)
@@ -177,7 +202,8 @@ struct ClmEngineTests {
         var random = SeededRandom(seed: seed)
         var clmd = Standalone()
         for number in 1...200 as ClosedRange<UInt64> {
-            let range = ServiceRange(type: .random(in: 60...70, using: &random), instance: .random(in: 0...3, using: &random))
+            let range = ServiceRange(
+                type: .random(in: 60...70, using: &random), instance: .random(in: 0...3, using: &random))
             let binding = bound(range.lower, type: range.type)
             let request: ClmEngine.Request =
                 switch Int.random(in: 0..<8, using: &random) {
@@ -192,7 +218,9 @@ struct ClmEngineTests {
             let effects = clmd.ask(request, from: .random(in: 1...3, using: &random))
             let replies = effects.filter { if case .reply(number, _) = $0 { true } else { false } }
             #expect(replies.count == 1, "seed \(seed), request \(number): \(request)")
-            if random.chance(percent: 10) { _ = clmd.handle(.disconnected(session(.random(in: 1...3, using: &random)))) }
+            if random.chance(percent: 10) {
+                _ = clmd.handle(.disconnected(session(.random(in: 1...3, using: &random))))
+            }
         }
     }
 }

@@ -106,7 +106,8 @@ struct ClmServiceTests {
         #expect(node.isMember)
         #expect(node.bootTimestamp > 0)
         let view = try client.currentView()
-        #expect(view == ClusterView(viewNumber: 1, memberCount: 1, notifications: [.init(node: node, change: .noChange)]))
+        #expect(
+            view == ClusterView(viewNumber: 1, memberCount: 1, notifications: [.init(node: node, change: .noChange)]))
         #expect(throws: AisError.notExist) { try client.node(NodeID(2), timeout: .seconds(1)) }
         clmd.stop()
         clmd = try RunningClmd(temporary.places)

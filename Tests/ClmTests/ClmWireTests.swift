@@ -20,7 +20,9 @@ struct ClmWireTests {
         checkWire(binding, golden: bindingHex)
         checkWire(LookupRequest(type: 100, instance: 2), golden: "64000000 02000000")
         checkWire(LookupReply(addresses: [binding.address]), golden: "01000000 01000000 07000000 2211000000000000")
-        checkWire(SubscribeRequest(subscription: 5, range: ServiceRange(allOf: 64)), golden: "05000000 40000000 00000000 ffffffff")
+        checkWire(
+            SubscribeRequest(subscription: 5, range: ServiceRange(allOf: 64)),
+            golden: "05000000 40000000 00000000 ffffffff")
         checkWire(TopologyNotice(subscription: 5, change: .published(binding)), golden: "05000000 01" + bindingHex)
         checkWire(TopologyNotice(subscription: 5, change: .withdrawn(binding)), golden: "05000000 02" + bindingHex)
         checkWire(TopologyNotice(subscription: 5, change: .settled), golden: "05000000 03")

@@ -4,10 +4,13 @@ import EngineKit
 import SAFTypes
 import Testing
 
-func session(_ number: UInt64, node: UInt32 = 1) -> ClientSession { ClientSession(node: NodeID(node), high: 0, low: number) }
+func session(_ number: UInt64, node: UInt32 = 1) -> ClientSession {
+    ClientSession(node: NodeID(node), high: 0, low: number)
+}
 
 func bound(
-    _ lower: UInt32, _ upper: UInt32? = nil, type: UInt32 = 100, node: UInt32 = 1, port: UInt32 = 1, incarnation: UInt64 = 1,
+    _ lower: UInt32, _ upper: UInt32? = nil, type: UInt32 = 100, node: UInt32 = 1, port: UInt32 = 1,
+    incarnation: UInt64 = 1,
     scope: BindingScope = .cluster
 ) -> NameBinding {
     NameBinding(
@@ -56,9 +59,15 @@ struct NameTableTests {
         var table = NameTable(limits: .init(bindingsMax: 3, bindingsPerSessionMax: 2))
         #expect(table.handle(.bind(bound(1), by: session(1)), at: .start) == [.published(bound(1))])
         #expect(table.handle(.bind(bound(2), by: session(1)), at: .start) == [.published(bound(2))])
-        #expect(table.handle(.bind(bound(3), by: session(1)), at: .start) == [.refused(bound(3), by: session(1), .noResources)])
+        #expect(
+            table.handle(.bind(bound(3), by: session(1)), at: .start) == [
+                .refused(bound(3), by: session(1), .noResources)
+            ])
         #expect(table.handle(.bind(bound(3), by: session(2)), at: .start) == [.published(bound(3))])
-        #expect(table.handle(.bind(bound(4), by: session(3)), at: .start) == [.refused(bound(4), by: session(3), .noResources)])
+        #expect(
+            table.handle(.bind(bound(4), by: session(3)), at: .start) == [
+                .refused(bound(4), by: session(3), .noResources)
+            ])
     }
 
     @Test("A node that left takes its bindings along")
@@ -70,7 +79,9 @@ struct NameTableTests {
         #expect(table.count == 1)
     }
 
-    @Test("Any order of commands: what was told is what is there, and a snapshot is the same table", arguments: 0..<100 as Range<UInt64>)
+    @Test(
+        "Any order of commands: what was told is what is there, and a snapshot is the same table",
+        arguments: 0..<100 as Range<UInt64>)
     func anyOrder(seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
         var table = NameTable(limits: .init(bindingsMax: 12, bindingsPerSessionMax: 4))
@@ -79,7 +90,8 @@ struct NameTableTests {
             let who = session(.random(in: 1...4, using: &random), node: .random(in: 1...2, using: &random))
             let lower = UInt32.random(in: 0...5, using: &random)
             let binding = bound(
-                lower, lower + .random(in: 0...3, using: &random), type: .random(in: 64...66, using: &random), node: who.node.rawValue)
+                lower, lower + .random(in: 0...3, using: &random), type: .random(in: 64...66, using: &random),
+                node: who.node.rawValue)
             let command: NameTable.Command =
                 switch Int.random(in: 0..<10, using: &random) {
                 case 0..<6: .bind(binding, by: who)

@@ -38,17 +38,25 @@ struct TopologyFollowerTests {
         let old = subscriptions.renew(number)!
         let new = subscriptions.renewAll()[0]
         #expect(old.subscription != new.subscription)
-        guard case .nothing = subscriptions.heard(TopologyNotice(subscription: old.subscription, change: .published(first)))
+        guard
+            case .nothing = subscriptions.heard(
+                TopologyNotice(subscription: old.subscription, change: .published(first)))
         else { return #expect(Bool(false)) }
-        guard case .events([.published(first)], 42) = subscriptions.heard(TopologyNotice(subscription: new.subscription, change: .published(first)))
+        guard
+            case .events([.published(first)], 42) = subscriptions.heard(
+                TopologyNotice(subscription: new.subscription, change: .published(first)))
         else { return #expect(Bool(false)) }
-        guard case .lost(number, new.subscription) = subscriptions.heard(TopologyNotice(subscription: new.subscription, change: .lost))
+        guard
+            case .lost(number, new.subscription) = subscriptions.heard(
+                TopologyNotice(subscription: new.subscription, change: .lost))
         else { return #expect(Bool(false)) }
         #expect(subscriptions.remove(number) == new.subscription)
         #expect(subscriptions.isEmpty)
     }
 
-    @Test("Over any story of restarts each binding is published and withdrawn in turn", arguments: 0..<50 as Range<UInt64>)
+    @Test(
+        "Over any story of restarts each binding is published and withdrawn in turn", arguments: 0..<50 as Range<UInt64>
+    )
     func alternating(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var follower = TopologyFollower()

@@ -7,8 +7,8 @@ import Synchronization
 
 /// The run time of an application's process: its console commands and what watches over it.
 ///
-/// One in every process. Commands appear on the console under the component's DN (`SA_AMF_COMPONENT_NAME`; any short form
-/// of it does), or under the program's name when it was started by hand. Any thread.
+/// One in every process. Commands appear on the console under the component's DN (`SA_AMF_COMPONENT_NAME`; any short
+/// form of it does), or under the program's name when it was started by hand. Any thread.
 public final class ExecutionObject: Sendable {
     public static let shared = ExecutionObject(places: .fromEnvironment(), name: defaultName)
 
@@ -26,8 +26,8 @@ public final class ExecutionObject: Sendable {
 
     /// Offers a command on the console; one of the same name is replaced.
     ///
-    /// - Parameter handler: runs on the library's thread and must not block; it may keep the reply and answer later, from
-    ///   any thread or task. What it never answers is answered as failed.
+    /// - Parameter handler: runs on the library's thread and must not block; it may keep the reply and answer later,
+    ///   from any thread or task. What it never answers is answered as failed.
     public func register(_ spec: CommandSpec, _ handler: @escaping CommandRegistry.Handler) {
         let isFirst = hasBasics.withLock { has in
             defer { has = true }
@@ -68,15 +68,21 @@ public final class ExecutionObject: Sendable {
 
     private func registerBasics() {
         let startedAt = startedAt
-        commands.register(CommandSpec(name: "info", help: "Shows the process: pid, time since its start, memory.")) { _, reply in
+        commands.register(CommandSpec(name: "info", help: "Shows the process: pid, time since its start, memory.")) {
+            _, reply in
             let pid = Environment.processID
             let seconds = (MonotonicClock.now() - startedAt).nanoseconds / 1_000_000_000
             let memory = Process.residentBytes(of: pid) ?? 0
             reply.either(
                 text: "pid \(pid), up \(seconds) s, \(memory >> 10) KiB of memory",
-                json: ["pid": .integer(Int64(pid)), "uptimeSeconds": .integer(seconds), "residentBytes": .integer(Int64(memory))])
+                json: [
+                    "pid": .integer(Int64(pid)), "uptimeSeconds": .integer(seconds),
+                    "residentBytes": .integer(Int64(memory)),
+                ])
         }
-        commands.register(CommandSpec(name: "jobs", help: "Lists running jobs that are watched, the stuck ones marked.")) {
+        commands.register(
+            CommandSpec(name: "jobs", help: "Lists running jobs that are watched, the stuck ones marked.")
+        ) {
             [weak self] _, reply in
             let now = MonotonicClock.now()
             let jobs = self?.monitor.withLock { $0.running } ?? []
@@ -95,7 +101,8 @@ public final class ExecutionObject: Sendable {
     private static func json(_ job: JobMonitor.Job, _ now: Instant) -> JSONValue {
         [
             "job": .string(job.name), "thread": .integer(Int64(job.thread)), "stuck": .bool(job.isStuck(at: now)),
-            "forNanoseconds": .integer((now - job.begunAt).nanoseconds), "limitNanoseconds": .integer(job.limit.nanoseconds),
+            "forNanoseconds": .integer((now - job.begunAt).nanoseconds),
+            "limitNanoseconds": .integer(job.limit.nanoseconds),
         ]
     }
 }

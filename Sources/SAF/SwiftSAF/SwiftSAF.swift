@@ -1,7 +1,8 @@
-// What an application imports: `import SwiftSAF` brings the Swift API of every service, and the words they are spoken in.
+// What an application imports: `import SwiftSAF` brings the Swift API of every service, and the words they are spoken
+// in.
 //
-// Component (availability), Checkpoint, EventChannel, Log, ClusterClient (membership and names), ExecutionObject (console
-// commands). Errors of all of them: AisError.
+// Component (availability), Checkpoint, EventChannel, Log, ClusterClient (membership and names), ExecutionObject
+// (console commands). Errors of all of them: AisError.
 @_exported import AmfClient
 @_exported import AmfProtocol
 @_exported import CkptClient

@@ -41,7 +41,9 @@ public final class CommandRegistry: Sendable {
         if isFirst {
             _ = connection.onPush { [weak self] push in self?.heard(push) }
         } else if connection.isUp {
-            connection.callAsync(CliRequestCode.register.rawValue, description.encoded, lane: .low, timeout: Self.timeout) { _ in }
+            connection.callAsync(
+                CliRequestCode.register.rawValue, description.encoded, lane: .low, timeout: Self.timeout
+            ) { _ in }
         }
     }
 
@@ -54,7 +56,9 @@ public final class CommandRegistry: Sendable {
 
     private func heard(_ push: Push) {
         for descriptor in push.descriptors { IO.close(descriptor) }
-        guard push.code == CliPushCode.invoke.rawValue, let invocation = try? Invocation(decoding: push.body) else { return }
+        guard push.code == CliPushCode.invoke.rawValue, let invocation = try? Invocation(decoding: push.body) else {
+            return
+        }
         let reply = CommandReply(format: invocation.format) { [weak self] status, text in
             let result = CommandResult(invocation: invocation.id, status: status, text: text)
             self?.connection.callAsync(CliRequestCode.result.rawValue, result.encoded, timeout: Self.timeout) { _ in }

@@ -23,9 +23,11 @@ public final class Console: Sendable {
 
     public init(places: Places) { connection = IOCConnection(to: .wellKnown(.cliserver), places: places) }
 
-    /// For consoles that stay: connects now and notices a restart of cliserver while idle, so that the next command goes
-    /// to the new one. A command that was sent to the old one is not repeated: its outcome would be unknown.
-    public func stayConnected() { connection.onPush { push in for descriptor in push.descriptors { IO.close(descriptor) } } }
+    /// For consoles that stay: connects now and notices a restart of cliserver while idle, so that the next command
+    /// goes to the new one. A command that was sent to the old one is not repeated: its outcome would be unknown.
+    public func stayConnected() {
+        connection.onPush { push in for descriptor in push.descriptors { IO.close(descriptor) } }
+    }
 
     public var isConnected: Bool { connection.isUp }
 

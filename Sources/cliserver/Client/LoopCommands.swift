@@ -29,8 +29,8 @@ public final class LoopCommands {
         }
     }
 
-    /// Adds a command, or replaces the one of the same name. The handler is called on the loop and must not block; it may
-    /// keep its reply and answer later.
+    /// Adds a command, or replaces the one of the same name. The handler is called on the loop and must not block; it
+    /// may keep its reply and answer later.
     public func register(_ spec: CommandSpec, _ handler: @escaping Handler) {
         commands.removeAll { $0.spec.name == spec.name }
         commands.append(RegisteredCommand(spec: spec, handler: handler))
@@ -47,7 +47,8 @@ public final class LoopCommands {
         guard connection.isUp, !commands.isEmpty else { return }
         let description = OwnerDescription(
             name: owner, kind: .daemon, pid: UInt32(Environment.processID), commands: commands.map(\.spec))
-        connection.call(CliRequestCode.register.rawValue, description.encoded, lane: .low, timeout: Self.timeout) { _ in }
+        connection.call(CliRequestCode.register.rawValue, description.encoded, lane: .low, timeout: Self.timeout) { _ in
+        }
     }
 
     private func heard(_ code: UInt16, _ body: UnsafeRawBufferPointer) {

@@ -30,7 +30,8 @@ enum ArgumentCheck {
             if let value = Int64(word), range.contains(value) { return nil }
             if range == .min ... .max { return "a whole number" }
             return "a whole number from \(range.lowerBound) to \(range.upperBound)"
-        case .boolean: return ["true", "false", "on", "off", "yes", "no"].contains(word.lowercased()) ? nil : "on or off"
+        case .boolean:
+            return ["true", "false", "on", "off", "yes", "no"].contains(word.lowercased()) ? nil : "on or off"
         case .duration: return isDuration(word) ? nil : "a duration such as 250ms, 10s or 5m"
         case .name: return (1...256).contains(word.utf8.count) ? nil : "a name of 1 to 256 octets"
         case .choice(let words): return words.contains(word) ? nil : "one of \(words.joined(separator: ", "))"

@@ -25,14 +25,20 @@ extension CliEngine {
         case .failure(let refusal): return .unknown(refusal.text)
         }
         // A restarted owner can be here twice until the hang-up of its old connection is seen: the newest counts.
-        guard let peer = peers.max(), let owner = owners[peer] else { return .answer(.unavailable, "\(first): is gone") }
+        guard let peer = peers.max(), let owner = owners[peer] else {
+            return .answer(.unavailable, "\(first): is gone")
+        }
         guard let name = rest.first else { return .answer(.done, describe(owner)) }
-        if name == "help", !owner.commands.contains(where: { $0.name == "help" }) { return help([first] + rest.dropFirst()) }
+        if name == "help", !owner.commands.contains(where: { $0.name == "help" }) {
+            return help([first] + rest.dropFirst())
+        }
         guard let command = owner.commands.first(where: { $0.name == name }) else {
             return .answer(.usage, unknownCommand(name, of: owner))
         }
         let arguments = Array(rest.dropFirst())
-        if let defect = ArgumentCheck.defect(of: arguments, for: command, owner: first) { return .answer(.usage, defect) }
+        if let defect = ArgumentCheck.defect(of: arguments, for: command, owner: first) {
+            return .answer(.usage, defect)
+        }
         return .command(peer, command.name, arguments)
     }
 
@@ -66,7 +72,9 @@ extension CliEngine {
         switch peers(called: first) {
         case .failure(let refusal): return .unknown(refusal.text)
         case .success(let peers):
-            guard let peer = peers.max(), let owner = owners[peer] else { return .answer(.unavailable, "\(first): is gone") }
+            guard let peer = peers.max(), let owner = owners[peer] else {
+                return .answer(.unavailable, "\(first): is gone")
+            }
             guard words.count > 1 else { return .answer(.done, describe(owner)) }
             guard let command = owner.commands.first(where: { $0.name == words[1] }) else {
                 return .answer(.usage, unknownCommand(words[1], of: owner))

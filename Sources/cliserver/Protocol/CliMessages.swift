@@ -72,7 +72,8 @@ public struct ExecuteRequest: Hashable, Sendable, WireCodable {
         self.format = format
         let (seconds, attoseconds) = timeLimit.components
         let milliseconds = seconds.multipliedReportingOverflow(by: 1_000)
-        timeLimitMilliseconds = milliseconds.overflow
+        timeLimitMilliseconds =
+            milliseconds.overflow
             ? .max : UInt32(clamping: milliseconds.partialValue + attoseconds / 1_000_000_000_000_000)
     }
 

@@ -79,7 +79,8 @@ public final class CliDaemon {
     private static func refusal(of event: CliEngine.Event, from user: UInt32) -> String? {
         guard user != 0, user != Environment.userID else { return nil }
         switch event {
-        case .execute, .page, .describe: return "user \(user) may not run commands; root and user \(Environment.userID) may"
+        case .execute, .page, .describe:
+            return "user \(user) may not run commands; root and user \(Environment.userID) may"
         case .register(_, let owner, _) where owner.kind == .daemon:
             return "user \(user) may not register the commands of a daemon"
         default: return nil
@@ -120,14 +121,16 @@ public final class CliDaemon {
     }
 
     private func askStatus(_ id: UInt64, _ format: OutputFormat) {
-        amfd.call(AmfRequest.status.code.rawValue, AmfRequest.status.body, timeout: Self.statusTimeout) { [weak self] result in
+        amfd.call(AmfRequest.status.code.rawValue, AmfRequest.status.body, timeout: Self.statusTimeout) {
+            [weak self] result in
             guard let self else { return }
             switch result {
             case .failure(let error): handle(.statusArrived(id, .unavailable, "status: \(error)\n"))
             case .success(let reply):
                 do throws(DecodeError) {
                     let report = try StatusReport(decoding: reply.body)
-                    let text = format == .json
+                    let text =
+                        format == .json
                         ? StatusText.json(report).text() + "\n"
                         : StatusText.render(report, now: MonotonicClock.wallNanoseconds())
                     handle(.statusArrived(id, .done, text))

@@ -21,8 +21,11 @@ extension ClusterClient {
     /// What is bound in `range` now, and every change, without a gap; also over restarts of clmd.
     ///
     /// The stream keeps at most `limit` events for a slow reader and then ends, so that it cannot miss one unseen.
-    public func topology(_ range: ServiceRange, keeping limit: Int = 4_096) throws(AisError) -> AsyncStream<TopologyEvent> {
-        let (stream, continuation) = AsyncStream.makeStream(of: TopologyEvent.self, bufferingPolicy: .bufferingOldest(limit))
+    public func topology(_ range: ServiceRange, keeping limit: Int = 4_096) throws(AisError) -> AsyncStream<
+        TopologyEvent
+    > {
+        let (stream, continuation) = AsyncStream.makeStream(
+            of: TopologyEvent.self, bufferingPolicy: .bufferingOldest(limit))
         let number = try subscribe(range) { event in
             if case .dropped = continuation.yield(event) { continuation.finish() }
         }
@@ -38,7 +41,9 @@ extension ClusterClient {
         return stream
     }
 
-    private func callAsync(_ code: ClmRequestCode, _ body: [UInt8], _ timeout: Duration) async throws(AisError) -> [UInt8] {
+    private func callAsync(_ code: ClmRequestCode, _ body: [UInt8], _ timeout: Duration) async throws(AisError)
+        -> [UInt8]
+    {
         do throws(CallError) {
             return try await connection.call(code.rawValue, body, timeout: timeout).body
         } catch {

@@ -75,8 +75,8 @@ public final class ClusterClient: Sendable {
 
     /// Who provides `instance` of service `type`, the nearest first; never empty.
     ///
-    /// - Throws: `.notExist` nobody does; `.tryAgain` clmd is not there, or providers may still be coming back after its
-    ///   restart; `.timeout`.
+    /// - Throws: `.notExist` nobody does; `.tryAgain` clmd is not there, or providers may still be coming back after
+    ///   its restart; `.timeout`.
     public func lookup(
         type: UInt32, instance: UInt32, timeout: Duration = defaultTimeout
     ) throws(AisError) -> [PortAddress] {
@@ -126,7 +126,8 @@ public final class ClusterClient: Sendable {
 
     /// The present view of the cluster. Source: saClmClusterTrack(), SA_TRACK_CURRENT.
     public func currentView(timeout: Duration = defaultTimeout) throws(AisError) -> ClusterView {
-        try decode(ClusterView.self, try call(.track, TrackFlags.current.encoded, until: MonotonicClock.now() + timeout))
+        try decode(
+            ClusterView.self, try call(.track, TrackFlags.current.encoded, until: MonotonicClock.now() + timeout))
     }
 
     /// A member by its number; nil for this node. Source: saClmClusterNodeGet().
@@ -151,7 +152,8 @@ public final class ClusterClient: Sendable {
         try listen()
         if connection.isUp {
             connection.callAsync(
-                ClmRequestCode.track.rawValue, TrackFlags.changes.encoded, timeout: Self.defaultTimeout) { _ in }
+                ClmRequestCode.track.rawValue, TrackFlags.changes.encoded, timeout: Self.defaultTimeout
+            ) { _ in }
         }
         return number
     }

@@ -27,20 +27,25 @@ enum ClmConsole {
         }
         let names = CommandSpec(
             name: "names", help: "Lists the name table: which service addresses are bound to which ports.",
-            arguments: [ArgumentSpec("type", .integer(0...Int64(UInt32.max)), optional: true, help: "only this service type")])
+            arguments: [
+                ArgumentSpec("type", .integer(0...Int64(UInt32.max)), optional: true, help: "only this service type")
+            ])
         commands.register(names) { [unowned daemon] arguments, reply in
             let type = arguments.integer("type")
             let bindings = daemon.names.filter { type == nil || Int64($0.range.type) == type }
             let lines = bindings.map { "service \($0.range)  \($0.address)  scope \($0.scope)" }
             reply.either(
-                text: lines.isEmpty ? "nothing is bound" : lines.joined(separator: "\n"), json: .array(bindings.map(json)))
+                text: lines.isEmpty ? "nothing is bound" : lines.joined(separator: "\n"),
+                json: .array(bindings.map(json)))
         }
     }
 
     private static func json(_ node: ClusterNode) -> JSONValue {
         [
-            "id": .integer(Int64(node.nodeID.rawValue)), "name": .string(node.name.description), "member": .bool(node.isMember),
-            "bootTimestamp": .integer(node.bootTimestamp), "initialView": .integer(Int64(clamping: node.initialViewNumber)),
+            "id": .integer(Int64(node.nodeID.rawValue)), "name": .string(node.name.description),
+            "member": .bool(node.isMember),
+            "bootTimestamp": .integer(node.bootTimestamp),
+            "initialView": .integer(Int64(clamping: node.initialViewNumber)),
         ]
     }
 

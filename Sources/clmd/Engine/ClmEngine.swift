@@ -117,10 +117,13 @@ public struct ClmEngine: Engine, Sendable {
         switch request {
         case .bind(let binding):
             guard binding.address.node == localNode else {
-                return [.reply(id, .failed(.invalidParam, "bind: \(binding.address) is not on this node (\(localNode))"))]
+                return [
+                    .reply(id, .failed(.invalidParam, "bind: \(binding.address) is not on this node (\(localNode))"))
+                ]
             }
             guard binding.range.type >= ServiceRange.reservedTypes else {
-                let text = "bind: service type \(binding.range.type) is reserved; "
+                let text =
+                    "bind: service type \(binding.range.type) is reserved; "
                     + "applications use \(ServiceRange.reservedTypes) and above"
                 return [.reply(id, .failed(.invalidParam, text))]
             }
@@ -180,7 +183,8 @@ extension ClmEngine {
             effects.append(.pushTopology(notice, to: session))
         }
         if isSettled {
-            effects.append(.pushTopology(TopologyNotice(subscription: request.subscription, change: .settled), to: session))
+            effects.append(
+                .pushTopology(TopologyNotice(subscription: request.subscription, change: .settled), to: session))
         }
         return effects
     }

@@ -2,7 +2,8 @@ public import ClmProtocol
 public import EngineKit
 public import SAFTypes
 
-/// Which service addresses are bound to which ports, cluster-wide; the same on every node that is fed the same commands.
+/// Which service addresses are bound to which ports, cluster-wide; the same on every node that is fed the same
+/// commands.
 ///
 /// A binding belongs to the session that made it last, so a process that lost its connection and bound again under a
 /// new session keeps its bindings when the old session is reported gone.

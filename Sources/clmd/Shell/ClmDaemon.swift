@@ -141,7 +141,11 @@ public final class ClmDaemon {
             case .perform(let outcome, let ticket): handle(.names(outcome, ticket == 0 ? nil : ticket))
             case .answer(let ticket, let outcome):
                 guard ticket != 0 else { continue }
-                if case .refused(let error) = outcome { handle(.answered(ticket, error)) } else { handle(.answered(ticket, nil)) }
+                if case .refused(let error) = outcome {
+                    handle(.answered(ticket, error))
+                } else {
+                    handle(.answered(ticket, nil))
+                }
             case .performOnce(let id, _): perform(group.effectDone(id, at: loop.now))
             case .stateReplaced, .status: break  // a group of one: the state is what was restored, the status is fixed
             case .note: break  // about other members

@@ -27,7 +27,9 @@ struct MemberRecord: Hashable, WireCodable {
 
     init(decoding reader: inout ByteReader) throws(DecodeError) {
         let version = try reader.integer(UInt16.self)
-        guard version == Self.version else { throw .badValue("member record version \(version); \(Self.version) expected") }
+        guard version == Self.version else {
+            throw .badValue("member record version \(version); \(Self.version) expected")
+        }
         viewNumber = try reader.integer()
         initialViewNumber = try reader.integer()
         bootTimestamp = try reader.integer()

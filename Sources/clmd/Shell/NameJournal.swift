@@ -3,8 +3,8 @@ import OSAL
 
 /// The journal of the name table: a file in memory, so that a killed clmd finds its table again.
 ///
-/// Appending is one write(2); what a kill cuts off is recognised and dropped. It does not outlive a reboot, and need not:
-/// neither does anybody who bound a name.
+/// Appending is one write(2); what a kill cuts off is recognised and dropped. It does not outlive a reboot, and need
+/// not: neither does anybody who bound a name.
 final class NameJournal {
     private let path: String
     private var framer: JournalFramer

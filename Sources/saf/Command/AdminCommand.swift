@@ -33,12 +33,15 @@ struct AdminCommand: ParsableCommand {
     @Option(help: "How long to wait for it, in seconds.") var timeout = 60
 
     func validate() throws {
-        guard (1...3_600).contains(timeout) else { throw ValidationError("--timeout is \(timeout); 1 to 3600 seconds expected") }
+        guard (1...3_600).contains(timeout) else {
+            throw ValidationError("--timeout is \(timeout); 1 to 3600 seconds expected")
+        }
         guard Self.operation(operation) == nil else { return }
         let words = AdminOperation.allCases.map(\.description)
         let nearest = NameMatching.nearest(to: operation, among: words)
         let hint = nearest.isEmpty ? "" : " Did you mean \(nearest.joined(separator: " or "))?"
-        throw ValidationError("'\(operation)' is no operation.\(hint) One of \(words.joined(separator: ", ")) expected.")
+        throw ValidationError(
+            "'\(operation)' is no operation.\(hint) One of \(words.joined(separator: ", ")) expected.")
     }
 
     func run() throws {
@@ -60,7 +63,9 @@ struct AdminCommand: ParsableCommand {
         }
     }
 
-    private static func operation(_ word: String) -> AdminOperation? { AdminOperation.allCases.first { $0.description == word } }
+    private static func operation(_ word: String) -> AdminOperation? {
+        AdminOperation.allCases.first { $0.description == word }
+    }
 
     /// Only entities the operation applies to are meant: `swap words` finds the SI although an SU has that name, too.
     static func find(
@@ -72,7 +77,8 @@ struct AdminCommand: ParsableCommand {
         switch NameMatching.find(text, among: fitting) {
         case .found(let name): return SaName(name) ?? SaName("?")!
         case .ambiguous(let names):
-            throw CallError(.invalidParam, "'\(text)' may be\n  \(names.joined(separator: "\n  "))\nSay more of the name.")
+            throw CallError(
+                .invalidParam, "'\(text)' may be\n  \(names.joined(separator: "\n  "))\nSay more of the name.")
         case .unknown(let nearest):
             if case .found(let other) = NameMatching.find(text, among: all.map(\.description)) {
                 let allowed = types.joined(separator: ", ")

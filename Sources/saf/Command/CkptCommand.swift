@@ -17,7 +17,8 @@ struct CkptCommand: ParsableCommand {
         subcommands: [List.self, Show.self, Dump.self])
 
     struct List: ParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "list", abstract: "Lists the checkpoints of this node.")
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "Lists the checkpoints of this node.")
         @Flag(help: "One JSON object a line.") var json = false
 
         func run() throws {
@@ -56,7 +57,10 @@ struct CkptCommand: ParsableCommand {
             }
             StandardOutput.write(Checkpoints.text(checkpoint))
             for section in sections {
-                StandardOutput.write("  \(Checkpoints.title(section.id))  \(PrintableBytes.size(section.descriptor.size))  \(PrintableBytes.text(section.data))\n")
+                StandardOutput.write(
+                    "  \(Checkpoints.title(section.id))  \(PrintableBytes.size(section.descriptor.size))  "
+                        + "\(PrintableBytes.text(section.data))\n"
+                )
             }
         }
     }
@@ -69,7 +73,9 @@ struct CkptCommand: ParsableCommand {
         @Flag(help: "The bytes as they are; needs --section.") var raw = false
 
         func validate() throws {
-            if raw, section == nil { throw ValidationError("--raw needs --section: bytes of several sections cannot be told apart") }
+            if raw, section == nil {
+                throw ValidationError("--raw needs --section: bytes of several sections cannot be told apart")
+            }
         }
 
         func run() throws {
@@ -90,7 +96,9 @@ struct CkptCommand: ParsableCommand {
                         try? IO.writeAll(StandardOutput.raw, raw)  // a reader that has gone wants no more
                     }
                 } else {
-                    StandardOutput.write("\(Checkpoints.title(content.id))  \(content.data.count) bytes\n" + PrintableBytes.dump(content.data))
+                    StandardOutput.write(
+                        "\(Checkpoints.title(content.id))  \(content.data.count) bytes\n"
+                            + PrintableBytes.dump(content.data))
                 }
             }
         }
@@ -122,10 +130,12 @@ struct Checkpoints {
         let names = all.map(\.name.description)
         switch NameMatching.find(text, among: names) {
         case .found(let name): return all.first { $0.name.description == name }!  // it was found among them
-        case .ambiguous(let fitting): throw Tool.fail("saf: '\(text)' may be \(fitting.joined(separator: " or ")); say more of the name")
+        case .ambiguous(let fitting):
+            throw Tool.fail("saf: '\(text)' may be \(fitting.joined(separator: " or ")); say more of the name")
         case .unknown(let nearest):
             let hint = nearest.isEmpty ? "" : "; did you mean \(nearest.joined(separator: " or "))?"
-            throw Tool.fail("saf: there is no checkpoint '\(text)' on this node\(hint)\nThe checkpoints there are: saf ckpt list")
+            throw Tool.fail(
+                "saf: there is no checkpoint '\(text)' on this node\(hint)\nThe checkpoints there are: saf ckpt list")
         }
     }
 
@@ -152,15 +162,19 @@ struct Checkpoints {
 
     static func text(_ checkpoint: CheckpointSummary) -> String {
         let attributes = checkpoint.descriptor.attributes
+        let used = PrintableBytes.size(checkpoint.descriptor.memoryUsed)
+        let sizeMax = PrintableBytes.size(attributes.checkpointSize)
         var text = """
             \(checkpoint.name)
-              change \(checkpoint.descriptor.change), \(checkpoint.descriptor.sectionCount) of at most \(attributes.sectionsMax) sections
-              \(PrintableBytes.size(checkpoint.descriptor.memoryUsed)) of at most \(PrintableBytes.size(attributes.checkpointSize)), \
-            \(PrintableBytes.size(attributes.sectionSizeMax)) a section
+              change \(checkpoint.descriptor.change)
+              \(checkpoint.descriptor.sectionCount) of at most \(attributes.sectionsMax) sections
+              \(used) of at most \(sizeMax), a section at most \(PrintableBytes.size(attributes.sectionSizeMax))
 
             """
         for opener in checkpoint.openers {
-            text += "  open in pid \(opener.processID)\(opener.isConnected ? "" : " (not back since ckptd was restarted)")\n"
+            text +=
+                "  open in pid "
+                    + "\(opener.processID)\(opener.isConnected ? "" : " (not back since ckptd was restarted)")\n"
         }
         return text
     }
@@ -169,15 +183,20 @@ struct Checkpoints {
         let descriptor = checkpoint.descriptor
         return [
             "name": .string(checkpoint.name.description), "change": .integer(Int64(clamping: descriptor.change)),
-            "sectionCount": .integer(Int64(descriptor.sectionCount)), "memoryUsed": .integer(Int64(clamping: descriptor.memoryUsed)),
+            "sectionCount": .integer(Int64(descriptor.sectionCount)),
+            "memoryUsed": .integer(Int64(clamping: descriptor.memoryUsed)),
             "sectionsMax": .integer(Int64(descriptor.attributes.sectionsMax)),
             "checkpointSize": .integer(Int64(clamping: descriptor.attributes.checkpointSize)),
             "retentionNanoseconds": .integer(descriptor.attributes.retentionDuration),
-            "openers": .array(checkpoint.openers.map { ["pid": .integer(Int64($0.processID)), "connected": .bool($0.isConnected)] }),
+            "openers": .array(
+                checkpoint.openers.map { ["pid": .integer(Int64($0.processID)), "connected": .bool($0.isConnected)] }),
         ]
     }
 
     static func json(_ section: SectionContent) -> JSONValue {
-        ["id": .string(PrintableBytes.text(section.id.bytes)), "size": .integer(Int64(clamping: section.descriptor.size))]
+        [
+            "id": .string(PrintableBytes.text(section.id.bytes)),
+            "size": .integer(Int64(clamping: section.descriptor.size)),
+        ]
     }
 }

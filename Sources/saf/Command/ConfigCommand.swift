@@ -13,7 +13,8 @@ struct ConfigCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "check", abstract: "Tells every error of the configuration by file, line and column.",
             discussion: """
-                Without a path: cluster.yaml and model/*.yaml of SAF_CONFIG_DIR. A folder is taken for such a one, or for \
+                Without a path: cluster.yaml and model/*.yaml of SAF_CONFIG_DIR. A folder is taken for such a one, \
+                or for \
                 the model folder itself; a file for a model. Exit status 2 when something is wrong.
 
                 Example: saf config check my-model.yaml
@@ -39,7 +40,9 @@ struct ConfigCommand: ParsableCommand {
                 let units = outcome.model.applications.flatMap(\.serviceGroups).flatMap(\.serviceUnits)
                 let components = units.reduce(0) { $0 + $1.components.count }
                 StandardOutput.write(
-                    "good: \(outcome.model.applications.count) applications, \(units.count) service units, \(components) components\n")
+                    "good: \(outcome.model.applications.count) applications, \(units.count) service units, "
+                        + "\(components) components\n"
+                )
             }
         }
     }
@@ -55,7 +58,8 @@ struct ConfigCommand: ParsableCommand {
             for error in outcome.errors { StandardError.write("\(error)\n") }
             guard outcome.errors.isEmpty else { throw ExitCode(Tool.Status.refused.rawValue) }
             if isTerminal(StandardOutput.raw) {
-                throw Tool.fail("saf: compile writes bytes, not text; send them to a file or use: saf config check", .refused)
+                throw Tool.fail(
+                    "saf: compile writes bytes, not text; send them to a file or use: saf config check", .refused)
             }
             do throws(OSError) {
                 let bytes = ContiguousArray(outcome.model.encoded)
@@ -94,14 +98,17 @@ enum ConfigFiles {
     private static func folderSources(_ folder: String) throws(OSError) -> (ConfigSource?, [ConfigSource]) {
         var cluster: ConfigSource?
         let clusterFile = folder + "/cluster.yaml"
-        if File.exists(clusterFile) { cluster = ConfigSource(file: clusterFile, text: try File.readText(clusterFile, limit: 4 << 20)) }
+        if File.exists(clusterFile) {
+            cluster = ConfigSource(file: clusterFile, text: try File.readText(clusterFile, limit: 4 << 20))
+        }
         let modelFolder = folder + "/model"
         let isWhole = cluster != nil || File.exists(modelFolder)
         let place = isWhole ? modelFolder : folder
         guard File.exists(place) else { return (cluster, []) }
         var models: [ConfigSource] = []
         for name in try File.list(place) where name.hasSuffix(".yaml") || name.hasSuffix(".yml") {
-            models.append(ConfigSource(file: "\(place)/\(name)", text: try File.readText("\(place)/\(name)", limit: 4 << 20)))
+            models.append(
+                ConfigSource(file: "\(place)/\(name)", text: try File.readText("\(place)/\(name)", limit: 4 << 20)))
         }
         return (cluster, models)
     }

@@ -9,7 +9,8 @@ struct ConsoleCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "console", abstract: "Runs the commands of any daemon or component.",
         discussion: """
-            A line is OWNER COMMAND ARGUMENTS; `help` lists what is there. Given as arguments it is run at once; without \
+            A line is OWNER COMMAND ARGUMENTS; `help` lists what is there. Given as arguments it is run at once; \
+            without \
             arguments lines are read from the terminal (Tab completes, arrows recall) or from standard input.
 
             Example: saf console clmd nodes
@@ -22,7 +23,9 @@ struct ConsoleCommand: ParsableCommand {
     @Argument(parsing: .captureForPassthrough, help: "The command line.") var line: [String] = []
 
     func validate() throws {
-        guard (1...600).contains(timeout) else { throw ValidationError("--timeout is \(timeout); 1 to 600 seconds expected") }
+        guard (1...600).contains(timeout) else {
+            throw ValidationError("--timeout is \(timeout); 1 to 600 seconds expected")
+        }
     }
 
     func run() throws {

@@ -26,7 +26,9 @@ final class ConsoleInput {
         if words.count == 1 { return ["help", "status", "version", "exit"] + first }
         if words[0] == "help", words.count == 2 { return first }
         let owner = words[0] == "help" && words.count > 2 ? words[1] : words[0]
-        guard words.count == (words[0] == "help" ? 3 : 2), case .found(let name) = NameMatching.find(owner, among: names) else {
+        guard words.count == (words[0] == "help" ? 3 : 2),
+            case .found(let name) = NameMatching.find(owner, among: names)
+        else {
             return []
         }
         return owners.first { $0.name == name }?.commands.map(\.name) ?? []

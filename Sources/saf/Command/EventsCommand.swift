@@ -11,7 +11,8 @@ struct EventsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "events", abstract: "Shows the events of a channel.",
         discussion: """
-            Without a channel: amfd's state changes. Retained events come first; with --follow new ones are shown until \
+            Without a channel: amfd's state changes. Retained events come first; with --follow new ones are shown \
+            until \
             interrupted, without it the command ends after a second of silence.
 
             Example: saf events --follow
@@ -35,7 +36,8 @@ struct EventsCommand: AsyncParsableCommand {
             opened.close()
         } catch {
             if error == .notExist {
-                throw Tool.fail("saf: there is no channel '\(name)' on this node\nThe channels there are: saf events --channels")
+                throw Tool.fail(
+                    "saf: there is no channel '\(name)' on this node\nThe channels there are: saf events --channels")
             }
             throw Tool.explain(CallErrorText.of(error), doing: "events of \(name)")
         }
@@ -54,14 +56,18 @@ struct EventsCommand: AsyncParsableCommand {
                 if json {
                     let value: JSONValue = [
                         "name": .string(channel.name.description), "publishers": .integer(Int64(channel.publishers)),
-                        "subscribers": .integer(Int64(channel.subscribers)), "retained": .integer(Int64(channel.retained)),
-                        "published": .integer(Int64(clamping: channel.published)), "dropped": .integer(Int64(clamping: channel.dropped)),
+                        "subscribers": .integer(Int64(channel.subscribers)),
+                        "retained": .integer(Int64(channel.retained)),
+                        "published": .integer(Int64(clamping: channel.published)),
+                        "dropped": .integer(Int64(clamping: channel.dropped)),
                     ]
                     StandardOutput.write(value.text() + "\n")
                 } else {
                     StandardOutput.write(
                         "\(channel.name)  \(channel.publishers) publishers, \(channel.subscribers) subscribers, "
-                            + "\(channel.published) published, \(channel.retained) retained, \(channel.dropped) dropped\n")
+                            + "\(channel.published) published, \(channel.retained) retained, \(channel.dropped) "
+                            + "dropped\n"
+                    )
                 }
             }
         } catch {
@@ -71,24 +77,30 @@ struct EventsCommand: AsyncParsableCommand {
 
     private func text(_ event: EventMessage) -> String {
         let time = Self.time(event.publishTime)
-        if event.isLost { return json ? #"{"lost":true}"# : "\(time)  some events were lost here: this reader was too slow" }
+        if event.isLost {
+            return json ? #"{"lost":true}"# : "\(time)  some events were lost here: this reader was too slow"
+        }
         if let change = try? AmfNotification(decoding: event.data) { return text(change, time) }
         let patterns = event.patterns.map(PrintableBytes.text)
         if json {
             let value: JSONValue = [
                 "time": .integer(event.publishTime), "id": .integer(Int64(clamping: event.id)),
-                "publisher": .string(PrintableBytes.text(event.publisherName)), "patterns": .array(patterns.map { .string($0) }),
+                "publisher": .string(PrintableBytes.text(event.publisherName)),
+                "patterns": .array(patterns.map { .string($0) }),
                 "data": .string(PrintableBytes.text(event.data)),
             ]
             return value.text()
         }
-        return "\(time)  \(PrintableBytes.text(event.publisherName))  [\(patterns.joined(separator: " "))]  \(PrintableBytes.text(event.data))"
+        return
+            "\(time)  \(PrintableBytes.text(event.publisherName))  [\(patterns.joined(separator: " "))]  "
+                + "\(PrintableBytes.text(event.data))"
     }
 
     private func text(_ change: AmfNotification, _ time: String) -> String {
         if json {
             let value: JSONValue = [
-                "time": .integer(change.time), "attribute": .string("\(change.attribute)"), "dn": .string(change.dn.description),
+                "time": .integer(change.time), "attribute": .string("\(change.attribute)"),
+                "dn": .string(change.dn.description),
                 "assignee": change.assignee.map { .string($0.description) } ?? .null, "old": .string(change.oldText),
                 "new": .string(change.newText), "text": .string(change.text),
             ]
@@ -98,7 +110,8 @@ struct EventsCommand: AsyncParsableCommand {
         let old = change.oldText.isEmpty ? "none" : change.oldText
         let new = change.newText.isEmpty ? "none" : change.newText
         let states = change.attribute == .error ? "" : ": \(old) → \(new)"
-        return "\(time)  \(change.attribute)  \(change.dn)\(to)\(states)\(change.text.isEmpty ? "" : "  " + change.text)"
+        return
+            "\(time)  \(change.attribute)  \(change.dn)\(to)\(states)\(change.text.isEmpty ? "" : "  " + change.text)"
     }
 
     /// HH:MM:SS.mmm in this machine's time zone.

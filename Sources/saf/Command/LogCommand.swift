@@ -22,9 +22,12 @@ struct LogCommand: ParsableCommand {
         @Option(name: .shortAndLong, help: "How many lines.") var number = 20
 
         func validate() throws {
-            guard (0...1_000_000).contains(number) else { throw ValidationError("--number is \(number); 0 to 1000000 expected") }
+            guard (0...1_000_000).contains(number) else {
+                throw ValidationError("--number is \(number); 0 to 1000000 expected")
+            }
             if let severity, !LogLine.severities.contains(severity.lowercased()) {
-                throw ValidationError("'\(severity)' is no severity; one of \(LogLine.severities.joined(separator: ", ")) expected")
+                throw ValidationError(
+                    "'\(severity)' is no severity; one of \(LogLine.severities.joined(separator: ", ")) expected")
             }
         }
 
@@ -121,7 +124,9 @@ struct LogFileReader {
     }
 
     private static func lines(_ bytes: [UInt8]) -> [String] {
-        bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: true).map { String(decoding: $0, as: UTF8.self) }
+        bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: true).map {
+            String(decoding: $0, as: UTF8.self)
+        }
     }
 
     private static func read(_ path: String, from start: Int) -> [UInt8] {

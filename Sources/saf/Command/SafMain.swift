@@ -20,7 +20,8 @@ struct Saf: AsyncParsableCommand {
             """,
         version: "saf (SwiftSAF) \(DaemonProgram.version)",
         subcommands: [
-            StatusCommand.self, AdminCommand.self, CkptCommand.self, LogCommand.self, EventsCommand.self, ConsoleCommand.self,
+            StatusCommand.self, AdminCommand.self, CkptCommand.self, LogCommand.self, EventsCommand.self,
+            ConsoleCommand.self,
             ConfigCommand.self, BenchCommand.self,
         ])
 }

@@ -9,7 +9,8 @@ struct StatusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status", abstract: "Shows nodes, service units, assignments and processes.",
         discussion: """
-            For each service unit its administrative, operational, presence and readiness state; for each component its \
+            For each service unit its administrative, operational, presence and readiness state; for each component \
+            its \
             HA state, process, uptime and restarts; for each service instance who it is assigned to. A "…" marks an \
             assignment that is changing.
 
@@ -49,7 +50,8 @@ struct StatusCommand: ParsableCommand {
                 let report = try client.status(timeout: .seconds(1))
                 // On a screen the uptimes go on, once a second.
                 if report != shown || !trouble.isEmpty || (isScreen && now - shownAt >= 1_000_000_000) {
-                    StandardOutput.write((isScreen ? "\u{1B}[H\u{1B}[J" : "") + text(report) + (isScreen || json ? "" : "\n"))
+                    StandardOutput.write(
+                        (isScreen ? "\u{1B}[H\u{1B}[J" : "") + text(report) + (isScreen || json ? "" : "\n"))
                     (shown, shownAt, trouble) = (report, now, "")
                 }
             } catch {

@@ -13,7 +13,8 @@ enum Tool {
 
     /// Colours: on a terminal, and not when NO_COLOR is set to anything. Source: no-color.org.
     static var isColoured: Bool {
-        isTerminal(StandardOutput.raw) && (Environment.get("NO_COLOR") ?? "").isEmpty && Environment.get("TERM") != "dumb"
+        isTerminal(StandardOutput.raw) && (Environment.get("NO_COLOR") ?? "").isEmpty
+            && Environment.get("TERM") != "dumb"
     }
 
     static var width: Int { terminalWidth() ?? 80 }
@@ -46,9 +47,13 @@ enum Tool {
                 saf: \(what): \(error.text.isEmpty ? "\(error.code)" : error.text)
                 Looked in \(places.runDirectory) (SAF_RUN_DIR). If no node is running, start one with: amfd --guard
                 """, .unavailable)
-        case .timeout: return fail("saf: \(what): \(error.text)\nThe outcome is unknown; look with: saf status", .unavailable)
+        case .timeout:
+            return fail("saf: \(what): \(error.text)\nThe outcome is unknown; look with: saf status", .unavailable)
         case .access, .accessDenied:
-            return fail("saf: \(what): \(error.text.isEmpty ? "not allowed" : error.text)\nRun it as root or as the user amfd runs as.")
+            return fail(
+                "saf: \(what): \(error.text.isEmpty ? "not allowed" : error.text)\nRun it as root or as the user amfd "
+                    + "runs as."
+            )
         default: return fail("saf: \(what): \(error)")
         }
     }

@@ -11,7 +11,9 @@ final class Diagnostics {
     func add(_ found: [ConfigError]) { errors.formUnion(found) }
 
     /// True when something was reported for this line already: what follows from it is not worth another error.
-    func hasError(in file: String, line: Int) -> Bool { errors.contains { $0.file == file && $0.position.line == line } }
+    func hasError(in file: String, line: Int) -> Bool {
+        errors.contains { $0.file == file && $0.position.line == line }
+    }
 }
 
 /// `; did you mean x?`, or nothing.
@@ -35,7 +37,8 @@ final class MapReader {
     private var asked: [String] = []
 
     init(
-        _ node: ConfigNode?, what: String, file: String, at position: SourcePosition, inheriting type: ConfigNode? = nil,
+        _ node: ConfigNode?, what: String, file: String, at position: SourcePosition,
+        inheriting type: ConfigNode? = nil,
         _ diagnostics: Diagnostics
     ) {
         (self.what, self.file, self.position, self.diagnostics) = (what, file, position, diagnostics)
@@ -43,7 +46,8 @@ final class MapReader {
         inherited = Self.entries(of: type)
         switch node?.value {
         case .scalar, .list:
-            diagnostics.report(file, node?.position ?? position, "\(what): a map of keys expected, \(node?.kind ?? "") found")
+            diagnostics.report(
+                file, node?.position ?? position, "\(what): a map of keys expected, \(node?.kind ?? "") found")
         case nil, .null, .map: break
         }
     }
@@ -52,7 +56,9 @@ final class MapReader {
         if case .map(let entries)? = node?.value { entries } else { [] }
     }
 
-    func report(_ position: SourcePosition, _ message: String) { diagnostics.report(file, position, "\(what): \(message)") }
+    func report(_ position: SourcePosition, _ message: String) {
+        diagnostics.report(file, position, "\(what): \(message)")
+    }
 
     /// The value of a key; an empty value counts as absent.
     func node(_ key: String) -> ConfigNode? {
@@ -72,13 +78,17 @@ final class MapReader {
             .filter { if case .null = $0.value { false } else { true } }
     }
 
-    func position(of key: String) -> SourcePosition { (own + inherited).first { $0.key == key }?.value.position ?? position }
+    func position(of key: String) -> SourcePosition {
+        (own + inherited).first { $0.key == key }?.value.position ?? position
+    }
 
     /// Reports the keys that nobody asked for. Call it last.
     func finish() {
         for entry in own where !asked.contains(entry.key) {
             let known = asked.sorted().joined(separator: ", ")
-            report(entry.keyPosition, "key '\(entry.key)' is unknown\(hint(entry.key, among: asked)) (known keys: \(known))")
+            report(
+                entry.keyPosition,
+                "key '\(entry.key)' is unknown\(hint(entry.key, among: asked)) (known keys: \(known))")
         }
     }
 }
@@ -101,7 +111,9 @@ extension MapReader {
     func number<Value: FixedWidthInteger>(_ key: String, _ range: ClosedRange<Value>) -> Value? {
         guard let node = node(key) else { return nil }
         if case .scalar(let text, true) = node.value, let value = Value(text), range.contains(value) { return value }
-        report(node.position, "\(key): a whole number from \(range.lowerBound) to \(range.upperBound) expected, \(node.kind) found")
+        report(
+            node.position,
+            "\(key): a whole number from \(range.lowerBound) to \(range.upperBound) expected, \(node.kind) found")
         return nil
     }
 
@@ -117,9 +129,13 @@ extension MapReader {
 
     func duration(_ key: String, _ range: ClosedRange<Duration>) -> Duration? {
         guard let node = node(key) else { return nil }
-        if case .scalar(let text, _) = node.value, let value = DurationText.parse(text), range.contains(value) { return value }
+        if case .scalar(let text, _) = node.value, let value = DurationText.parse(text), range.contains(value) {
+            return value
+        }
         let bounds = "\(DurationText.text(range.lowerBound)) to \(DurationText.text(range.upperBound))"
-        report(node.position, "\(key): a duration with its unit (such as 500ms, 10s, 2m) from \(bounds) expected, \(node.kind) found")
+        report(
+            node.position,
+            "\(key): a duration with its unit (such as 500ms, 10s, 2m) from \(bounds) expected, \(node.kind) found")
         return nil
     }
 
@@ -195,19 +211,24 @@ extension MapReader {
             switch element.value {
             case .scalar(let text, _): found.append(NamedNode(name: text, position: element.position, body: nil))
             case .map(let entries):
-                guard let entry = entries.first(where: { $0.key == "name" }), case .scalar(let text, _) = entry.value.value else {
+                guard let entry = entries.first(where: { $0.key == "name" }),
+                    case .scalar(let text, _) = entry.value.value
+                else {
                     report(element.position, "\(key)[\(index)]: the key 'name' with a text is missing")
                     continue
                 }
                 let rest = ConfigNode(value: .map(entries.filter { $0.key != "name" }), position: element.position)
                 found.append(NamedNode(name: text, position: entry.value.position, body: rest))
-            case .null, .list: report(element.position, "\(key)[\(index)]: a name or a map expected, \(element.kind) found")
+            case .null, .list:
+                report(element.position, "\(key)[\(index)]: a name or a map expected, \(element.kind) found")
             }
         }
         var first: [String: SourcePosition] = [:]
         for element in found {
             if let earlier = first[element.name] {
-                report(element.position, "\(key): the name '\(element.name)' is given twice (first in line \(earlier.line))")
+                report(
+                    element.position,
+                    "\(key): the name '\(element.name)' is given twice (first in line \(earlier.line))")
             } else {
                 first[element.name] = element.position
             }

@@ -45,7 +45,8 @@ extension Loading {
         if nodes.isEmpty {
             model.nodes = [NodeModel(name: here, id: NodeID(1))]
         } else if nodes.count > 1 {
-            map.report(nodes[1].position, "nodes: exactly one node expected (this release runs alone), \(nodes.count) found")
+            map.report(
+                nodes[1].position, "nodes: exactly one node expected (this release runs alone), \(nodes.count) found")
         } else if nodes[0].name != here {
             map.report(
                 nodes[0].position,

@@ -33,10 +33,14 @@ extension Loading {
         if let level: UInt32 = map.number("instantiationLevel", 0...1_000) { component.instantiationLevel = level }
         component.timeouts = timeouts(map)
         let attempts: ClosedRange<UInt32> = 0...1_000
-        if let count = map.number("instantiateWithoutDelayMax", attempts) { component.instantiateWithoutDelayMax = count }
+        if let count = map.number("instantiateWithoutDelayMax", attempts) {
+            component.instantiateWithoutDelayMax = count
+        }
         if let count = map.number("instantiateWithDelayMax", attempts) { component.instantiateWithDelayMax = count }
         if let time = map.duration("instantiateDelay", timeRange) { component.instantiateDelay = time }
-        if let recovery: RecommendedRecovery = map.word("recoveryOnError", recoveryWords) { component.recoveryOnError = recovery }
+        if let recovery: RecommendedRecovery = map.word("recoveryOnError", recoveryWords) {
+            component.recoveryOnError = recovery
+        }
         if let flag = map.flag("disableRestart") { component.disableRestart = flag }
         component.csiTypes = csiTypes(map)
         component.healthchecks = healthchecks(map)
@@ -65,7 +69,9 @@ extension Loading {
         if let found = candidates.first(where: { environment.program($0) == .notExecutable }) {
             map.report(position, "\(key): \(found) is not an executable file; check its type and mode (chmod +x)")
         } else {
-            let places = candidates.count == 1 ? candidates[0] : "'\(text)' in \(environment.programFolders.joined(separator: ", "))"
+            let places =
+                candidates.count == 1
+                ? candidates[0] : "'\(text)' in \(environment.programFolders.joined(separator: ", "))"
             map.report(position, "\(key): there is no program \(places)")
         }
         return text
@@ -85,7 +91,8 @@ extension Loading {
                 case .scalar(let text, _): value = text
                 case .null: break
                 case .list, .map:
-                    map.report(entry.value.position, "environment.\(entry.key): a text expected, \(entry.value.kind) found")
+                    map.report(
+                        entry.value.position, "environment.\(entry.key): a text expected, \(entry.value.kind) found")
                 }
                 if entry.key.isEmpty || entry.key.contains("=") {
                     map.report(entry.keyPosition, "environment: '\(entry.key)' cannot be the name of a variable")
@@ -109,7 +116,8 @@ extension Loading {
                 guard let resource = resources.first(where: { $0.0 == entry.key })?.1 else {
                     let known = resources.map(\.0)
                     map.report(
-                        entry.keyPosition, "limits: resource '\(entry.key)' is unknown\(hint(entry.key, among: known)) "
+                        entry.keyPosition,
+                        "limits: resource '\(entry.key)' is unknown\(hint(entry.key, among: known)) "
                             + "(known: \(known.joined(separator: ", ")))")
                     continue
                 }
@@ -121,7 +129,8 @@ extension Loading {
         return limits
     }
 
-    private func limit(_ entry: ConfigNode.Entry, _ resource: LimitedResource, _ map: MapReader) -> ResourceLimitModel? {
+    private func limit(_ entry: ConfigNode.Entry, _ resource: LimitedResource, _ map: MapReader) -> ResourceLimitModel?
+    {
         let expected = "a whole number, one with KiB, MiB or GiB, or 'unlimited' expected"
         func amount(_ node: ConfigNode) -> UInt64? {
             if case .scalar(let text, _) = node.value, let value = Self.amount(text) { return value }
@@ -171,7 +180,9 @@ extension Loading {
             let what = "\(map.what), CSI type '\(named.name)'"
             let inner = MapReader(named.body, what: what, file: map.file, at: named.position, diagnostics)
             var type = SupportedCSIType(named.name)
-            if let capability: CapabilityModel = inner.word("capability", capabilityWords) { type.capability = capability }
+            if let capability: CapabilityModel = inner.word("capability", capabilityWords) {
+                type.capability = capability
+            }
             if let count: UInt32 = inner.number("maxActive", 0...1_000_000) { type.maxActive = count }
             if let count: UInt32 = inner.number("maxStandby", 0...1_000_000) { type.maxStandby = count }
             inner.finish()
@@ -185,7 +196,9 @@ extension Loading {
             let inner = MapReader(named.body, what: what, file: map.file, at: named.position, diagnostics)
             var check = HealthcheckModel()
             check.key = named.name
-            if !(1...32).contains(named.name.utf8.count) { inner.report(named.position, "a key of 1 to 32 octets expected") }
+            if !(1...32).contains(named.name.utf8.count) {
+                inner.report(named.position, "a key of 1 to 32 octets expected")
+            }
             if let time = inner.duration("period", timeRange) { check.period = time }
             if let time = inner.duration("maxDuration", timeRange) { check.maxDuration = time }
             inner.finish()

@@ -16,12 +16,17 @@ extension Loading {
         if let state: AdminState = map.word("adminState", adminWords.filter { $0.1 != .lockedInstantiation }) {
             instance.adminState = state
         }
-        if let count: UInt32 = map.number("preferredActiveAssignments", 1...256) { instance.preferredActiveAssignments = count }
-        if let count: UInt32 = map.number("preferredStandbyAssignments", 0...256) { instance.preferredStandbyAssignments = count }
+        if let count: UInt32 = map.number("preferredActiveAssignments", 1...256) {
+            instance.preferredActiveAssignments = count
+        }
+        if let count: UInt32 = map.number("preferredStandbyAssignments", 0...256) {
+            instance.preferredStandbyAssignments = count
+        }
         for (index, sponsor) in (map.named("dependencies") ?? []).enumerated() {
             note("\(path).dependencies[\(index)]", context.file, sponsor.position)
             let inner = MapReader(
-                sponsor.body, what: "\(map.what), dependency on '\(sponsor.name)'", file: context.file, at: sponsor.position,
+                sponsor.body, what: "\(map.what), dependency on '\(sponsor.name)'", file: context.file,
+                at: sponsor.position,
                 diagnostics)
             let tolerance = inner.duration("toleranceTime", .zero ... .seconds(3_600)) ?? .zero
             instance.dependencies.append(SIDependencyModel(sponsor: sponsor.name, toleranceTime: tolerance))
@@ -33,7 +38,9 @@ extension Loading {
             instance.csis.append(loadCSI(csi, of: instance, path: csiPath, context))
         }
         map.finish()
-        if let earlier = application.serviceInstances.first(where: { $0.name == named.name }), group != nil || earlier.serviceGroup != "" {
+        if let earlier = application.serviceInstances.first(where: { $0.name == named.name }),
+            group != nil || earlier.serviceGroup != ""
+        {
             map.report(named.position, "the name is given twice in application '\(application.name)'")
         }
         application.serviceInstances.append(instance)
@@ -44,7 +51,8 @@ extension Loading {
     ) -> String {
         if let group {
             if let given = map.text("serviceGroup"), given != group {
-                map.report(map.position(of: "serviceGroup"), "serviceGroup: it is written inside '\(group)'; '\(given)' found")
+                map.report(
+                    map.position(of: "serviceGroup"), "serviceGroup: it is written inside '\(group)'; '\(given)' found")
             }
             return group
         }
@@ -54,13 +62,17 @@ extension Loading {
             if !context.groupNames.contains(given) {
                 let known = context.groupNames.joined(separator: ", ")
                 map.report(
-                    position, "serviceGroup: '\(given)' does not exist\(hint(given, among: context.groupNames)) (groups: \(known))")
+                    position,
+                    "serviceGroup: '\(given)' does not exist\(hint(given, among: context.groupNames)) (groups: "
+                        + "\(known))"
+                )
             }
             return given
         }
         if context.groupNames.count == 1 { return context.groupNames[0] }
         let known = context.groupNames.joined(separator: ", ")
-        map.report(map.position, "the key 'serviceGroup' is missing; one of \(known.isEmpty ? "the groups" : known) expected")
+        map.report(
+            map.position, "the key 'serviceGroup' is missing; one of \(known.isEmpty ? "the groups" : known) expected")
         return ""
     }
 
@@ -79,7 +91,8 @@ extension Loading {
             if !types.isEmpty, !types.contains(type) {
                 map.report(
                     map.position(of: "type"),
-                    "type: no component of service group '\(instance.serviceGroup)' supports '\(type)'\(hint(type, among: types)) "
+                    "type: no component of service group '\(instance.serviceGroup)' supports "
+                        + "'\(type)'\(hint(type, among: types)) "
                         + "(supported: \(types.joined(separator: ", ")))")
             }
         } else if types.count == 1 {
@@ -113,10 +126,13 @@ extension Loading {
             case .null: attributes.append(CSIAttribute(entry.key, ""))
             case .list(let values):
                 for value in values {
-                    if let text = map.text(value, called: "attributes.\(entry.key)") { attributes.append(CSIAttribute(entry.key, text)) }
+                    if let text = map.text(value, called: "attributes.\(entry.key)") {
+                        attributes.append(CSIAttribute(entry.key, text))
+                    }
                 }
             case .map:
-                map.report(entry.value.position, "attributes.\(entry.key): a text or a list of texts expected, a map found")
+                map.report(
+                    entry.value.position, "attributes.\(entry.key): a text or a list of texts expected, a map found")
             }
         }
         return attributes

@@ -20,7 +20,8 @@ extension Loading {
         guard let root = read(source) else {
             if !diagnostics.errors.contains(where: { $0.file == source.file }) {
                 diagnostics.report(
-                    source.file, .init(line: 1, column: 1), "the file is empty; 'application: NAME' and 'serviceGroups' expected")
+                    source.file, .init(line: 1, column: 1),
+                    "the file is empty; 'application: NAME' and 'serviceGroups' expected")
             }
             return
         }
@@ -36,12 +37,14 @@ extension Loading {
             let application = NamedNode(name: single, position: map.position(of: "application"), body: nil)
             loadApplication(application, map, file: source.file, types: types)
             if several != nil {
-                map.report(map.position(of: "applications"), "either 'application' or 'applications' expected, both found")
+                map.report(
+                    map.position(of: "applications"), "either 'application' or 'applications' expected, both found")
             }
         } else if let several {
             for application in several {
                 let what = "application '\(application.name)'"
-                let inner = MapReader(application.body, what: what, file: source.file, at: application.position, diagnostics)
+                let inner = MapReader(
+                    application.body, what: what, file: source.file, at: application.position, diagnostics)
                 loadApplication(application, inner, file: source.file, types: types)
                 inner.finish()
             }
@@ -54,7 +57,8 @@ extension Loading {
     }
 
     private func checkType(_ type: NamedNode, file: String) {
-        let map = MapReader(type.body, what: "component type '\(type.name)'", file: file, at: type.position, diagnostics)
+        let map = MapReader(
+            type.body, what: "component type '\(type.name)'", file: file, at: type.position, diagnostics)
         _ = component(named: type.name, from: map)
         map.finish()
     }
@@ -72,11 +76,15 @@ extension Loading {
         context.groupNames = groups.map(\.name)
         if groups.isEmpty { map.report(named.position, "the key 'serviceGroups' with at least one group is missing") }
         for group in groups { loadGroup(group, into: &application, &context) }
-        for instance in map.named("serviceInstances") ?? [] { loadInstance(instance, of: nil, into: &application, context) }
+        for instance in map.named("serviceInstances") ?? [] {
+            loadInstance(instance, of: nil, into: &application, context)
+        }
         model.applications.append(application)
     }
 
-    private func loadGroup(_ named: NamedNode, into application: inout ApplicationModel, _ context: inout ApplicationContext) {
+    private func loadGroup(
+        _ named: NamedNode, into application: inout ApplicationModel, _ context: inout ApplicationContext
+    ) {
         let path = "\(context.path).serviceGroups[\(application.serviceGroups.count)]"
         note(path, context.file, named.position)
         let what = "service group '\(named.name)'"
@@ -117,7 +125,9 @@ extension Loading {
         if let count = map.number("maxActiveSIsPerSU", many) { group.maxActiveSIsPerSU = count }
         if let count = map.number("maxStandbySIsPerSU", many) { group.maxStandbySIsPerSU = count }
         if let count = map.number("componentRestartMax", many) { group.componentRestartMax = count }
-        if let time = map.duration("componentRestartProbation", probationRange) { group.componentRestartProbation = time }
+        if let time = map.duration("componentRestartProbation", probationRange) {
+            group.componentRestartProbation = time
+        }
         if let count = map.number("suRestartMax", many) { group.suRestartMax = count }
         if let time = map.duration("suRestartProbation", probationRange) { group.suRestartProbation = time }
         let levels = ServiceGroupModel.applicationBootLevel...UInt8.max
@@ -130,7 +140,8 @@ extension Loading {
         note(path, context.file, named.position)
         let map = MapReader(
             named.body, what: "service unit '\(named.name)'", file: context.file, at: named.position, diagnostics)
-        var unit = ServiceUnitModel(name: named.name, node: model.nodes.first?.name ?? environment.nodeName, rank: UInt32(rank))
+        var unit = ServiceUnitModel(
+            name: named.name, node: model.nodes.first?.name ?? environment.nodeName, rank: UInt32(rank))
         if let rank: UInt32 = map.number("rank", 0...1_000_000) { unit.rank = rank }
         if let state: AdminState = map.word("adminState", adminWords) { unit.adminState = state }
         if let node = map.text("node") {
@@ -179,7 +190,8 @@ extension Loading {
             body = nil
         case .map(let entries)?:
             guard let entry = entries.first(where: { $0.key == "type" }) else { break }
-            body = ConfigNode(value: .map(entries.filter { $0.key != "type" }), position: named.body?.position ?? named.position)
+            body = ConfigNode(
+                value: .map(entries.filter { $0.key != "type" }), position: named.body?.position ?? named.position)
             guard case .scalar(let text, _) = entry.value.value else {
                 diagnostics.report(
                     context.file, entry.value.position,
@@ -193,10 +205,13 @@ extension Loading {
         guard let wanted else { return (nil, body) }
         if let type = context.types[wanted.name] { return (type, body) }
         let known = context.types.keys.sorted()
-        let list = known.isEmpty ? "none is defined under 'componentTypes'" : "defined: \(known.joined(separator: ", "))"
+        let list =
+            known.isEmpty ? "none is defined under 'componentTypes'" : "defined: \(known.joined(separator: ", "))"
         diagnostics.report(
             context.file, wanted.position,
-            "component '\(named.name)': component type '\(wanted.name)' does not exist\(hint(wanted.name, among: known)) (\(list))")
+            "component '\(named.name)': component type '\(wanted.name)' does not "
+                + "exist\(hint(wanted.name, among: known)) (\(list))"
+        )
         return (nil, body)
     }
 }

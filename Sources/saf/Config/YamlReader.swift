@@ -15,7 +15,8 @@ enum YamlReader {
     static func read(_ text: String, file: String) -> Outcome {
         var reader = Reading(file: file)
         guard text.utf8.count <= bytesMax else {
-            reader.report(.init(line: 1, column: 1), "the file has \(text.utf8.count) bytes; at most \(bytesMax) expected")
+            reader.report(
+                .init(line: 1, column: 1), "the file has \(text.utf8.count) bytes; at most \(bytesMax) expected")
             return Outcome(root: nil, errors: reader.errors)
         }
         let root = reader.read(text)
@@ -65,7 +66,8 @@ private struct Reading {
     private mutating func disguise(
         _ duplicates: [String], at position: SourcePosition, in lines: inout [[Unicode.Scalar]]
     ) -> Bool {
-        guard firstOfTwo.count < YamlReader.duplicatesMax, let key = duplicates.first, lines.indices.contains(position.line - 1),
+        guard firstOfTwo.count < YamlReader.duplicatesMax, let key = duplicates.first,
+            lines.indices.contains(position.line - 1),
             let mark = Unicode.Scalar(0xE000 + UInt32(firstOfTwo.count))
         else { return false }
         let scalars = Array(key.unicodeScalars)
@@ -84,7 +86,8 @@ private struct Reading {
     }
 
     private mutating func convert(_ node: Yams.Node, depth: Int) -> ConfigNode? {
-        let mark = node.mark.map { SourcePosition(line: $0.line, column: $0.column) } ?? SourcePosition(line: 1, column: 1)
+        let mark =
+            node.mark.map { SourcePosition(line: $0.line, column: $0.column) } ?? SourcePosition(line: 1, column: 1)
         nodes += 1
         guard nodes <= YamlReader.nodesMax else {
             if nodes == YamlReader.nodesMax + 1 {
@@ -120,7 +123,8 @@ private struct Reading {
             let disguised = firstOfTwo[scalar.string]
             let key = disguised?.key ?? scalar.string
             if let first = replaced[key] {
-                report(position, "key '\(key)' is given twice in one map (first in line \(first.line)); keep one of them")
+                report(
+                    position, "key '\(key)' is given twice in one map (first in line \(first.line)); keep one of them")
             }
             if let disguised {
                 replaced[key] = replaced[key] ?? disguised.position
@@ -135,7 +139,8 @@ private struct Reading {
 
     private mutating func explain(_ error: any Error, in text: String) {
         switch error {
-        case YamlError.scanner(let context, let problem, let mark, _), YamlError.parser(let context, let problem, let mark, _),
+        case YamlError.scanner(let context, let problem, let mark, _),
+            YamlError.parser(let context, let problem, let mark, _),
             YamlError.composer(let context, let problem, let mark, _):
             let position = SourcePosition(line: mark.line, column: mark.column)
             let place = context.map { " (\($0.text) in line \($0.mark.line))" } ?? ""

@@ -1,7 +1,8 @@
 /// The line a person is typing: a value that takes keys and says what to show. No terminal in here.
 public struct LineEditor: Sendable {
     public enum Key: Hashable, Sendable {
-        case character(Character), enter, backspace, delete, left, right, home, end, up, down, tab, clearLine, endOfInput, interrupt
+        case character(Character), enter, backspace, delete, left, right, home, end, up, down, tab, clearLine,
+            endOfInput, interrupt
     }
 
     public enum Outcome: Hashable, Sendable {
@@ -144,7 +145,9 @@ public struct KeyDecoder: Sendable {
     }
 
     private func escape() -> (LineEditor.Key?, Int)? {
-        guard pending.count >= 3 else { return pending.count == 2 && pending[1] != 0x5B && pending[1] != 0x4F ? (nil, 2) : nil }
+        guard pending.count >= 3 else {
+            return pending.count == 2 && pending[1] != 0x5B && pending[1] != 0x4F ? (nil, 2) : nil
+        }
         guard let end = pending[2...].firstIndex(where: { (0x40...0x7E).contains($0) }) else {
             return pending.count > 16 ? (nil, pending.count) : nil
         }
@@ -165,7 +168,9 @@ public struct KeyDecoder: Sendable {
     private func multibyte(_ byte: UInt8) -> (LineEditor.Key?, Int)? {
         let length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1
         guard pending.count >= length else { return nil }
-        guard let text = String(validating: pending[..<length], as: UTF8.self), let character = text.first else { return (nil, 1) }
+        guard let text = String(validating: pending[..<length], as: UTF8.self), let character = text.first else {
+            return (nil, 1)
+        }
         return (.character(character), length)
     }
 }

@@ -1,7 +1,9 @@
 /// What `saf log` must know of a log line: `… (node.pid : program.AREA.CTX.00042 : NOTICE) message`.
 public enum LogLine {
     /// Most severe first.
-    public static let severities = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug", "trace"]
+    public static let severities = [
+        "emergency", "alert", "critical", "error", "warning", "notice", "info", "debug", "trace",
+    ]
 
     /// Nil for a line that has no such part.
     public static func severity(of line: String) -> String? {

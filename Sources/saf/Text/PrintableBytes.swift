@@ -2,7 +2,9 @@
 public enum PrintableBytes {
     /// The bytes as text when they are printable UTF-8 without control characters, else in hexadecimal: `0x00ff`.
     public static func text(_ bytes: [UInt8]) -> String {
-        if let text = String(validating: bytes, as: UTF8.self), text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F }) {
+        if let text = String(validating: bytes, as: UTF8.self),
+            text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F })
+        {
             return text
         }
         return "0x" + bytes.map(hex).joined()
@@ -34,6 +36,7 @@ public enum PrintableBytes {
             scaled /= 1_024
             units.removeFirst()
         }
-        return scaled < 100 ? "\(scaled / 10).\(scaled % 10) \(units[units.startIndex])" : "\(scaled / 10) \(units[units.startIndex])"
+        return scaled < 100
+            ? "\(scaled / 10).\(scaled % 10) \(units[units.startIndex])" : "\(scaled / 10) \(units[units.startIndex])"
     }
 }

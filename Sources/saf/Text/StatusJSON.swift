@@ -3,7 +3,8 @@ public import CliProtocol
 import SAFTypes
 
 extension StatusText {
-    /// `saf status --json`: every field of the report; states as the words of the text form, times in ns since 1970 UTC.
+    /// `saf status --json`: every field of the report; states as the words of the text form, times in ns since 1970
+    /// UTC.
     public static func json(_ report: StatusReport) -> JSONValue {
         [
             "cluster": .string(report.cluster),
@@ -32,8 +33,10 @@ extension StatusText {
 
     private static func group(_ group: ServiceGroupStatus) -> JSONValue {
         [
-            "dn": .string(group.dn.description), "name": .string(group.name), "adminState": .string(group.adminState.word),
-            "redundancyModel": .string(group.redundancyModel.word), "serviceUnits": .array(group.serviceUnits.map(unit)),
+            "dn": .string(group.dn.description), "name": .string(group.name),
+            "adminState": .string(group.adminState.word),
+            "redundancyModel": .string(group.redundancyModel.word),
+            "serviceUnits": .array(group.serviceUnits.map(unit)),
         ]
     }
 

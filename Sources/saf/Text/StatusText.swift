@@ -7,7 +7,8 @@ public enum StatusText {
     /// - Parameters:
     ///   - now: UTC, nanoseconds since 1970; uptimes count up to it.
     ///   - width: of the terminal; lines are cut to it.
-    public static func render(_ report: StatusReport, now: SaTime, width: Int = 80, isColoured: Bool = false) -> String {
+    public static func render(_ report: StatusReport, now: SaTime, width: Int = 80, isColoured: Bool = false) -> String
+    {
         let rendering = StatusRendering(report: report, now: now)
         var text = rendering.headline.text(width: width, isColoured: isColoured)
         text += "\n" + rendering.nodes.text(width: width, isColoured: isColoured)
@@ -48,7 +49,8 @@ private struct StatusRendering {
     var headline: TextTable {
         var table = TextTable()
         let troubles = StatusTrouble.all(in: report)
-        let cluster = "Cluster \(report.cluster)" + (report.adminState == .unlocked ? "" : " (\(report.adminState.word))")
+        let cluster =
+            "Cluster \(report.cluster)" + (report.adminState == .unlocked ? "" : " (\(report.adminState.word))")
         if troubles.isEmpty {
             table.line("\(cluster): everything is in service", .good)
         } else {
@@ -60,7 +62,8 @@ private struct StatusRendering {
 
     var nodes: TextTable {
         var table = TextTable()
-        table.add(.init("NODE", .faint), .init("ID", .faint, right: true), .init("MEMBER", .faint), .init("ADMIN", .faint),
+        table.add(
+            .init("NODE", .faint), .init("ID", .faint, right: true), .init("MEMBER", .faint), .init("ADMIN", .faint),
             .init("OPERATIONAL", .faint), .init("SU FAILOVERS", .faint, right: true))
         for node in report.nodes {
             table.add(
@@ -80,10 +83,12 @@ private struct StatusRendering {
             let groupState = group.adminState == .unlocked ? "" : ", \(group.adminState.word)"
             table.add(
                 .init("\(group.name) (\(group.redundancyModel.word)\(groupState))", .faint), .init("NODE", .faint),
-                .init("ADMIN", .faint), .init("OPERATIONAL", .faint), .init("PRESENCE", .faint), .init("READINESS", .faint))
+                .init("ADMIN", .faint), .init("OPERATIONAL", .faint), .init("PRESENCE", .faint),
+                .init("READINESS", .faint))
             for unit in group.serviceUnits {
                 table.add(
-                    .init(unit.name, .strong), .init(unit.node), Self.cell(unit.adminState), Self.cell(unit.operationalState),
+                    .init(unit.name, .strong), .init(unit.node), Self.cell(unit.adminState),
+                    Self.cell(unit.operationalState),
                     Self.cell(unit.presenceState), Self.cell(unit.readinessState))
                 for component in unit.components { table.rows.append(.cells(cells(component))) }
             }
@@ -98,7 +103,8 @@ private struct StatusRendering {
         var presence = Self.cell(component.presenceState)
         if component.operationalState == .disabled { presence = .init("\(presence.text), disabled", .bad) }
         return [
-            .init("  " + component.name), .init(Self.haText(component), Self.haStyle(component)), .init(process), .init(uptime),
+            .init("  " + component.name), .init(Self.haText(component), Self.haStyle(component)), .init(process),
+            .init(uptime),
             presence, .init(component.restarts == 1 ? "1 restart" : "\(component.restarts) restarts"),
         ]
     }
@@ -107,7 +113,9 @@ private struct StatusRendering {
         var table = TextTable()
         guard !application.serviceInstances.isEmpty else { return table }
         table.indent = 2
-        table.add(.init("SERVICE INSTANCE", .faint), .init("ADMIN", .faint), .init("ASSIGNMENT", .faint), .init("ASSIGNED TO", .faint))
+        table.add(
+            .init("SERVICE INSTANCE", .faint), .init("ADMIN", .faint), .init("ASSIGNMENT", .faint),
+            .init("ASSIGNED TO", .faint))
         for instance in application.serviceInstances {
             let assignments = instance.assignments.map { assignment in
                 let unit = NameMatching.shortForm(of: assignment.serviceUnit.description, among: allNames)
@@ -125,19 +133,22 @@ private struct StatusRendering {
         let components = report.applications.filter(\.isMiddleware).flatMap(\.serviceGroups).flatMap(\.serviceUnits)
             .flatMap(\.components)
         guard !components.isEmpty else { return table }
-        table.add(.init("MIDDLEWARE", .strong), .init("PID", .faint, right: true), .init("UPTIME", .faint, right: true),
+        table.add(
+            .init("MIDDLEWARE", .strong), .init("PID", .faint, right: true), .init("UPTIME", .faint, right: true),
             .init("RESTARTS", .faint, right: true), .init("PRESENCE", .faint), .init("LAST ERROR", .faint))
         for component in components {
             table.add(
                 .init(component.name), .init(component.pid == 0 ? "-" : "\(component.pid)", right: true),
                 .init(StatusText.uptime(since: component.startedAt, now: now), right: true),
-                .init("\(component.restarts)", right: true), Self.cell(component.presenceState), .init(component.lastError))
+                .init("\(component.restarts)", right: true), Self.cell(component.presenceState),
+                .init(component.lastError))
         }
         return table
     }
 
     private static func haText(_ component: ComponentStatus) -> String {
-        for state in [HAState.active, .standby, .quiescing, .quiesced] where component.assignments.contains(where: { $0.haState == state }) {
+        for state in [HAState.active, .standby, .quiescing, .quiesced]
+        where component.assignments.contains(where: { $0.haState == state }) {
             return state.word
         }
         return "unassigned"
@@ -151,8 +162,12 @@ private struct StatusRendering {
         }
     }
 
-    private static func cell(_ state: AdminState) -> TextTable.Cell { .init(state.word, state == .unlocked ? .plain : .attention) }
-    private static func cell(_ state: OperationalState) -> TextTable.Cell { .init(state.word, state == .enabled ? .plain : .bad) }
+    private static func cell(_ state: AdminState) -> TextTable.Cell {
+        .init(state.word, state == .unlocked ? .plain : .attention)
+    }
+    private static func cell(_ state: OperationalState) -> TextTable.Cell {
+        .init(state.word, state == .enabled ? .plain : .bad)
+    }
     private static func cell(_ state: ReadinessState) -> TextTable.Cell {
         .init(state.word, state == .inService ? .good : .attention)
     }

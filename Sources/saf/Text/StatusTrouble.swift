@@ -6,7 +6,9 @@ enum StatusTrouble {
         var found: [String] = []
         let applications = report.applications
         for node in report.nodes where !node.isMember { found.append("node \(node.name) is not a member") }
-        for node in report.nodes where node.operationalState == .disabled { found.append("node \(node.name) is disabled") }
+        for node in report.nodes where node.operationalState == .disabled {
+            found.append("node \(node.name) is disabled")
+        }
         for instance in applications.flatMap(\.serviceInstances) where instance.assignmentState != .fullyAssigned {
             found.append("\(instance.name) is \(instance.assignmentState.word)")
         }

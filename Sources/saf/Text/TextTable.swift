@@ -61,7 +61,9 @@ struct TextTable {
             }
         }
         var excess = indent + widths.reduce(0, +) + Self.gap * max(0, widths.count - 1) - width
-        while excess > 0, let widest = widths.indices.max(by: { widths[$0] < widths[$1] }), widths[widest] > Self.columnMin {
+        while excess > 0, let widest = widths.indices.max(by: { widths[$0] < widths[$1] }),
+            widths[widest] > Self.columnMin
+        {
             widths[widest] -= 1
             excess -= 1
         }
