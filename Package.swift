@@ -102,7 +102,9 @@ let package = Package(
             "CliShell", "cliserver/Shell",
             client + ["CliProtocol", "CliEngine", "AmfProtocol", "SafText"]),
         program("cliserver", "Sources/cliserver/Daemon", daemon + ["CliShell", "CliProtocol", "AmfClient"]),
-        room("SafConfig", "saf/Config", base + ["AmfProtocol", "CliProtocol", .product(name: "Yams", package: "Yams")]),
+        room(
+            "SafConfig", "saf/Config", base + ["AmfProtocol", "CliProtocol", .product(name: "Yams", package: "Yams")],
+            exclude: ["README.md"]),
         room("SafStage", "saf/Stage", ["OSAL", "EngineKit"]),
         room("SafText", "saf/Text", ["SAFTypes", "AmfProtocol", "CliProtocol"]),
         room(

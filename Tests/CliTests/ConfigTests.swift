@@ -191,7 +191,7 @@ struct ConfigErrorTests {
                 "3:22: component type 'worker': command: there is no program 'countre' in /opt/bin, /usr/bin",
                 "3:56: component type 'worker', timeouts: instantiate: a duration with its unit (such as 500ms, 10s, "
                     + "2m) "
-                    + "from 1ms to 1d expected, '5' found",
+                    + "from 10ms to 1d expected, '5' found",
                 "16:3: key 'G' is given twice in one map (first in line 5); keep one of them",
                 "19:22: service instance 'S': serviceGroup: 'H' does not exist (groups: G)",
                 "20:44: CSI 'C' of service instance 'T': type: no component of service group 'G' supports 'x' "
@@ -207,7 +207,7 @@ struct ConfigErrorTests {
                 "3:22: component type 'worker': command: there is no program 'countre' in /opt/bin, /usr/bin",
                 "3:56: component type 'worker', timeouts: instantiate: a duration with its unit (such as 500ms, 10s, "
                     + "2m) "
-                    + "from 1ms to 1d expected, '5' found",
+                    + "from 10ms to 1d expected, '5' found",
                 "6:22: service group 'G': redundancyModel: one of 2n, n+m, n-way, n-way-active, no-redundancy "
                     + "expected, '3n' found"
                     + "; did you mean 2n?",

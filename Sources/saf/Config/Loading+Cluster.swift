@@ -3,8 +3,8 @@ import SAFTypes
 
 let adminWords: [(String, AdminState)] = [AdminState.unlocked, .locked, .lockedInstantiation].map { ($0.word, $0) }
 /// Bounds of the time limits in the model.
-let timeRange: ClosedRange<Duration> = .milliseconds(1) ... .seconds(86_400)
-let probationRange: ClosedRange<Duration> = .zero ... .seconds(604_800)
+let timeRange: ClosedRange<Duration> = .milliseconds(10) ... .seconds(86_400)
+let probationRange: ClosedRange<Duration> = .zero ... .seconds(86_400)
 
 extension Loading {
     /// `cluster.yaml`: the node, and what holds for the whole cluster.
@@ -16,7 +16,7 @@ extension Loading {
         let map = MapReader(root, what: "cluster", file: source.file, at: root.position, diagnostics)
         if let name = map.text("cluster") { model.cluster = name }
         note("cluster", source.file, map.position(of: "cluster"))
-        if let time = map.duration("startupTimeout", timeRange) { model.startupTimeout = time }
+        if let time = map.duration("startupTimeout", .zero ... .seconds(3_600)) { model.startupTimeout = time }
         if let state: AdminState = map.word("adminState", adminWords) { model.adminState = state }
         let nodes = map.named("nodes") ?? []
         for (index, named) in nodes.enumerated() {
