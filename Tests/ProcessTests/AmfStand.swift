@@ -37,7 +37,7 @@ final class AmfStand {
 
     var environment: [String] {
         let own = Environment.all.filter { !$0.hasPrefix("SAF_") && !$0.hasPrefix("SA_AMF_") }
-        return own + places.environment + ["SAF_BIN_DIR=\(directory)/bin"]
+        return own + places.environment + ["SAF_BIN_DIR=\(directory)/bin", "SAF_LOG_STDERR=1"]
     }
 
     private var outputPath: String { directory + "/output" }

@@ -11,6 +11,7 @@ import SAFTypes
 /// Tells people: notes to the log, state changes to the event channel. Never blocks; what does not fit is dropped.
 final class Announcer {
     private let publisher: LoopEventPublisher
+    private let log = Log.startDaemon("amfd").with(area: "AMF")
 
     init(loop: Loop, places: Places) {
         publisher = LoopEventPublisher(loop: loop, channel: AmfNotification.channelName, places: places)
@@ -40,7 +41,15 @@ final class Announcer {
     func close() { publisher.close() }
 
     private func write(_ level: NoteLevel, _ text: String) {
-        if level != .info { Say.error("amfd: \(text)") }
+        switch level {
+        case .error:
+            log.error(text)
+            // Whoever started us by hand or by systemd sees what is wrong without looking for the log.
+            if !log.writer.options.echoes { Say.error("amfd: \(text)") }
+        case .warning: log.warning(text)
+        case .notice: log.notice(text)
+        case .info: log.info(text)
+        }
     }
 }
 
