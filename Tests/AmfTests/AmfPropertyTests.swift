@@ -7,7 +7,9 @@ import Testing
 
 @Suite("AMF under random faults")
 struct AmfPropertyTests {
-    @Test("No order of faults breaks a promise, and healing brings every assignment back", arguments: 0..<150 as Range<UInt64>)
+    @Test(
+        "No order of faults breaks a promise, and healing brings every assignment back",
+        arguments: 0..<150 as Range<UInt64>)
     func faults(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var world = AmfWorld(Self.model(&random))
@@ -67,8 +69,10 @@ struct AmfPropertyTests {
             // Non-SA-aware: active by running.
             for unit in group.serviceUnits.indices {
                 for component in group.serviceUnits[unit].components.indices {
-                    model.applications[0].serviceGroups[0].serviceUnits[unit].components[component].category = .nonSaAware
-                    model.applications[0].serviceGroups[0].serviceUnits[unit].components[component].csiTypes[0].capability =
+                    model.applications[0].serviceGroups[0].serviceUnits[unit].components[component].category =
+                        .nonSaAware
+                    model.applications[0].serviceGroups[0].serviceUnits[unit].components[component].csiTypes[0]
+                        .capability =
                         .xActive
                 }
             }
@@ -90,7 +94,8 @@ struct AmfPropertyTests {
         case .noRedundancy, .nPlusM, .nWay, .nWayActive:
             let position = model.applications[0].serviceInstances.firstIndex { $0.name == instance.name } ?? 0
             _ = position
-            return instance.assignments.isEmpty && model.applications[0].serviceInstances.count > group.serviceUnits.count
+            return instance.assignments.isEmpty
+                && model.applications[0].serviceInstances.count > group.serviceUnits.count
                 ? .unassigned : .fullyAssigned
         }
     }
@@ -101,13 +106,16 @@ struct AmfPropertyTests {
         switch Int.random(in: 0..<100, using: &random) {
         case 0..<22: world.kill(name.description)
         case 22..<30:
-            let recoveries: [RecommendedRecovery] = [.noRecommendation, .componentRestart, .componentFailover, .nodeFailover]
+            let recoveries: [RecommendedRecovery] = [
+                .noRecommendation, .componentRestart, .componentFailover, .nodeFailover,
+            ]
             guard let process = world.processes.first(where: { $0.component == name && $0.isAlive }), !world.isAmfdDown
             else { return }
             world.trace.append("error report \(world.path(name))")
             world.give(
                 .request(
-                    .errorReport(component: name, recovery: recoveries.randomElement(using: &random) ?? .componentRestart),
+                    .errorReport(
+                        component: name, recovery: recoveries.randomElement(using: &random) ?? .componentRestart),
                     ticket: 0, pid: process.pid))
         case 30..<45:
             var behaviour = AmfWorld.Behaviour()

@@ -4,7 +4,8 @@ import SAFTypes
 
 @testable import AmfEngine
 
-/// One node in one process: both engines, a shell that performs everything in memory, and components that answer as told.
+/// One node in one process: both engines, a shell that performs everything in memory, and components that answer as
+/// told.
 struct AmfWorld {
     /// How a component behaves; changed by tests at any time.
     struct Behaviour {
@@ -104,7 +105,9 @@ struct AmfWorld {
         processes.removeAll { !$0.isAlive }
         trace.append("amfd returns")
         startAmfd(living: living)
-        for process in processes where behaviour(process.component).registers && process.isSaAware { register(process.pid) }
+        for process in processes where behaviour(process.component).registers && process.isSaAware {
+            register(process.pid)
+        }
     }
 
     static func restored(_ bytes: [UInt8]) -> ClusterEngine {
@@ -265,7 +268,8 @@ struct AmfWorld {
     }
 
     private mutating func deliver(_ push: AmfPush) {
-        guard let index = processes.firstIndex(where: { $0.component == push.component && $0.isAlive && $0.isConnected })
+        guard
+            let index = processes.firstIndex(where: { $0.component == push.component && $0.isAlive && $0.isConnected })
         else { return }
         let name = processes[index].component
         let behaviour = behaviour(name)
@@ -285,7 +289,8 @@ struct AmfWorld {
         guard !behaviour.refuses else {
             give(
                 .request(
-                    .response(InvocationAnswer(push.invocation, .failedOperation)), ticket: 0, pid: processes[index].pid))
+                    .response(InvocationAnswer(push.invocation, .failedOperation)), ticket: 0, pid: processes[index].pid
+                ))
             return
         }
         execute(push, index)
@@ -325,7 +330,8 @@ struct AmfWorld {
         }
     }
 
-    /// Nothing is asked of a component that the cluster engine knows to be dead, or of a process that is not its present one.
+    /// Nothing is asked of a component that the cluster engine knows to be dead, or of a process that is not its
+    /// present one.
     private mutating func checkOrder(_ order: NodeOrder) {
         guard case .component(let index) = cluster.positions[order.component] else {
             violations.append("order for unknown \(order.component)")
@@ -433,7 +439,8 @@ extension AmfPush {
     var component: SaName {
         switch self {
         case .csiSet(_, let component, _, _), .csiRemove(_, let component, _), .terminate(_, let component),
-            .healthcheck(_, let component, _): component
+            .healthcheck(_, let component, _):
+            component
         }
     }
 }

@@ -114,7 +114,9 @@ struct ClusterEngineTests {
         let quiesced = world.trace.firstIndex { $0.hasPrefix("SU1/C2:1 set quiesced") }
         let active = world.trace.firstIndex { $0.hasPrefix("SU2/C1:1 set active") }
         #expect(quiesced != nil && active != nil && quiesced! < active!)
-        #expect(world.describe().contains("SI1 fully-assigned W11:SU1/C1=standby W11:SU2/C1=active W12:SU1/C2=standby W12:SU2/C2=active"))
+        #expect(
+            world.describe().contains(
+                "SI1 fully-assigned W11:SU1/C1=standby W11:SU2/C1=active W12:SU1/C2=standby W12:SU2/C2=active"))
         #expect(world.violations.isEmpty)
     }
 
@@ -200,10 +202,16 @@ struct ClusterEngineTests {
     func noRedundancy() {
         var world = AmfWorld(Models.noRedundancy(units: 3, instances: 2))
         world.settle()
-        #expect(world.describe().suffix(2) == ["SI1 fully-assigned W11:SU1/C1=active", "SI2 fully-assigned W21:SU2/C1=active"])
+        #expect(
+            world.describe().suffix(2) == [
+                "SI1 fully-assigned W11:SU1/C1=active", "SI2 fully-assigned W21:SU2/C1=active",
+            ])
         world.kill(c1)
         world.settle()
-        #expect(world.describe().suffix(2) == ["SI1 fully-assigned W11:SU3/C1=active", "SI2 fully-assigned W21:SU2/C1=active"])
+        #expect(
+            world.describe().suffix(2) == [
+                "SI1 fully-assigned W11:SU3/C1=active", "SI2 fully-assigned W21:SU2/C1=active",
+            ])
     }
 
     @Test("CSI dependencies: the sponsor first; reversed when quiescing")
@@ -217,7 +225,9 @@ struct ClusterEngineTests {
         world.trace = []
         _ = world.admin(.lock, "safSu=SU1,safSg=G,safApp=A")
         world.settle()
-        let quiesced = world.trace.filter { $0.contains("quiesced W") && $0.hasPrefix("SU1/") && $0.contains("set quiesced") }
+        let quiesced = world.trace.filter {
+            $0.contains("quiesced W") && $0.hasPrefix("SU1/") && $0.contains("set quiesced")
+        }
         #expect(quiesced == ["SU1/C1:1 set quiesced W11 targetOne", "SU1/C2:1 set quiesced W12 targetOne"])
     }
 
@@ -269,7 +279,8 @@ struct ClusterEngineTests {
         var world = AmfWorld(Models.twoN())
         world.behaviours[SaName(c1)!] = AmfWorld.Behaviour(canSpawn: false)
         world.advance(.seconds(15))
-        #expect(world.describe()[0] == "SU1 unlocked disabled instantiation-failed out-of-service C1=instantiation-failed")
+        #expect(
+            world.describe()[0] == "SU1 unlocked disabled instantiation-failed out-of-service C1=instantiation-failed")
         #expect(world.describe().last == "SI1 partially-assigned W11:SU2/C1=active")
         world.behaviours[SaName(c1)!] = nil
         _ = world.admin(.repaired, "safSu=SU1,safSg=G,safApp=A")
@@ -341,5 +352,39 @@ struct ClusterEngineTests {
         world.advance(.seconds(11))
         #expect(world.describe().contains("SI1 fully-assigned W11:SU1/C1=active W11:SU2/C1=standby"))
         #expect(world.describe().last == "SI1 fully-assigned W11:SU1/C1=active")
+    }
+
+    @Test("A dependent instance is assigned once its sponsor is")
+    func instanceDependencies() {
+        var model = Models.twoN()
+        var other = Models.noRedundancy(units: 1, instances: 1).applications[0]
+        other.name = "B"
+        model.applications.append(other)
+        model.applications[0].serviceInstances[0].dependencies = [SIDependencyModel(sponsor: "safSi=SI1,safApp=B")]
+        var world = AmfWorld(model)
+        world.settle()
+        let sets = world.cluster.status().applications.flatMap(\.serviceInstances).map(\.assignmentState)
+        #expect(sets == [.fullyAssigned, .fullyAssigned])
+        let sponsor = SaName("safCsi=W11,safSi=SI1,safApp=B")!
+        let order = world.notifications.filter { $0.attribute == .ha && $0.new == HAState.active.rawValue }.map(\.dn)
+        #expect(order.first == sponsor)
+    }
+
+    @Test("Many groups: an event about one leaves the others alone")
+    func manyGroups() {
+        var model = Models.twoN()
+        for number in 1...20 {
+            var copy = Models.twoN().applications[0]
+            copy.name = "A\(number)"
+            model.applications.append(copy)
+        }
+        var world = AmfWorld(model)
+        world.settle()
+        world.trace = []
+        world.kill("safComp=C1,safSu=SU1,safSg=G,safApp=A7")
+        world.settle()
+        #expect(world.trace.count == 5)
+        let states = world.cluster.status().applications.flatMap(\.serviceInstances).map(\.assignmentState)
+        #expect(states.allSatisfy { $0 == .fullyAssigned })
     }
 }

@@ -123,7 +123,8 @@ struct NodeEngineTests {
         let asked = engine.handle(.order(set(7)), at: now)
         #expect(timers(asked).map(\.kind) == [.invocation])
         #expect(engine.handle(.order(set(7)), at: now).count == 1, "pushed again, the timer runs on")
-        let answered = engine.handle(.request(.response(InvocationAnswer(InvocationID(7))), ticket: 2, pid: 42), at: now)
+        let answered = engine.handle(
+            .request(.response(InvocationAnswer(InvocationID(7))), ticket: 2, pid: 42), at: now)
         #expect(
             answered == [
                 .reply(2, .done), .report(.answered(name, 1, InvocationID(7))), .cancelTimer(timers(asked)[0]),
@@ -141,7 +142,8 @@ struct NodeEngineTests {
             late.first
                 == .report(.failed(name, 1, recovery: .noRecommendation, isDead: false, cause: .csiSetTimeout)))
         _ = engine.handle(.order(.cleanup(name, 1)), at: now)
-        let answered = engine.handle(.request(.response(InvocationAnswer(InvocationID(7))), ticket: 2, pid: 42), at: now)
+        let answered = engine.handle(
+            .request(.response(InvocationAnswer(InvocationID(7))), ticket: 2, pid: 42), at: now)
         #expect(answered.contains(.note(.lateAnswer(name, InvocationID(7)))))
         guard case .reply(2, .failed(.notExist, _)) = answered[0] else {
             Issue.record("\(answered)")
@@ -158,9 +160,11 @@ struct NodeEngineTests {
                 .healthcheckStart(component: name, key: "h", .amfInvoked, recovery: .componentRestart), ticket: 3,
                 pid: 42), at: now)
         let asked = engine.handle(.timer(timers(started)[0]), at: now)
-        guard case .push(.healthcheck(let invocation, name, key: "h"))? = asked.first(where: {
-            if case .push = $0 { true } else { false }
-        }) else {
+        guard
+            case .push(.healthcheck(let invocation, name, key: "h"))? = asked.first(where: {
+                if case .push = $0 { true } else { false }
+            })
+        else {
             Issue.record("\(asked)")
             return
         }
@@ -198,13 +202,17 @@ struct NodeEngineTests {
         var engine = engine()
         ready(&engine)
         func code(_ request: AmfRequest) -> AisError? {
-            if case .reply(_, .failed(let error, _))? = engine.handle(.request(request, ticket: 5, pid: 42), at: now).first {
+            if case .reply(_, .failed(let error, _))? = engine.handle(.request(request, ticket: 5, pid: 42), at: now)
+                .first
+            {
                 return error
             }
             return nil
         }
-        #expect(code(.healthcheckStart(component: name, key: "x", .amfInvoked, recovery: .componentRestart)) == .notExist)
-        #expect(code(.healthcheckStart(component: name, key: "h", .amfInvoked, recovery: .clusterReset)) == .notSupported)
+        #expect(
+            code(.healthcheckStart(component: name, key: "x", .amfInvoked, recovery: .componentRestart)) == .notExist)
+        #expect(
+            code(.healthcheckStart(component: name, key: "h", .amfInvoked, recovery: .clusterReset)) == .notSupported)
         #expect(code(.healthcheckStart(component: name, key: "h", .amfInvoked, recovery: .componentRestart)) == nil)
         #expect(code(.healthcheckStart(component: name, key: "h", .amfInvoked, recovery: .componentRestart)) == .exist)
         #expect(code(.healthcheckConfirm(component: name, key: "h", nil)) == .notExist)
@@ -342,7 +350,8 @@ struct NodeEngineTests {
             ]
             let event =
                 random.chance(percent: 20)
-                ? started.randomElement(using: &random).map { NodeEvent.timer($0) } : events.randomElement(using: &random)
+                ? started.randomElement(using: &random).map { NodeEvent.timer($0) }
+                : events.randomElement(using: &random)
             guard let event else { continue }
             let before = engine.lifeState(of: name)
             let effects = engine.handle(event, at: now)

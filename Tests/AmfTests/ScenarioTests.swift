@@ -65,8 +65,8 @@ struct Story {
 
     private var asksState = false
 
-    /// Commands: `model 2n|no-redundancy units=2 components=1 instances=1`, `kill SU1/C1`, `break SU1/C1 spawn|register|answer|…`,
-    /// `mend SU1/C1`, `admin lock safSu=…`, `wait 3`, `amfd-dies`, `amfd-returns`, `stop`, `state`.
+    /// Commands: `model 2n|no-redundancy units=2 components=1 instances=1`, `kill SU1/C1`,
+    /// `break SU1/C1 spawn|register|answer|…`, `mend SU1/C1`, `admin lock safSu=…`, `wait 3`, `amfd-dies`, `amfd-returns`, `stop`, `state`.
     private mutating func perform(_ words: [String]) -> String? {
         let argument = words.count > 1 ? words[1] : ""
         switch words[0] {
@@ -105,7 +105,8 @@ struct Story {
         for unit in model.applications[0].serviceGroups[0].serviceUnits.indices {
             model.applications[0].serviceGroups[0].serviceUnits[unit].failover = numbers["failover"] != 0
             for component in model.applications[0].serviceGroups[0].serviceUnits[unit].components.indices {
-                model.applications[0].serviceGroups[0].serviceUnits[unit].components[component].recoveryOnError = recovery
+                model.applications[0].serviceGroups[0].serviceUnits[unit].components[component].recoveryOnError =
+                    recovery
             }
         }
         world = AmfWorld(model)

@@ -123,7 +123,8 @@ public enum AmfPush: Hashable, Sendable {
     public var invocation: InvocationID {
         switch self {
         case .csiSet(let invocation, _, _, _), .csiRemove(let invocation, _, _), .terminate(let invocation, _),
-            .healthcheck(let invocation, _, _): invocation
+            .healthcheck(let invocation, _, _):
+            invocation
         }
     }
 }

@@ -85,7 +85,8 @@ extension AmfRequest {
         case .healthcheckStart:
             return .healthcheckStart(
                 component: try reader.value(), key: try reader.string(max: Limits.healthcheckKeyMax),
-                try HealthcheckInvocation.decode(from: &reader), recovery: try RecommendedRecovery.decode(from: &reader))
+                try HealthcheckInvocation.decode(from: &reader), recovery: try RecommendedRecovery.decode(from: &reader)
+            )
         case .healthcheckConfirm:
             return .healthcheckConfirm(
                 component: try reader.value(), key: try reader.string(max: Limits.healthcheckKeyMax),

@@ -1,7 +1,7 @@
 import SAFTypes
 
-/// The middleware's own services as AMF entities: one application per service, in it one no-redundancy service group per
-/// node with one service unit, and one service instance each.
+/// The middleware's own services as AMF entities: one application per service, in it one no-redundancy service group
+/// per node with one service unit, and one service instance each.
 public enum MiddlewareModel {
     public struct Service: Hashable, Sendable {
         public let application: String
@@ -19,7 +19,9 @@ public enum MiddlewareModel {
         Service(application: "safCliService", program: "cliserver", bootLevel: 3),
     ]
 
-    public static func isMiddleware(_ application: String) -> Bool { services.contains { $0.application == application } }
+    public static func isMiddleware(_ application: String) -> Bool {
+        services.contains { $0.application == application }
+    }
 
     /// `model` with the middleware on each of its nodes, first in the list of applications.
     ///

@@ -6,7 +6,8 @@ import SAFTypes
 public struct AmfModel: Hashable, Sendable {
     /// RDN value of safAmfCluster.
     public var cluster = "swiftsaf"
-    /// How long the first assignment of a service group waits for its preferred service units. saAmfClusterStartupTimeout.
+    /// How long the first assignment of a service group waits for its preferred service units.
+    /// saAmfClusterStartupTimeout.
     public var startupTimeout: Duration = .seconds(10)
     public var adminState: AdminState = .unlocked
     public var nodes: [NodeModel] = []
@@ -18,7 +19,8 @@ public struct NodeModel: Hashable, Sendable {
     public var name = ""
     public var id = NodeID(0)
     public var adminState: AdminState = .unlocked
-    /// Service unit fail-overs on this node within the probation before the whole node fails over. saAmfNodeSuFailoverMax.
+    /// Service unit fail-overs on this node within the probation before the whole node fails over.
+    /// saAmfNodeSuFailoverMax.
     public var suFailoverMax: UInt32 = 10
     public var suFailoverProbation: Duration = .seconds(60)
     public var autoRepair = true

@@ -117,7 +117,9 @@ private struct Validation {
         checkTimeouts(component, dn, path)
         for (index, variable) in component.environment.enumerated() {
             if variable.name.isEmpty || variable.name.utf8.contains(UInt8(ascii: "=")) {
-                add("\(path).environment[\(index)]", dn, "\(quoted(variable.name)) is no name of an environment variable")
+                add(
+                    "\(path).environment[\(index)]", dn,
+                    "\(quoted(variable.name)) is no name of an environment variable")
             }
         }
         for (index, limit) in component.limits.enumerated() where limit.soft > limit.hard {
@@ -189,7 +191,8 @@ private struct Validation {
                 "\(path).serviceGroup", dn,
                 instance.serviceGroup.isEmpty
                     ? "no service group protects it; name one of \(application.name): \(known)"
-                    : "service group \(quoted(instance.serviceGroup)) does not exist in \(application.name); known: \(known)")
+                    : "\(quoted(instance.serviceGroup)) is no service group of \(application.name); known: \(known)"
+            )
         }
         if instance.csis.isEmpty { add("\(path).csis", dn, "the service instance has no CSI") }
         checkUnique(instance.csis.map(\.name), "\(path).csis", dn, "CSI")

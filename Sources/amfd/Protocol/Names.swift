@@ -22,7 +22,9 @@ public enum DN {
     /// The first relative name's value: "C1" of "safComp=C1,safSu=…"; the whole name when there is no "=".
     public static func shortName(_ dn: SaName) -> String {
         let first = split(dn).first ?? dn.bytes[...]
-        guard let equals = first.firstIndex(of: UInt8(ascii: "=")) else { return String(decoding: first, as: UTF8.self) }
+        guard let equals = first.firstIndex(of: UInt8(ascii: "=")) else {
+            return String(decoding: first, as: UTF8.self)
+        }
         let value = first[(equals + 1)...]
         return String(decoding: unescaped(value), as: UTF8.self)
     }

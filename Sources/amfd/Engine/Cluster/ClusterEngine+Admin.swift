@@ -49,7 +49,8 @@ extension ClusterEngine {
         rest.append(
             .adminReply(
                 pending.ticket, .timeout,
-                "\(pending.operation) of \(pending.name) is accepted but not complete after \(ClusterLimits.adminTimeout)"))
+                "\(pending.operation) of \(pending.name) is accepted but not complete after \(ClusterLimits.adminTimeout)"
+            ))
     }
 
     // MARK: - Administrative states
@@ -78,6 +79,7 @@ extension ClusterEngine {
         case .component, .csi: break
         }
         tellAdmin(name, old, new)
+        touched = Array(groups.indices)
     }
 
     private mutating func changeAdminState(
@@ -128,7 +130,9 @@ extension ClusterEngine {
         switch entity {
         case .component(let component):
             guard components[component].run.presence == .instantiated else {
-                return (.badOperation, "\(name) is \(components[component].run.presence.word); restart needs instantiated")
+                return (
+                    .badOperation, "\(name) is \(components[component].run.presence.word); restart needs instantiated"
+                )
             }
             restart(component, isDead: false, isGraceful: true)
             return nil
@@ -210,7 +214,8 @@ extension ClusterEngine {
         groups[group].run.swapTarget == nil
             && groups[group].units.allSatisfy { unit in
                 let isResting =
-                    units[unit].run.phase == .normal || units[unit].components.allSatisfy { isAtRest($0) }
+                    units[unit].run.phase == .normal
+                    || units[unit].components.allSatisfy { isAtRest($0) }
                         && units[unit].run.phase == .failingOver
                 return isResting && units[unit].components.allSatisfy { isAtRest($0) }
             }
@@ -300,7 +305,9 @@ extension ClusterEngine {
         case .node(let node)?: scope = nodes[node].units.flatMap { units[$0].components }
         case .cluster?, .application?, .group?, .instance?, .csi?, nil:
             let touched = groups(of: name)
-            scope = groups.indices.filter(touched.contains).flatMap { groups[$0].units }.flatMap { units[$0].components }
+            scope = groups.indices.filter(touched.contains).flatMap { groups[$0].units }.flatMap {
+                units[$0].components
+            }
         }
         return scope.first {
             let presence = components[$0].run.presence

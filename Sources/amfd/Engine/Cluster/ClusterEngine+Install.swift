@@ -107,7 +107,8 @@ extension ClusterEngine {
         let isNonPreInstantiable = unit.components.allSatisfy { $0.category == .nonSaAware }
         units.append(
             UnitEntity(
-                name: name, model: unit, group: group, node: node, isNonPreInstantiable: isNonPreInstantiable, run: run))
+                name: name, model: unit, group: group, node: node, isNonPreInstantiable: isNonPreInstantiable, run: run)
+        )
         groups[group].units.append(position)
         nodes[node].units.append(position)
         for component in unit.components {
@@ -177,6 +178,9 @@ extension ClusterEngine {
                 guard let name = SaName(dependency.sponsor), case .instance(let sponsor) = positions[name]
                 else { return nil }
                 return sponsor
+            }
+            for sponsor in instances[index].sponsors {
+                groups[instances[sponsor].group].dependents.append(instances[index].group)
             }
         }
     }

@@ -174,7 +174,9 @@ extension ClusterEngine {
                 // Completion is awaited, unless the shutdown became a lock.
                 if !isShutdown { moves.append(Move(component: component, csi: csi, haState: .quiesced)) }
             case .quiesced:
-                if mayQuiescedLeave && !isUnitActive { moves.append(Move(component: component, csi: csi, haState: nil)) }
+                if mayQuiescedLeave && !isUnitActive {
+                    moves.append(Move(component: component, csi: csi, haState: nil))
+                }
             case .standby:
                 if mayStandbyLeave { moves.append(Move(component: component, csi: csi, haState: nil)) }
             case nil: moves.append(Move(component: component, csi: csi, haState: nil))

@@ -4,28 +4,31 @@ import SAFTypes
 // What the world is told: the difference between what was told last and what is.
 
 extension ClusterEngine {
-    mutating func tell() {
-        for index in components.indices {
-            let run = components[index].run
-            tell(.presence, components[index].name, run.toldPresence.rawValue, run.presence.rawValue, components[index].node)
-            let (old, new) = (operational(run.toldDisabled), operational(run.isDisabled))
-            tell(.operational, components[index].name, old.rawValue, new.rawValue, components[index].node)
-            components[index].run.toldPresence = run.presence
-            components[index].run.toldDisabled = run.isDisabled
+    mutating func tell(_ group: Int) {
+        for unit in groups[group].units {
+            for component in units[unit].components { tellComponent(component) }
+            let run = units[unit].run
+            let (presence, readiness) = (presence(ofUnit: unit), readiness(ofUnit: unit))
+            tell(.presence, units[unit].name, run.toldPresence.rawValue, presence.rawValue, units[unit].node)
+            tell(.readiness, units[unit].name, run.toldReadiness.rawValue, readiness.rawValue, units[unit].node)
+            units[unit].run.toldPresence = presence
+            units[unit].run.toldReadiness = readiness
         }
-        for index in units.indices {
-            let run = units[index].run
-            let (presence, readiness) = (presence(ofUnit: index), readiness(ofUnit: index))
-            tell(.presence, units[index].name, run.toldPresence.rawValue, presence.rawValue, units[index].node)
-            tell(.readiness, units[index].name, run.toldReadiness.rawValue, readiness.rawValue, units[index].node)
-            units[index].run.toldPresence = presence
-            units[index].run.toldReadiness = readiness
+        for instance in groups[group].instances {
+            let (old, new) = (instances[instance].run.toldAssignment, assignmentState(of: instance))
+            tell(.assignment, instances[instance].name, old.rawValue, new.rawValue, nil)
+            instances[instance].run.toldAssignment = new
         }
-        for index in instances.indices {
-            let state = assignmentState(of: index)
-            tell(.assignment, instances[index].name, instances[index].run.toldAssignment.rawValue, state.rawValue, nil)
-            instances[index].run.toldAssignment = state
-        }
+    }
+
+    private mutating func tellComponent(_ component: Int) {
+        let (name, node) = (components[component].name, components[component].node)
+        let run = components[component].run
+        tell(.presence, name, run.toldPresence.rawValue, run.presence.rawValue, node)
+        let (old, new) = (operational(run.toldDisabled), operational(run.isDisabled))
+        tell(.operational, name, old.rawValue, new.rawValue, node)
+        components[component].run.toldPresence = run.presence
+        components[component].run.toldDisabled = run.isDisabled
     }
 
     func operational(_ isDisabled: Bool) -> OperationalState { isDisabled ? .disabled : .enabled }

@@ -119,7 +119,9 @@ extension ClusterEngine {
             components[$0].run.order == .instantiate && components[$0].model.instantiationLevel < level
         }
         guard !isLowerStarting else { return }
-        for component in waiting where components[component].model.instantiationLevel == level { instantiate(component) }
+        for component in waiting where components[component].model.instantiationLevel == level {
+            instantiate(component)
+        }
     }
 
     /// Increasing level; the next when every component of the levels before is instantiated.
@@ -156,7 +158,8 @@ extension ClusterEngine {
             case (.restarting, .cleanup?), (.restarting, .terminate?):
                 components[component].run.presence = .terminating
             case (.instantiated, _), (.terminating, _), (.uninstantiated, _), (.instantiationFailed, _),
-                (.terminationFailed, _): break
+                (.terminationFailed, _):
+                break
             }
         }
     }
@@ -185,7 +188,8 @@ extension ClusterEngine {
 
     mutating func settleNode(_ node: Int) {
         guard nodes[node].run.isMember else { return }
-        let isDown = nodes[node].units.allSatisfy { !hasProcesses($0) }
+        let isLeaving = nodes[node].run.isStopping || nodes[node].run.isDisabled
+        let isDown = isLeaving && nodes[node].units.allSatisfy { !hasProcesses($0) }
         if nodes[node].run.isStopping {
             if isDown, !nodes[node].run.hasStopped {
                 nodes[node].run.hasStopped = true
@@ -207,16 +211,17 @@ extension ClusterEngine {
 
     private mutating func raiseBootLevel(_ node: Int) {
         let current = nodes[node].run.bootLevel
+        let above = nodes[node].units.map { groups[units[$0].group].model.bootLevel }.filter { $0 > current }
+        guard let next = above.min() else { return }
         let isUp = nodes[node].units.allSatisfy { unit in
             guard groups[units[unit].group].model.bootLevel <= current else { return true }
             guard isStartable(unit), isSelected(unit) else { return true }
             return units[unit].components.allSatisfy {
                 let run = components[$0].run
-                return !components[$0].isPreInstantiable || run.isDelayed || run.starts > 0
-                    && (run.presence == .instantiated || run.presence == .restarting)
+                let wasUp = run.starts > 0 && (run.presence == .instantiated || run.presence == .restarting)
+                return !components[$0].isPreInstantiable || run.isDelayed || wasUp
             }
         }
-        let next = nodes[node].units.map { groups[units[$0].group].model.bootLevel }.filter { $0 > current }.min()
-        if isUp, let next { nodes[node].run.bootLevel = next }
+        if isUp { nodes[node].run.bootLevel = next }
     }
 }

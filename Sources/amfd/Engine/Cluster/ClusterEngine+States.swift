@@ -100,7 +100,9 @@ extension ClusterEngine {
         let held = assignments(of: instance, in: unit)
         let needed = instances[instance].csis.filter { component(for: $0, in: unit, haState) != nil }
         return !needed.isEmpty
-            && needed.allSatisfy { csi in held.contains { Int($0.assignment.csi) == csi && $0.assignment.state == haState } }
+            && needed.allSatisfy { csi in
+                held.contains { Int($0.assignment.csi) == csi && $0.assignment.state == haState }
+            }
     }
 
     func assignmentState(of instance: Int) -> AssignmentState {

@@ -7,7 +7,8 @@ import SAFTypes
 ///
 /// An event changes the state of an entity; then `settle()` looks at everything and asks for whatever brings the system
 /// closer to what the model and the administrator want: processes first, then assignments. What was asked and is not
-/// reported done is part of the state, so that nothing is asked twice and all of it can be asked again after amfd's death.
+/// reported done is part of the state, so that nothing is asked twice and all of it can be asked again after amfd's
+/// death.
 /// Source: SAI-AIS-AMF-B.02.01; `saf-ais` A5.
 public struct ClusterEngine: Engine, Sendable {
     public typealias Event = ClusterEvent
@@ -36,6 +37,8 @@ public struct ClusterEngine: Engine, Sendable {
     var orders: [ClusterEffect] = []
     var rest: [ClusterEffect] = []
     var notifications: [AmfNotification] = []
+    /// Groups that are to be looked at; empty between events.
+    var touched: [Int] = []
 
     public init() {}
 
@@ -51,49 +54,93 @@ public struct ClusterEngine: Engine, Sendable {
         case .timer(.startup): isStarted = true
         case .timer(.admin(let number)): expireAdmin(number)
         }
+        if case .report(let id, let report) = event {
+            markTouched(by: report, on: id)
+        } else {
+            touched = Array(groups.indices)
+        }
         settle()
-        tell()
-        checkInvariants()
+        return takeEffects()
+    }
+
+    private mutating func takeEffects() -> [ClusterEffect] {
         var effects = urgent + orders + rest
         if !notifications.isEmpty { effects.append(.notify(notifications)) }
-        notifications.removeAll(keepingCapacity: true)
         urgent.removeAll(keepingCapacity: true)
         orders.removeAll(keepingCapacity: true)
         rest.removeAll(keepingCapacity: true)
+        notifications.removeAll(keepingCapacity: true)
         return effects
     }
 
-    /// Everything that follows from the state as it is now; each pass may open the way for the next.
+    /// A report touches the group of its component and those that depend on it; while a node goes down, everything on it.
+    private mutating func markTouched(by report: NodeReport, on id: NodeID) {
+        guard case .component(let component) = positions[report.component] else { return }
+        let node = components[component].node
+        let group = units[components[component].unit].group
+        let isGoingDown = nodes[node].run.isDisabled || nodes[node].run.isStopping
+        touched = [group] + groups[group].dependents + (isGoingDown ? groupsOnNode(node) : [])
+    }
+
+    private func groupsOnNode(_ node: Int) -> [Int] { Set(nodes[node].units.map { units[$0].group }).sorted() }
+
+    /// Everything that follows from the state as it is now, in the groups touched and whatever they touch in turn; each
+    /// pass may open the way for the next.
     private mutating func settle() {
-        for _ in 0..<ClusterLimits.passesMax {
-            let before = runs
-            for group in groups.indices { moveAssignments(group) }
-            for unit in units.indices { settleUnit(unit) }
-            for node in nodes.indices { settleNode(node) }
+        var settled: Set<Int> = []
+        for _ in 0..<ClusterLimits.passesMax where !touched.isEmpty {
+            let work = Set(touched).sorted()
+            settled.formUnion(work)
+            touched = []
+            for group in work { settleGroup(group) }
+            for node in nodes.indices {
+                let before = nodes[node].run
+                settleNode(node)
+                let isStopping = nodes[node].run.isStopping && !touched.isEmpty
+                if nodes[node].run != before || isStopping { touched += groupsOnNode(node) }
+            }
             settleAdmin()
-            if runs == before { return }
         }
+        invariant(touched.isEmpty, "no rest after \(ClusterLimits.passesMax) passes: \(touched)")
+        for group in settled.sorted() { tell(group) }
+        let contradiction = contradiction(in: settled.sorted())
+        invariant(contradiction == nil, contradiction ?? "")
+    }
+
+    private mutating func settleGroup(_ group: Int) {
+        let before = runs(ofGroup: group)
+        moveAssignments(group)
+        for unit in groups[group].units { settleUnit(unit) }
+        if runs(ofGroup: group) != before { touched += [group] + groups[group].dependents }
+    }
+
+    private func runs(ofGroup group: Int) -> GroupRuns {
+        GroupRuns(
+            group: groups[group].run, units: groups[group].units.map { units[$0].run },
+            components: groups[group].units.flatMap { units[$0].components }.map { components[$0].run })
+    }
+
+    private struct GroupRuns: Equatable {
+        let group: GroupRun
+        let units: [UnitRun]
+        let components: [ComponentRun]
     }
 
     func node(_ id: NodeID) -> Int? { nodes.firstIndex { $0.model.id == id } }
 
-    private func checkInvariants() {
-        let contradiction = contradiction
-        invariant(contradiction == nil, contradiction ?? "")
-    }
-
     /// What must never be, in words; nil: all is well.
-    var contradiction: String? {
-        for component in components {
-            let run = component.run
-            if run.pending != nil, run.presence != .instantiated {
-                return "\(component.name): a CSI callback is outstanding while it is \(run.presence.word)"
+    func contradiction(in chosen: [Int]) -> String? {
+        for group in chosen {
+            for component in groups[group].units.flatMap({ units[$0].components }) {
+                let (name, run) = (components[component].name, components[component].run)
+                if run.pending != nil, run.presence != .instantiated {
+                    return "\(name): a CSI callback is outstanding while it is \(run.presence.word)"
+                }
+                if run.isDead, run.presence == .instantiated { return "\(name): dead and instantiated" }
             }
-            if run.isDead, run.presence == .instantiated { return "\(component.name): dead and instantiated" }
-        }
-        for group in groups where group.model.redundancyModel == .twoN {
-            for instance in group.instances {
-                let active = group.units.count { mayBeActive($0, for: instance) }
+            guard groups[group].model.redundancyModel == .twoN else { continue }
+            for instance in groups[group].instances {
+                let active = groups[group].units.count { mayBeActive($0, for: instance) }
                 if active > 1 { return "\(instances[instance].name): \(active) units may be active" }
             }
         }
@@ -103,8 +150,8 @@ public struct ClusterEngine: Engine, Sendable {
 
 /// Bounds of the cluster engine's own.
 enum ClusterLimits {
-    /// More passes than there are steps that can follow from each other without a report in between.
-    static let passesMax = 16
+    /// More passes than there are steps that can follow from each other without a report in between: boot levels most.
+    static let passesMax = 1_000
     static let adminTimeout: Duration = .seconds(60)
     static let pendingAdminMax = 64
     /// Invocation ids jump by this with every life of amfd, so that a lost end of its journal cannot make two callbacks
@@ -161,7 +208,8 @@ extension ClusterEngine {
             components[component].run.starts += 1
             confirm(component)
         case (nil, .restarting), (nil, .instantiating), (nil, .terminating), (nil, .instantiationFailed),
-            (nil, .terminationFailed): break
+            (nil, .terminationFailed):
+            break
         }
     }
 
@@ -233,7 +281,8 @@ extension ClusterEngine {
                 set(.quiesced, component, index)
             }
         case .errorCleared(let name):
-            guard case .component(let component) = positions[name], units[components[component].unit].run.phase == .normal
+            guard case .component(let component) = positions[name],
+                units[components[component].unit].run.phase == .normal
             else { return }
             components[component].run.isDisabled = false
         }
@@ -273,7 +322,9 @@ extension ClusterEngine {
 
     /// What a component that registered again holds is the truth; the moves correct what should be otherwise.
     private mutating func reconcile(_ component: Int, _ held: [HeldAssignment]) {
-        guard components[component].run.presence == .instantiated, components[component].isPreInstantiable else { return }
+        guard components[component].run.presence == .instantiated, components[component].isPreInstantiable else {
+            return
+        }
         for index in components[component].run.assignments.indices {
             let assignment = components[component].run.assignments[index]
             let name = csis[Int(assignment.csi)].name
@@ -323,7 +374,9 @@ extension ClusterEngine {
         guard let pending = components[component].run.pending, pending.invocation == invocation else { return }
         components[component].run.pending = nil
         for csi in pending.csis {
-            guard let index = components[component].run.assignments.firstIndex(where: { $0.csi == csi }) else { continue }
+            guard let index = components[component].run.assignments.firstIndex(where: { $0.csi == csi }) else {
+                continue
+            }
             if let haState = pending.haState {
                 set(haState, component, index)
             } else {

@@ -77,7 +77,9 @@ extension ClusterEngine {
         build(model)
         try check(runs)
         restore(runs)
-        if let contradiction { throw .badValue("snapshot contradicts itself: \(contradiction)") }
+        if let contradiction = contradiction(in: Array(groups.indices)) {
+            throw .badValue("snapshot contradicts itself: \(contradiction)")
+        }
     }
 
     /// Positions are taken for granted by the engine, so they must be right.

@@ -45,6 +45,8 @@ struct GroupEntity: Sendable {
     var units: [Int] = []
     /// In the order of importance: rank, then model.
     var instances: [Int] = []
+    /// Groups with instances that depend on one of this group's.
+    var dependents: [Int] = []
     var run: GroupRun
 }
 

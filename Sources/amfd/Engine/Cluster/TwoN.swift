@@ -9,7 +9,8 @@ enum TwoN {
         let active = chooseActive(units, swapTarget)
         let standby = chooseStandby(units, besides: active)
         return Desired(
-            places: instances.map { Desired.Place(instance: $0, active: active, standby: standby) }, movesTogether: true)
+            places: instances.map { Desired.Place(instance: $0, active: active, standby: standby) }, movesTogether: true
+        )
     }
 
     private static func chooseActive(_ units: [UnitView], _ swapTarget: Int?) -> Int? {

@@ -92,7 +92,8 @@ enum LifeTable {
         case .terminate, .cleanup: (.absent, [.reportAbsent])
         case .adopted: (.unconnected, [.timer(.reconnect)])
         case .spawned, .spawnedReady, .spawnFailed, .registered, .connectionLost, .terminateAnswered, .terminateRefused,
-            .lockReleased, .exited, .timedOut, .cleaned, .cleanFailed: (.absent, [])
+            .lockReleased, .exited, .timedOut, .cleaned, .cleanFailed:
+            (.absent, [])
         }
     }
 
@@ -105,7 +106,8 @@ enum LifeTable {
         case .terminate, .cleanup: (.killing(then: .absent), [.timer(.cleanup)])
         case .instantiate, .instantiateLater: (.killing(then: .again), [.timer(.cleanup)])
         case .adopted, .registered, .connectionLost, .terminateAnswered, .terminateRefused, .lockReleased, .timedOut,
-            .cleaned, .cleanFailed: (.spawning, [])
+            .cleaned, .cleanFailed:
+            (.spawning, [])
         }
     }
 
@@ -118,7 +120,8 @@ enum LifeTable {
         case .instantiate, .instantiateLater: (.killing(then: .again), [.kill, .timer(.cleanup)])
         // The exit follows a released lock.
         case .adopted, .spawned, .spawnedReady, .spawnFailed, .connectionLost, .terminateAnswered, .terminateRefused,
-            .lockReleased, .cleaned, .cleanFailed: (.registering, [])
+            .lockReleased, .cleaned, .cleanFailed:
+            (.registering, [])
         }
     }
 
@@ -132,7 +135,8 @@ enum LifeTable {
         case .registered: (.ready, [.reportAdopted])
         case .connectionLost: (.unconnected, [.timer(.reconnect)])
         case .adopted, .spawned, .spawnedReady, .spawnFailed, .terminateAnswered, .terminateRefused, .timedOut,
-            .cleaned, .cleanFailed: (.ready, [])
+            .cleaned, .cleanFailed:
+            (.ready, [])
         }
     }
 
@@ -146,7 +150,8 @@ enum LifeTable {
         case .terminate, .cleanup: (.killing(then: .absent), [.kill, .timer(.cleanup)])
         case .instantiate, .instantiateLater: (.killing(then: .again), [.kill, .timer(.cleanup)])
         case .adopted, .spawned, .spawnedReady, .spawnFailed, .connectionLost, .terminateAnswered, .terminateRefused,
-            .cleaned, .cleanFailed: (.unconnected, [])
+            .cleaned, .cleanFailed:
+            (.unconnected, [])
         }
     }
 
@@ -159,7 +164,8 @@ enum LifeTable {
         case .registered: (.terminating, [.sendTerminate])
         // A dead process answers nothing; its exit follows.
         case .lockReleased, .connectionLost, .terminate, .adopted, .spawned, .spawnedReady, .spawnFailed, .cleaned,
-            .cleanFailed: (.terminating, [])
+            .cleanFailed:
+            (.terminating, [])
         }
     }
 
@@ -170,7 +176,8 @@ enum LifeTable {
         case .terminate, .cleanup: (.killing(then: .absent), [.kill, .timer(.cleanup)])
         case .instantiate, .instantiateLater: (.killing(then: .again), [.kill, .timer(.cleanup)])
         case .lockReleased, .connectionLost, .registered, .adopted, .spawned, .spawnedReady, .spawnFailed,
-            .terminateAnswered, .terminateRefused, .timedOut, .cleaned, .cleanFailed: (.dying, [])
+            .terminateAnswered, .terminateRefused, .timedOut, .cleaned, .cleanFailed:
+            (.dying, [])
         }
     }
 
@@ -179,7 +186,8 @@ enum LifeTable {
         case .terminate, .cleanup: (.cleaning(then: .absent), [.runCleanup])
         case .instantiate, .instantiateLater: (.cleaning(then: .again), [.runCleanup])
         case .lockReleased, .exited, .connectionLost, .registered, .adopted, .spawned, .spawnedReady, .spawnFailed,
-            .terminateAnswered, .terminateRefused, .timedOut, .cleaned, .cleanFailed: (.dead, [])
+            .terminateAnswered, .terminateRefused, .timedOut, .cleaned, .cleanFailed:
+            (.dead, [])
         }
     }
 
@@ -218,7 +226,8 @@ enum LifeTable {
         case .instantiate: (.spawning, [.cancelTimer, .spawn])
         case .instantiateLater: (.delaying, [.timer(.retryDelay)])
         case .lockReleased, .exited, .connectionLost, .registered, .adopted, .spawned, .spawnedReady, .spawnFailed,
-            .terminateAnswered, .terminateRefused, .cleaned, .cleanFailed: (.delaying, [])
+            .terminateAnswered, .terminateRefused, .cleaned, .cleanFailed:
+            (.delaying, [])
         }
     }
 
@@ -227,7 +236,8 @@ enum LifeTable {
         case .instantiate, .instantiateLater: (.spawning, [.spawn])
         case .terminate, .cleanup: (.absent, [.reportAbsent])
         case .timedOut, .lockReleased, .exited, .connectionLost, .registered, .adopted, .spawned, .spawnedReady,
-            .spawnFailed, .terminateAnswered, .terminateRefused, .cleaned, .cleanFailed: (.instantiationFailed, [])
+            .spawnFailed, .terminateAnswered, .terminateRefused, .cleaned, .cleanFailed:
+            (.instantiationFailed, [])
         }
     }
 
@@ -239,7 +249,8 @@ enum LifeTable {
         case .terminate, .cleanup: (.killing(then: .absent), [.kill, .timer(.cleanup)])
         case .instantiate, .instantiateLater: (.killing(then: .again), [.kill, .timer(.cleanup)])
         case .timedOut, .connectionLost, .registered, .adopted, .spawned, .spawnedReady, .spawnFailed,
-            .terminateAnswered, .terminateRefused, .cleaned, .cleanFailed: (.terminationFailed, [])
+            .terminateAnswered, .terminateRefused, .cleaned, .cleanFailed:
+            (.terminationFailed, [])
         }
     }
 }

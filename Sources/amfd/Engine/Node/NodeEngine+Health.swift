@@ -11,7 +11,8 @@ extension NodeEngine {
     ) -> NodeReply {
         let component = components[position]
         guard let model = component.model.healthchecks.first(where: { $0.key == key }) else {
-            return .failed(.notExist, "\(component.name) has no health check with key \(key); configure it in the model")
+            return .failed(
+                .notExist, "\(component.name) has no health check with key \(key); configure it in the model")
         }
         guard component.isRunning || component.state == .registering else {
             return .failed(.tryAgain, "\(component.name) is not instantiated")

@@ -156,7 +156,8 @@ extension NodeEngine {
             case .dying, .dead: report(position, .reportDead, &effects)
             case .absent: reportLost(position, &effects)
             case .unconnected, .spawning, .registering, .terminating, .killing, .cleaning, .delaying,
-                .instantiationFailed, .terminationFailed: break
+                .instantiationFailed, .terminationFailed:
+                break
             }
         } else {
             reportLost(position, &effects)
@@ -225,7 +226,8 @@ extension NodeEngine {
         switch components[position].state {
         case .absent, .spawning, .delaying, .cleaning: components[position].forgetProcess()
         case .registering, .ready, .unconnected, .terminating, .dying, .dead, .killing, .instantiationFailed,
-            .terminationFailed: break
+            .terminationFailed:
+            break
         }
     }
 

@@ -22,7 +22,8 @@ public enum NodeOrder: Hashable, Sendable {
     public var component: SaName {
         switch self {
         case .instantiate(let component, _, _), .terminate(let component, _), .cleanup(let component, _),
-            .confirm(let component, _): component
+            .confirm(let component, _):
+            component
         case .csiSet(let order): order.component
         case .csiRemove(let order): order.component
         }
@@ -65,6 +66,16 @@ public enum NodeReport: Hashable, Sendable {
     case quiescingComplete(SaName, InstanceNumber)
     /// saAmfComponentErrorClear().
     case errorCleared(SaName)
+
+    public var component: SaName {
+        switch self {
+        case .instantiated(let name, _, _, _), .adopted(let name, _, _, _, _), .instantiationDelayed(let name, _, _),
+            .instantiationFailed(let name, _, _), .uninstantiated(let name, _), .terminationFailed(let name, _, _),
+            .failed(let name, _, _, _, _), .answered(let name, _, _), .quiescingComplete(let name, _),
+            .errorCleared(let name):
+            name
+        }
+    }
 }
 
 /// Why a component failed.
@@ -95,7 +106,7 @@ public enum NodeEvent: Hashable, Sendable {
     /// The clean-up command ended.
     case cleanedUp(SaName, InstanceNumber, succeeded: Bool, reason: String)
 
-    /// A request of a process; `pid` by the peer's credentials. The answer is exactly one ``NodeEffect/reply``, at once.
+    /// A request of a process; `pid` by the peer's credentials. Answered by exactly one ``NodeEffect/reply``, at once.
     case request(AmfRequest, ticket: UInt64, pid: Int32)
     case timer(NodeTimer)
 }
