@@ -66,7 +66,8 @@ struct Story {
     private var asksState = false
 
     /// Commands: `model 2n|no-redundancy units=2 components=1 instances=1`, `kill SU1/C1`,
-    /// `break SU1/C1 spawn|register|answer|…`, `mend SU1/C1`, `admin lock safSu=…`, `wait 3`, `amfd-dies`, `amfd-returns`, `stop`, `state`.
+    /// `break SU1/C1 spawn|register|answer|…`, `mend SU1/C1`, `admin lock safSu=…`, `wait 3`,
+    /// `amfd-dies`, `amfd-returns`, `stop`, `state`.
     private mutating func perform(_ words: [String]) -> String? {
         let argument = words.count > 1 ? words[1] : ""
         switch words[0] {

@@ -49,7 +49,8 @@ extension ClusterEngine {
         rest.append(
             .adminReply(
                 pending.ticket, .timeout,
-                "\(pending.operation) of \(pending.name) is accepted but not complete after \(ClusterLimits.adminTimeout)"
+                "\(pending.operation) of \(pending.name) is accepted but not complete: "
+                    + "\(ClusterLimits.adminTimeout) are over"
             ))
     }
 

@@ -73,7 +73,7 @@ public struct ClusterEngine: Engine, Sendable {
         return effects
     }
 
-    /// A report touches the group of its component and those that depend on it; while a node goes down, everything on it.
+    /// A report touches the group of its component and those that depend on it; while a node goes down, all on it.
     private mutating func markTouched(by report: NodeReport, on id: NodeID) {
         guard case .component(let component) = positions[report.component] else { return }
         let node = components[component].node
