@@ -143,7 +143,7 @@ struct StatusTextTests {
         let lines = StatusText.render(status, now: now).split(separator: "\n", omittingEmptySubsequences: false)
         #expect(lines[0] == "Cluster swiftsaf: words is partially-assigned (and 1 more)")
         #expect(lines.allSatisfy { $0.count <= 80 })
-        #expect(lines.contains { $0.contains("unassigned") && $0.contains("no process") })
+        #expect(lines.contains { $0.contains("counter   none") && $0.contains("no pid") })
     }
 
     @Test("Without colours there is no escape; with them the text is the same")

@@ -1,7 +1,9 @@
 import AmfClient
 import CliShell
 import EOLoop
+import LogClient
 
+let log = Log.startDaemon("cliserver").with(area: "CLI")
 let program = DaemonProgram(
     name: "cliserver", summary: "The console: routes a command line to the daemon or component that owns the command.",
     details: """
@@ -13,6 +15,7 @@ let program = DaemonProgram(
 program.run { loop, places in
     let daemon = try CliDaemon(loop: loop, places: places, version: DaemonProgram.version)
     let component = DaemonComponent(loop: loop, places: places) { loop.stop() }
+    log.notice("the console is open")
     return {
         component.close()
         daemon.close()

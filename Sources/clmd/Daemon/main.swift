@@ -2,9 +2,11 @@ import AmfClient
 import CliClient
 import ClmShell
 import EOLoop
+import LogClient
 import OSAL
 import SAFTypes
 
+let log = Log.startDaemon("clmd").with(area: "CLM")
 let program = DaemonProgram(
     name: "clmd", summary: "Membership of the cluster and the table of names: who is here, and who provides what.",
     details: """
@@ -20,10 +22,11 @@ let program = DaemonProgram(
 
 program.run { loop, places in
     let nodeID = try ClmConsole.nodeID(Environment.get("SAF_NODE_ID"))
-    let daemon = try ClmDaemon(loop: loop, places: places, nodeID: nodeID) { StandardError.write("clmd: \($0)\n") }
+    let daemon = try ClmDaemon(loop: loop, places: places, nodeID: nodeID) { log.warning($0) }
     let component = DaemonComponent(loop: loop, places: places) { loop.stop() }
     let commands = LoopCommands(loop: loop, places: places, owner: "clmd")
     ClmConsole.register(commands, of: daemon)
+    log.notice("node \(places.nodeName), id \(nodeID), is in view \(daemon.viewNumber)")
     return {
         commands.close()
         component.close()

@@ -98,7 +98,7 @@ private struct StatusRendering {
 
     /// One row under its service unit: what runs, since when, how often it was restarted, and in which HA state.
     private func cells(_ component: ComponentStatus) -> [TextTable.Cell] {
-        let process = component.pid == 0 ? "no process" : "pid \(component.pid)"
+        let process = component.pid == 0 ? "no pid" : "pid \(component.pid)"
         let uptime = component.pid == 0 ? "" : "up \(StatusText.uptime(since: component.startedAt, now: now))"
         var presence = Self.cell(component.presenceState)
         if component.operationalState == .disabled { presence = .init("\(presence.text), disabled", .bad) }
@@ -151,7 +151,7 @@ private struct StatusRendering {
         where component.assignments.contains(where: { $0.haState == state }) {
             return state.word
         }
-        return "unassigned"
+        return "none"
     }
 
     private static func haStyle(_ component: ComponentStatus) -> TextTable.Style {

@@ -9,14 +9,20 @@ enum StatusTrouble {
         for node in report.nodes where node.operationalState == .disabled {
             found.append("node \(node.name) is disabled")
         }
-        for instance in applications.flatMap(\.serviceInstances) where instance.assignmentState != .fullyAssigned {
-            found.append("\(instance.name) is \(instance.assignmentState.word)")
+        let daemons = applications.filter(\.isMiddleware).flatMap(\.serviceGroups).flatMap(\.serviceUnits)
+        for daemon in daemons.flatMap(\.components) where daemon.presenceState != .instantiated {
+            found.append("\(daemon.name) is \(daemon.presenceState.word)")
         }
-        for unit in applications.flatMap(\.serviceGroups).flatMap(\.serviceUnits) {
-            if unit.operationalState == .disabled {
-                found.append("\(unit.name) is disabled")
-            } else if unit.readinessState != .inService {
-                found.append("\(unit.name) is \(unit.readinessState.word)")
+        for application in applications where !application.isMiddleware {
+            for instance in application.serviceInstances where instance.assignmentState != .fullyAssigned {
+                found.append("\(instance.name) is \(instance.assignmentState.word)")
+            }
+            for unit in application.serviceGroups.flatMap(\.serviceUnits) {
+                if unit.operationalState == .disabled {
+                    found.append("\(unit.name) is disabled")
+                } else if unit.readinessState != .inService {
+                    found.append("\(unit.name) is \(unit.readinessState.word)")
+                }
             }
         }
         return found

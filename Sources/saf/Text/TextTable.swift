@@ -21,8 +21,9 @@ struct TextTable {
     var rows: [Row] = []
     /// Blanks before the first column.
     var indent = 0
-    /// The last column may be cut; the others are cut only when that is not enough.
+    /// Narrower than this no column gets, the first one not until the others have to.
     private static let columnMin = 6
+    private static let firstColumnMin = 10
     private static let gap = 2
 
     mutating func add(_ cells: Cell...) { rows.append(.cells(cells)) }
@@ -61,8 +62,13 @@ struct TextTable {
             }
         }
         var excess = indent + widths.reduce(0, +) + Self.gap * max(0, widths.count - 1) - width
-        while excess > 0, let widest = widths.indices.max(by: { widths[$0] < widths[$1] }),
-            widths[widest] > Self.columnMin
+        // Names first: states are what the table is for.
+        if excess > 0, let first = widths.first, first > Self.firstColumnMin {
+            let cut = min(excess, first - Self.firstColumnMin)
+            widths[0] -= cut
+            excess -= cut
+        }
+        while excess > 0, let widest = widths.indices.max(by: { widths[$0] < widths[$1] }), widths[widest] > Self.columnMin
         {
             widths[widest] -= 1
             excess -= 1
