@@ -12,7 +12,9 @@ import SafText
 public final class CliDaemon {
     private let loop: Loop
     private let server: IOCServer
-    private let amfd: LoopConnection
+    private let places: Places
+    /// Made when it is needed first: while there is no amfd, looking for it would wake us ten times a second.
+    private var amfd: LoopConnection?
     private var engine: CliEngine
     private var requests: [UInt64: Request] = [:]
     private var lastRequest: UInt64 = 0
@@ -24,12 +26,12 @@ public final class CliDaemon {
     /// - Throws: EADDRINUSE when another cliserver serves these places, and what the file system says.
     public init(loop: Loop, places: Places, version: String) throws(OSError) {
         self.loop = loop
+        self.places = places
         engine = CliEngine(version: version)
         try File.makeDirectories(places.runDirectory)
         var options = ServerOptions()
         options.socketMode = 0o666  // components of every user register commands; see `refusal` for who may run them
         server = try IOCServer(loop: loop, endpoint: .wellKnown(.cliserver), places: places, options: options)
-        amfd = LoopConnection(loop: loop, to: .wellKnown(.amfd), places: places)
         server.onConnect = { [unowned self] peer in peers[peer.id.rawValue] = peer }
         server.onDisconnect = { [unowned self] peer in
             peers[peer.id.rawValue] = nil
@@ -41,7 +43,7 @@ public final class CliDaemon {
 
     public func close() {
         server.close()
-        amfd.close()
+        amfd?.close()
     }
 
     private func asked(_ request: Request, _ body: UnsafeRawBufferPointer) {
@@ -120,10 +122,19 @@ public final class CliDaemon {
         }
     }
 
+    private func forgetAmfdIfDown() {
+        guard let connection = amfd, !connection.isUp else { return }
+        connection.close()
+        amfd = nil
+    }
+
     private func askStatus(_ id: UInt64, _ format: OutputFormat) {
+        let amfd = self.amfd ?? LoopConnection(loop: loop, to: .wellKnown(.amfd), places: places)
+        self.amfd = amfd
         amfd.call(AmfRequest.status.code.rawValue, AmfRequest.status.body, timeout: Self.statusTimeout) {
             [weak self] result in
             guard let self else { return }
+            if case .failure = result { loop.enqueue(.low) { [weak self] in self?.forgetAmfdIfDown() } }
             switch result {
             case .failure(let error): handle(.statusArrived(id, .unavailable, "status: \(error)\n"))
             case .success(let reply):

@@ -68,7 +68,8 @@ struct TextTable {
             widths[0] -= cut
             excess -= cut
         }
-        while excess > 0, let widest = widths.indices.max(by: { widths[$0] < widths[$1] }), widths[widest] > Self.columnMin
+        while excess > 0, let widest = widths.indices.max(by: { widths[$0] < widths[$1] }),
+            widths[widest] > Self.columnMin
         {
             widths[widest] -= 1
             excess -= 1
