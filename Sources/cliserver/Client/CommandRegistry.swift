@@ -40,7 +40,8 @@ public final class CommandRegistry: Sendable {
         }
         if isFirst {
             _ = connection.onPush { [weak self] push in self?.heard(push) }
-        } else if connection.isUp {
+        } else {
+            // Also while the connection is being made: its set-up may have told what there was a moment ago.
             connection.callAsync(
                 CliRequestCode.register.rawValue, description.encoded, lane: .low, timeout: Self.timeout
             ) { _ in }

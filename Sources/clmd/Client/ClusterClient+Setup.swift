@@ -36,9 +36,18 @@ extension ClusterClient {
     }
 
     func ask(subscription number: UInt32) {
-        let request = state.withLock { $0.subscriptions.renew(number) }
+        let (former, request) = state.withLock { state in
+            (state.subscriptions.wireNumber(number), state.subscriptions.renew(number))
+        }
         guard let request else { return }
-        connection.callAsync(ClmRequestCode.subscribe.rawValue, request.encoded, timeout: Self.defaultTimeout) { _ in }
+        if let former { forget(former) }
+        connection.callAsync(
+            ClmRequestCode.subscribe.rawValue, request.encoded, timeout: Self.defaultTimeout
+        ) { [weak self] _ in
+            // The set-up of a new connection may have asked anew meanwhile.
+            guard let self, !state.withLock({ $0.subscriptions.isCurrent(request.subscription) }) else { return }
+            forget(request.subscription)
+        }
     }
 
     func forget(_ wireNumber: UInt32) {
@@ -54,8 +63,7 @@ extension ClusterClient {
             guard let notice = try? TopologyNotice(decoding: push.body) else { return }
             switch state.withLock({ $0.subscriptions.heard(notice) }) {
             case .events(let events, let handler): for event in events { handler(event) }
-            case .lost(let number, let wireNumber):
-                forget(wireNumber)
+            case .lost(let number, _):
                 ask(subscription: number)
             case .nothing: break
             }

@@ -94,7 +94,7 @@ public final class ClusterClient: Sendable {
     ) throws(AisError) -> UInt32 {
         let number = state.withLock { $0.subscriptions.add(range, handler) }
         try listen()
-        if connection.isUp { ask(subscription: number) }
+        ask(subscription: number)
         return number
     }
 
@@ -150,11 +150,9 @@ public final class ClusterClient: Sendable {
             return state.lastNumber
         }
         try listen()
-        if connection.isUp {
-            connection.callAsync(
-                ClmRequestCode.track.rawValue, TrackFlags.changes.encoded, timeout: Self.defaultTimeout
-            ) { _ in }
-        }
+        connection.callAsync(
+            ClmRequestCode.track.rawValue, TrackFlags.changes.encoded, timeout: Self.defaultTimeout
+        ) { _ in }
         return number
     }
 

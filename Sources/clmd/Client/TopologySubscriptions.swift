@@ -36,6 +36,12 @@ struct TopologySubscriptions<Handler> {
         return SubscribeRequest(subscription: lastNumber, range: range)
     }
 
+    /// The number on the wire, once one was asked for.
+    func wireNumber(_ number: UInt32) -> UInt32? { subscribers[number].flatMap { $0.wireNumber == 0 ? nil : $0.wireNumber } }
+
+    /// Whether notices of this number on the wire are listened to.
+    func isCurrent(_ wireNumber: UInt32) -> Bool { subscribers.values.contains { $0.wireNumber == wireNumber } }
+
     /// What to ask on a new connection.
     mutating func renewAll() -> [SubscribeRequest] {
         var requests: [SubscribeRequest] = []
