@@ -318,22 +318,57 @@ struct LoopTests {
 
 @Suite("Spin budget")
 struct SpinBudgetTests {
-    @Test("Spins after short sleeps, stops when it is of no use")
+    private func sleep(_ budget: inout SpinBudget, _ microseconds: Int64, times: Int = 1) {
+        let start = Instant(nanoseconds: 1_000_000)
+        for _ in 0..<times { budget.slept(since: start, until: start + .microseconds(microseconds)) }
+    }
+
+    @Test("Spins after short sleeps in a row, stops when it is of no use")
     func adapts() {
         var budget = SpinBudget(limit: .microseconds(40))
         #expect(budget.isZero, "cold at first")
-        budget.slept(.microseconds(50))
-        budget.slept(.milliseconds(50))
-        budget.slept(.microseconds(50))
-        budget.slept(.microseconds(50))
+        sleep(&budget, 50, times: 2)
+        sleep(&budget, 50_000)
+        sleep(&budget, 50, times: 2)
         #expect(budget.isZero)
-        budget.slept(.microseconds(50))
+        sleep(&budget, 50)
         #expect(budget.current == .microseconds(40))
         budget.spent()
         #expect(budget.current == .microseconds(20))
-        budget.found()
+        let start = Instant(nanoseconds: 1)
+        budget.found(since: start, now: start + .microseconds(2))
         #expect(budget.current == .microseconds(40))
-        for _ in 0..<4 { budget.spent() }
+        budget.found(since: start, now: start + .microseconds(39))
+        #expect(budget.current == .microseconds(20), "found late is found by luck")
+        for _ in 0..<3 { budget.spent() }
+        #expect(budget.isZero)
+    }
+
+    @Test("Each failure asks for more signs of traffic, a success for few again")
+    func patience() {
+        var budget = SpinBudget(limit: .microseconds(40))
+        var needed: [Int] = []
+        for _ in 0..<10 {
+            var sleeps = 0
+            while budget.isZero {
+                sleep(&budget, 20)
+                sleeps += 1
+            }
+            needed.append(sleeps)
+            while !budget.isZero { budget.spent() }
+        }
+        #expect(needed == [3, 6, 12, 24, 48, 96, 96, 96, 96, 96])
+        sleep(&budget, 20, times: 96)
+        budget.found(since: .start, now: .start + .microseconds(1))
+        while !budget.isZero { budget.spent() }
+        sleep(&budget, 20, times: 6)
+        #expect(!budget.isZero)
+    }
+
+    @Test("With a limit of zero it never spins")
+    func never() {
+        var budget = SpinBudget(limit: .zero)
+        sleep(&budget, 1, times: 2000)
         #expect(budget.isZero)
     }
 

@@ -66,13 +66,14 @@ public final class Loop: @unchecked Sendable {
     private var spinnerNumber: UInt64 = 0
     private var budget: SpinBudget
     private var spinUntil: Instant?
-    private var lastSleep: Duration?
+    private var spinSince = Instant.start
+    private var lastSleep: (start: Instant, end: Instant)?
     private var worker: SlowWorker?
     var signalWatches: [SignalWatch] = []
 
     private static let bellToken = UInt64.max
     /// While polling for work, descriptors are looked at this often.
-    private static let spinSlice: Duration = .microseconds(15)
+    private static let spinSliceNanoseconds: UInt64 = 15_000
 
     private struct Inbox {
         var lanes: [[@Sendable () -> Void]] = Lane.allCases.map { _ in [] }
@@ -232,7 +233,7 @@ public final class Loop: @unchecked Sendable {
         now = MonotonicClock.now()
         if isSleeping {
             sleepCount &+= 1
-            lastSleep = now - before
+            lastSleep = (before, now)
             spinUntil = nil
         }
         maySleep.store(false, ordering: .relaxed)
@@ -303,18 +304,17 @@ public final class Loop: @unchecked Sendable {
 
     private func noteWork() {
         if let lastSleep {
-            budget.slept(lastSleep)
+            budget.slept(since: lastSleep.start, until: lastSleep.end)
             self.lastSleep = nil
-        } else {
-            budget.found()
         }
-        spinUntil = budget.isZero ? nil : now + budget.current
+        spinSince = now
+        spinUntil = budget.isZero ? nil : budget.end(from: now)
     }
 
     /// Polls for one slice at most. `spent` when there is no reason to poll (any more).
     private func spin() -> SpinOutcome {
         guard let limit = spinUntil else { return .spent }
-        let sliceEnd = now + Self.spinSlice
+        let sliceEnd = Instant(nanoseconds: now.nanoseconds &+ Self.spinSliceNanoseconds)
         var isFound = false
         while true {
             for _ in 0..<16 {
@@ -327,6 +327,7 @@ public final class Loop: @unchecked Sendable {
             }
             now = MonotonicClock.now()
             if isFound {
+                budget.found(since: spinSince, now: now)
                 noteWork()
                 if now >= sliceEnd || queues.contains(where: { !$0.isEmpty }) { return .found }
                 isFound = false

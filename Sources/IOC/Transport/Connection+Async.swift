@@ -46,7 +46,7 @@ extension IOCConnection {
         let result: Result<Reply, CallError> = await withUnsafeContinuation { continuation in
             whenDone(call) { continuation.resume(returning: $0) }
         }
-        learn(from: MonotonicClock.now() - start)
+        learn(start, MonotonicClock.now())
         return try result.get()
     }
 
@@ -105,14 +105,13 @@ extension IOCConnection {
 
     /// False when the connection was lost meanwhile.
     private func readBriefly(_ link: Link, for call: PendingCall) -> Bool {
-        let deadline = MonotonicClock.now() + link.budget.current
+        let deadline = link.budget.end(from: MonotonicClock.now())
         while true {
             switch drain(link) {
             case .lost(let reason):
                 lose(link, reason)
                 return false
-            case .some: link.budget.found()
-            case .nothing: break
+            case .some, .nothing: break
             }
             if call.isDone { return true }
             if !spin(link, deadline) { return true }
@@ -134,8 +133,8 @@ extension IOCConnection {
         return .success(Reply(body: call.replyBody, descriptors: call.replyDescriptors))
     }
 
-    private func learn(from duration: Duration) {
-        lock.withLock { _ in if !isReading { link?.budget.slept(duration) } }
+    private func learn(_ start: Instant, _ end: Instant) {
+        lock.withLock { _ in if !isReading { link?.budget.slept(since: start, until: end) } }
     }
 
     private func expire(_ number: UInt64, _ timeout: Duration) {

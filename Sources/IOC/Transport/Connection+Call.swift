@@ -259,7 +259,7 @@ extension IOCConnection {
             switch drain(link) {
             case .lost(let reason): return lose(link, reason)
             case .some:
-                if let since = sleptAt { link.budget.slept(MonotonicClock.now() - since) } else { link.budget.found() }
+                if let since = sleptAt { link.budget.slept(since: since, until: MonotonicClock.now()) }
                 sleptAt = nil
             case .nothing: break
             }
@@ -283,10 +283,13 @@ extension IOCConnection {
     func spin(_ link: Link, _ deadline: Instant) -> Bool {
         guard !link.budget.isZero else { return false }
         let start = MonotonicClock.now()
-        let limit = min(start + link.budget.current, deadline)
+        let limit = min(link.budget.end(from: start), deadline)
         while true {
             for _ in 0..<32 {
-                if link.reader.readyLane() != nil { return true }
+                if link.reader.readyLane() != nil {
+                    link.budget.found(since: start, now: MonotonicClock.now())
+                    return true
+                }
                 pause()
             }
             if MonotonicClock.now() >= limit { break }
