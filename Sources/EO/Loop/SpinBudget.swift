@@ -4,8 +4,8 @@ import EngineKit
 ///
 /// Waking a sleeper costs tens of microseconds, so polling that finds work sooner saves that; polling that finds
 /// nothing burns a CPU that somebody else may need, perhaps the very one who should send the work. So: polling in vain
-/// halves the budget down to nothing; several short sleeps in a row (a sign of traffic) restore it, and the more of them
-/// are needed the more often that was in vain; work found soon shows that polling pays.
+/// halves the budget down to nothing; several short sleeps in a row (a sign of traffic) restore it, and the more of
+/// them are needed the more often that was in vain; work found soon shows that polling pays.
 ///
 /// Plain integers inside: arithmetic of `Duration` is 128 bits wide.
 public struct SpinBudget: Hashable, Sendable {
