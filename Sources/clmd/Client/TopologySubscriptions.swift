@@ -37,7 +37,9 @@ struct TopologySubscriptions<Handler> {
     }
 
     /// The number on the wire, once one was asked for.
-    func wireNumber(_ number: UInt32) -> UInt32? { subscribers[number].flatMap { $0.wireNumber == 0 ? nil : $0.wireNumber } }
+    func wireNumber(_ number: UInt32) -> UInt32? {
+        subscribers[number].flatMap { $0.wireNumber == 0 ? nil : $0.wireNumber }
+    }
 
     /// Whether notices of this number on the wire are listened to.
     func isCurrent(_ wireNumber: UInt32) -> Bool { subscribers.values.contains { $0.wireNumber == wireNumber } }
