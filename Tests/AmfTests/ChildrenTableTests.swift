@@ -78,7 +78,8 @@ struct ChildrenTableTests {
             // Behind state, pid and start time of the first ten slots: what the checksum covers.
             let slot = Int.random(in: 0..<10, using: &random)
             let offset = Int.random(in: 16..<ChildRecord.size, using: &random)
-            memory.bytes[ChildrenTable.headerSize + slot * ChildRecord.size + offset] = UInt8.random(in: 1...255, using: &random)
+            memory.bytes[ChildrenTable.headerSize + slot * ChildRecord.size + offset] = UInt8.random(
+                in: 1...255, using: &random)
         }
         let next = ChildrenTable(memory: memory.bytes)
         for found in next.records { #expect(found.pid == Int32(found.nonce), "seed \(seed)") }

@@ -31,7 +31,9 @@ private final class Holder {
     }
 
     func hear() throws -> String {
-        guard try IO.waitUntil(ears.first.raw, readable: true, deadline: MonotonicClock.now() + .seconds(20)) else { return "" }
+        guard try IO.waitUntil(ears.first.raw, readable: true, deadline: MonotonicClock.now() + .seconds(20)) else {
+            return ""
+        }
         var bytes = [UInt8](repeating: 0, count: 64)
         let count = try bytes.withUnsafeMutableBytes { try IO.read(ears.first.raw, into: $0) } ?? 0
         return String(decoding: bytes[0..<count], as: UTF8.self)
@@ -118,7 +120,8 @@ struct LifeWatcherTests {
 @Suite("Exit probe")
 struct ExitProbeTests {
     /// /proc/PID/stat with these fields.
-    private func stat(name: String = "x", state: String = "S", flags: UInt64 = 4_194_304, pending: UInt64 = 0) -> String {
+    private func stat(name: String = "x", state: String = "S", flags: UInt64 = 4_194_304, pending: UInt64 = 0) -> String
+    {
         let middle = (10...30).map { _ in "7" }.joined(separator: " ")
         return "1234 (\(name)) \(state) 1 2 3 4 -1 \(flags) \(middle) \(pending) 0 0 0\n"
     }

@@ -223,6 +223,8 @@ struct ProcessKeeperTests {
         slow.timeouts.cleanup = .milliseconds(20)
         stand.keeper.cleanUp(key, slow)
         #expect(
-            stand.has { $0 == .cleanedUp(name, 1, succeeded: false, reason: "the clean-up command did not end in time") })
+            stand.has {
+                $0 == .cleanedUp(name, 1, succeeded: false, reason: "the clean-up command did not end in time")
+            })
     }
 }

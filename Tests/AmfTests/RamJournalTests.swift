@@ -53,7 +53,9 @@ struct RamJournalTests {
             for value in 0..<20 as Range<UInt8> { #expect(journal.append([UInt8](repeating: value, count: 100))) }
             var bytes = try File.readAll(path)
             let limit = random.chance(percent: 50) ? 2_000 : 64
-            for _ in 0..<3 { bytes[Int.random(in: 0..<limit, using: &random)] ^= UInt8.random(in: 1...255, using: &random) }
+            for _ in 0..<3 {
+                bytes[Int.random(in: 0..<limit, using: &random)] ^= UInt8.random(in: 1...255, using: &random)
+            }
             try File.writeAtomically(path, bytes, durable: false)
             let next = try RamJournal(path: path)
             if next.damage != nil { #expect(next.records == [], "seed \(seed)") }

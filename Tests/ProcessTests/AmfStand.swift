@@ -91,7 +91,8 @@ final class AmfStand {
     var processes: [Int32] {
         ((try? File.list("/proc")) ?? []).compactMap { Int32($0) }.filter { pid in
             guard let text = try? File.readText("/proc/\(pid)/environ", limit: 1 << 20) else { return false }
-            return text.contains("SAF_RUN_DIR=" + places.runDirectory) && !(Process.information(of: pid)?.isExiting ?? true)
+            return text.contains("SAF_RUN_DIR=" + places.runDirectory)
+                && !(Process.information(of: pid)?.isExiting ?? true)
         }
     }
 
@@ -135,5 +136,7 @@ enum TestModel {
 }
 
 extension ComponentStatus {
-    func has(_ state: HAState) -> Bool { presenceState == .instantiated && assignments.contains { $0.haState == state } }
+    func has(_ state: HAState) -> Bool {
+        presenceState == .instantiated && assignments.contains { $0.haState == state }
+    }
 }

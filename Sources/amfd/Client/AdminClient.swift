@@ -14,7 +14,8 @@ public final class AdminClient: Sendable {
 
     /// The state of the cluster as this node knows it.
     ///
-    /// - Throws: `.tryAgain` amfd is not there; `.timeout`; `.access` not allowed; `.version` amfd speaks another version.
+    /// - Throws: `.tryAgain` amfd is not there; `.timeout`; `.access` not allowed; `.version` amfd speaks another
+    /// version.
     public func status(timeout: Duration = .seconds(5)) throws(CallError) -> StatusReport {
         try Self.report(try call(.status, timeout))
     }
@@ -26,7 +27,8 @@ public final class AdminClient: Sendable {
 
     /// Performs an administrative operation on an entity and waits until it is complete (SHUTDOWN: accepted).
     ///
-    /// - Throws: `.noOp`, `.badOperation`, `.tryAgain`, `.repairPending`, `.notSupported`, `.notExist` as the operation's
+    /// - Throws: `.noOp`, `.badOperation`, `.tryAgain`, `.repairPending`, `.notSupported`, `.notExist` as the
+    /// operation's
     ///   table says, with amfd's own words; `.access` not allowed; `.timeout` the outcome is unknown.
     /// - Source: SAI-AIS-AMF-B.02.01 §8.
     public func perform(

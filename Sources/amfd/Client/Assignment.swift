@@ -32,8 +32,8 @@ public struct AssignedCSI: Hashable, Sendable {
 /// Source: SAI-AIS-AMF-B.02.01, SaAmfCSISetCallbackT, SaAmfCSIRemoveCallbackT, SaAmfComponentTerminateCallbackT.
 public struct Assignment: Sendable {
     public enum Action: Hashable, Sendable {
-        /// Take this HA state for the CSI. For `.quiescing`: complete when the work is accepted for winding up, and call
-        /// ``Component/quiescingComplete(_:)`` when it is done.
+        /// Take this HA state for the CSI. For `.quiescing`: complete when the work is accepted for winding up, and
+        /// call ``Component/quiescingComplete(_:)`` when it is done.
         case set(HAState, AssignedCSI)
         /// The CSI is no longer yours.
         case remove(AssignedCSI)

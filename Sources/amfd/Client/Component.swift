@@ -23,8 +23,8 @@ import Synchronization
 /// ```
 ///
 /// Everything that amfd needs is done by a background thread of the library that lives as long as the process and holds
-/// the life lock. When amfd dies, the component registers again with its next life by itself, with what it holds; answers
-/// that got lost are given again. Any thread may call; nothing blocks.
+/// the life lock. When amfd dies, the component registers again with its next life by itself, with what it holds;
+/// answers that got lost are given again. Any thread may call; nothing blocks.
 ///
 /// Source: SAI-AIS-AMF-B.02.01 §7.
 public final class Component: Sendable {
@@ -68,7 +68,9 @@ public final class Component: Sendable {
     public static func register(
         name: SaName? = nil, places: Places = .fromEnvironment(), timeout: Duration = .seconds(10)
     ) async throws(AisError) -> Component {
-        guard let name = name ?? Environment.get("SA_AMF_COMPONENT_NAME").flatMap({ SaName($0) }) else { throw .notExist }
+        guard let name = name ?? Environment.get("SA_AMF_COMPONENT_NAME").flatMap({ SaName($0) }) else {
+            throw .notExist
+        }
         let shared = Shared()
         let (stream, continuation) = AsyncStream.makeStream(of: Assignment.self)
         let runtime = try RuntimeThread()
@@ -120,8 +122,8 @@ public final class Component: Sendable {
     /// - Source: saAmfComponentErrorClear().
     public func clearError() async throws(AisError) { try await ask(.errorClear(component: name)) }
 
-    /// Starts the health check that is configured under `key`. A check that says false, or does not answer in time, is a
-    /// failure of the component.
+    /// Starts the health check that is configured under `key`. A check that says false, or does not answer in time,
+    /// is a failure of the component.
     ///
     /// - Parameters:
     ///   - recovery: of such a failure.

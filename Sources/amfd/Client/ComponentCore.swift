@@ -5,8 +5,8 @@ import IOC
 import OSAL
 import SAFTypes
 
-/// A component's dealings with amfd, on a loop: registers, again after every life of amfd; holds the life lock; hands out
-/// callbacks; sends answers until one arrives. Loop thread only; never blocks.
+/// A component's dealings with amfd, on a loop: registers, again after every life of amfd; holds the life lock; hands
+/// out callbacks; sends answers until one arrives. Loop thread only; never blocks.
 final class ComponentCore {
     struct Healthcheck {
         var key: String

@@ -39,7 +39,8 @@ struct ComponentSession: Hashable, Sendable {
     }
 
     var registration: Registration {
-        let assignments = held.keys.sorted().map { HeldAssignment(csi: $0, held[$0] ?? .active) }  // the keys are present
+        // Every key is present: the default is never taken.
+        let assignments = held.keys.sorted().map { HeldAssignment(csi: $0, held[$0] ?? .active) }
         return Registration(component: component, pid: pid, held: assignments, answers: unsent)
     }
 

@@ -28,7 +28,8 @@ public final class DaemonComponent {
     private let onTerminate: () -> Void
     private var terminateID: InvocationID?
 
-    /// - Parameter onTerminate: amfd wants the daemon to stop; called once, when amfd knows that it will. The daemon ends
+    /// - Parameter onTerminate: amfd wants the daemon to stop; called once, when amfd knows that it will. The daemon
+    /// ends
     ///   its work and its process; it is killed when that takes longer than configured (default 20 s).
     public init(loop: Loop, places: Places, onTerminate: @escaping () -> Void) {
         self.onTerminate = onTerminate
@@ -55,7 +56,7 @@ public final class DaemonComponent {
     /// Tells amfd that this component has failed; it recovers it as asked, or as configured.
     public func reportError(recovery: RecommendedRecovery = .noRecommendation) {
         guard let core else { return }
-        core.call(.errorReport(component: core.name, recovery: recovery)) { _ in }  // amfd knows of us by other ways, too
+        core.call(.errorReport(component: core.name, recovery: recovery)) { _ in }  // else it hangs or dies
     }
 
     /// Hangs up and gives the life lock back: for the orderly end of the daemon.

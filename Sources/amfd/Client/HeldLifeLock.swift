@@ -12,7 +12,8 @@ struct HeldLifeLock {
     init() {}
 
     /// Takes the lock in the page of a registration's reply, and gives back the one of an earlier amfd. The descriptors
-    /// of the reply are consumed. Without a page, or with a useless one, amfd notices our death by pidfd, a little later.
+    /// of the reply are consumed. Without a page, or with a useless one, amfd notices our death by pidfd, a little
+    /// later.
     mutating func take(_ reply: Reply) {
         let owned = reply.descriptors.map { SharedDescriptor(Descriptor(owning: $0)) }
         guard let page = owned.first, let answer = try? RegisterReply(decoding: reply.body) else { return }

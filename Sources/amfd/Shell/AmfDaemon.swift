@@ -60,8 +60,8 @@ final class AmfDaemon {
         } catch {
             throw Refusal(
                 text: """
-                    cannot start on node \(places.nodeName): \(error); SAF_RUN_DIR (\(places.runDirectory)) and SAF_SHM_DIR \
-                    (\(places.shmDirectory)) must be writable directories with free space
+                    cannot start on node \(places.nodeName): \(error); SAF_RUN_DIR (\(places.runDirectory)) and \
+                    SAF_SHM_DIR (\(places.shmDirectory)) must be writable directories with free space
                     """,
                 isPermanent: false)
         }
@@ -95,6 +95,8 @@ final class AmfDaemon {
             announcer.tell(.stopping("\(error)"))
             return 1
         }
+        // A machine that is busy is when a failover is needed most; what is started by this thread is not affected.
+        OSThread.runFirst()
         loop.run()
         return exitCode
     }
@@ -213,7 +215,9 @@ final class AmfDaemon {
     private func perform(_ effect: ClusterEffect) {
         switch effect {
         case .adminReply(let ticket, let error, let text):
-            guard ticket.node == host.node, let request = adminTickets.removeValue(forKey: ticket.number) else { return }
+            guard ticket.node == host.node, let request = adminTickets.removeValue(forKey: ticket.number) else {
+                return
+            }
             gateway.finish(request, error.map { .failure(CallError($0, text)) } ?? .success([]))
         case .nodeStopped(let node): if node == host.node { stopped() }
         case .modelRefused(let text): nextModel?.refusal = text

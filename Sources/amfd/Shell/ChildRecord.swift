@@ -20,7 +20,8 @@ public struct ChildRecord: Hashable, Sendable {
     public var startedAt: SaTime
 
     public init(
-        component: SaName, instance: UInt32, nonce: UInt64, pid: Int32 = 0, startTime: UInt64 = 0, outputPipe: UInt64 = 0,
+        component: SaName, instance: UInt32, nonce: UInt64, pid: Int32 = 0, startTime: UInt64 = 0,
+        outputPipe: UInt64 = 0,
         errorPipe: UInt64 = 0, startedAt: SaTime = 0
     ) {
         self.component = component
@@ -35,8 +36,8 @@ public struct ChildRecord: Hashable, Sendable {
 }
 
 /// Layout, little-endian, `ChildRecord.size` octets a slot:
-/// state u32 · pid i32 · startTime u64 · check u32 · nameLength u16 · reserved u16 (0) · instance u32 · nonce u64 · outputPipe u64 ·
-/// errorPipe u64 · startedAt i64 · name[256] · zeros.
+/// state u32 · pid i32 · startTime u64 · check u32 · nameLength u16 · reserved u16 (0) · instance u32 · nonce u64 ·
+/// outputPipe u64 · errorPipe u64 · startedAt i64 · name[256] · zeros.
 ///
 /// `check` is CRC-32C over everything after it. State, pid and start time stand outside: they change after the rest is
 /// published. Stores of a killed process take effect in program order, so the state word, stored last, decides.
@@ -65,7 +66,8 @@ extension ChildRecord {
         writer.raw(component.bytes)
         let target = UnsafeMutableRawBufferPointer(rebasing: slot[Self.fixedOffset..<Self.size])
         for index in 0..<target.count { target[index] = index < writer.count ? writer.bytes[index] : 0 }
-        slot.storeBytes(of: checksum(UnsafeRawBufferPointer(target)).littleEndian, toByteOffset: Self.checkOffset, as: UInt32.self)
+        slot.storeBytes(
+            of: checksum(UnsafeRawBufferPointer(target)).littleEndian, toByteOffset: Self.checkOffset, as: UInt32.self)
     }
 
     /// Nil for a free slot; throws when the slot holds what no amfd wrote.
@@ -74,7 +76,9 @@ extension ChildRecord {
     ) throws(DecodeError) -> ChildRecord? {
         var reader = ByteReader(slot)
         let rawState = try reader.integer(UInt32.self)
-        guard let state = SlotState(rawValue: rawState) else { throw .badValue("child state \(rawState); 0 to 2 expected") }
+        guard let state = SlotState(rawValue: rawState) else {
+            throw .badValue("child state \(rawState); 0 to 2 expected")
+        }
         guard state != .free else { return nil }
         let pid = try reader.integer(Int32.self)
         let startTime = try reader.integer(UInt64.self)
@@ -88,7 +92,9 @@ extension ChildRecord {
         let outputPipe: UInt64 = try reader.integer()
         let errorPipe: UInt64 = try reader.integer()
         let startedAt: SaTime = try reader.integer()
-        guard let name = SaName(try reader.raw(nameLength)) else { throw .badValue("child name of \(nameLength) octets") }
+        guard let name = SaName(try reader.raw(nameLength)) else {
+            throw .badValue("child name of \(nameLength) octets")
+        }
         var record = ChildRecord(
             component: name, instance: instance, nonce: nonce, outputPipe: outputPipe, errorPipe: errorPipe,
             startedAt: startedAt)

@@ -93,7 +93,8 @@ public final class ChildrenTable {
         let start = headerSize + slot * ChildRecord.size
         do throws(DecodeError) {
             return .success(
-                try ChildRecord.decode(UnsafeRawBufferPointer(rebasing: memory[start..<(start + ChildRecord.size)]), checksum: checksum))
+                try ChildRecord.decode(
+                    UnsafeRawBufferPointer(rebasing: memory[start..<(start + ChildRecord.size)]), checksum: checksum))
         } catch {
             return .failure(error)
         }

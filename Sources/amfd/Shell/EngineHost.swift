@@ -9,9 +9,9 @@ import SAFTypes
 
 /// Runs this node's two engines: feeds them events, hands their effects to the shell in order. Loop thread only.
 ///
-/// One turn from a death to the pushes it causes: everything goes through one queue, first in, first out; what is only to
-/// be told (notes, notifications) waits until the queue is empty, so that nothing stands between a failure and the new
-/// active's assignment.
+/// One turn from a death to the pushes it causes: everything goes through one queue, first in, first out; what is
+/// only to be told (notes, notifications) waits until the queue is empty, so that nothing stands between a failure
+/// and the new active's assignment.
 final class EngineHost {
     typealias ClusterNode = ReplicatedNode<ClusterEngine, LoopbackGroup>
 

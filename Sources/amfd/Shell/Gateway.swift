@@ -85,7 +85,8 @@ final class Gateway {
         guard let child else {
             return "process \(peer.pid) belongs to no component that amfd started; it cannot act as \(component)"
         }
-        return child.key.component == component ? nil : "process \(peer.pid) belongs to \(child.key.component), not \(component)"
+        return child.key.component == component
+            ? nil : "process \(peer.pid) belongs to \(child.key.component), not \(component)"
     }
 
     // MARK: Answers
@@ -144,7 +145,8 @@ extension AmfPush {
     var component: SaName {
         switch self {
         case .csiSet(_, let component, _, _), .csiRemove(_, let component, _), .terminate(_, let component),
-            .healthcheck(_, let component, _): component
+            .healthcheck(_, let component, _):
+            component
         }
     }
 }

@@ -137,7 +137,9 @@ final class Guard {
         do {
             var spawning = SpawnOptions(path: options.executable)
             spawning.arguments = [options.executable] + options.daemonArguments(guardedBy: ProcessIdentity.own)
-            spawning.descriptors = [DescriptorMapping(0, as: 0), DescriptorMapping(1, as: 1), DescriptorMapping(2, as: 2)]
+            spawning.descriptors = [
+                DescriptorMapping(0, as: 0), DescriptorMapping(1, as: 1), DescriptorMapping(2, as: 2),
+            ]
             let process = try Process.spawn(spawning)
             let identity = ProcessIdentity(living: process.pid) ?? ProcessIdentity(pid: process.pid, startTime: 0)
             try watch(identity, process.takePidfd())

@@ -49,7 +49,8 @@ public struct GuardEngine: Engine, Hashable, Sendable {
     /// An amfd that lives this long counts as healthy; its death is answered without delay.
     public static let healthyLife: Duration = .seconds(1)
     static let delays: [Duration] = [
-        .zero, .zero, .milliseconds(10), .milliseconds(50), .milliseconds(200), .milliseconds(500), .seconds(1), .seconds(5),
+        .zero, .zero, .milliseconds(10), .milliseconds(50), .milliseconds(200), .milliseconds(500), .seconds(1),
+        .seconds(5),
     ]
 
     public private(set) var state: State = .idle

@@ -2,7 +2,8 @@ import EOLoop
 import EngineKit
 import OSAL
 
-/// amfd's half of watching each other: when the guard dies, a new one is started, which adopts this amfd. Loop thread only.
+/// amfd's half of watching each other: when the guard dies, a new one is started, which adopts this amfd. Loop thread
+/// only.
 final class GuardKeeper {
     var onNote: (ShellNote) -> Void = { _ in }
 
@@ -16,7 +17,9 @@ final class GuardKeeper {
     private var quickDeaths = 0
     private var isStopped = false
 
-    static let delays: [Duration] = [.milliseconds(1), .milliseconds(1), .milliseconds(50), .milliseconds(500), .seconds(5)]
+    static let delays: [Duration] = [
+        .milliseconds(1), .milliseconds(1), .milliseconds(50), .milliseconds(500), .seconds(5),
+    ]
 
     init(loop: Loop, options: AmfOptions) {
         self.loop = loop
@@ -68,7 +71,9 @@ final class GuardKeeper {
         do throws(OSError) {
             var spawning = SpawnOptions(path: options.executable)
             spawning.arguments = [options.executable] + options.guardArguments(adopting: ProcessIdentity.own)
-            spawning.descriptors = [DescriptorMapping(0, as: 0), DescriptorMapping(1, as: 1), DescriptorMapping(2, as: 2)]
+            spawning.descriptors = [
+                DescriptorMapping(0, as: 0), DescriptorMapping(1, as: 1), DescriptorMapping(2, as: 2),
+            ]
             let process = try Process.spawn(spawning)
             let pid = process.pid
             try begin(pid, SharedDescriptor(process.takePidfd()))

@@ -131,6 +131,7 @@ final class LifeWatchGroup: Sendable {
     }
 
     private func run() {
+        OSThread.runFirst()
         while true {
             let generation = control.value
             var watched: [Entry] = []
@@ -165,7 +166,8 @@ final class LifeWatchGroup: Sendable {
                 return state.entries
             }
             for entry in all { report(entry.token, .unreliable) }
-            _ = try? Futex.wait(control.futex, expected: generation, deadline: nil)  // nothing to watch until the next add
+            // Nothing to watch until the next add.
+            _ = try? Futex.wait(control.futex, expected: generation, deadline: nil)
         }
     }
 }

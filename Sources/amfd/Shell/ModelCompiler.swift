@@ -4,8 +4,8 @@ import EngineKit
 import OSAL
 import SAFTypes
 
-/// Gets the application model from `saf config compile`, a short-lived process of its own: amfd links no parser, and what
-/// the parser does to its memory it does to its own. Loop thread only.
+/// Gets the application model from `saf config compile`, a short-lived process of its own: amfd links no parser, and
+/// what the parser does to its memory it does to its own. Loop thread only.
 final class ModelCompiler {
     /// The checked model, or what is wrong with it, a line for each error: FILE:LINE:COLUMN: text.
     typealias Outcome = Result<AmfModel, ModelRefusal>
@@ -87,7 +87,9 @@ final class ModelCompiler {
 
     private func content(_ memory: SharedDescriptor) -> [UInt8] {
         // A memory of our own of at most outputMax octets; what cannot be read counts as empty and is refused above.
-        guard let size = try? File.stat(descriptor: memory.raw).size, size > 0, size <= Self.outputMax else { return [] }
+        guard let size = try? File.stat(descriptor: memory.raw).size, size > 0, size <= Self.outputMax else {
+            return []
+        }
         var bytes = [UInt8](repeating: 0, count: size)
         let count = bytes.withUnsafeMutableBytes { (try? IO.read(memory.raw, into: $0, at: 0)) ?? 0 }
         return Array(bytes.prefix(count))

@@ -59,7 +59,8 @@ public struct NodeFiles: Sendable {
             }
         } catch let error as OSError {
             throw Refusal(
-                text: "cannot claim \(lockPath(role)): \(error); SAF_RUN_DIR must name a writable directory with free space",
+                text:
+                    "cannot claim \(lockPath(role)): \(error); SAF_RUN_DIR must be a writable directory with free space",
                 isPermanent: false)
         } catch let refusal as Refusal {
             throw refusal
@@ -74,7 +75,8 @@ public struct NodeFiles: Sendable {
         return Refusal(
             text: """
                 node \(places.nodeName) is already served by \(name), \(who), in run directory \(places.runDirectory); \
-                stop that one first (kill \(holder(role).map { String($0.pid) } ?? "PID")), or give this one its own SAF_RUN_DIR
+                stop that one first (kill \(holder(role).map { String($0.pid) } ?? "PID")), \
+                or give this one its own SAF_RUN_DIR
                 """,
             isPermanent: true)
     }

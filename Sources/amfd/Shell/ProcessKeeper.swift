@@ -130,7 +130,9 @@ final class ProcessKeeper {
     private func run(
         _ key: ChildKey, _ intended: ChildRecord, _ options: SpawnOptions, _ output: ChildOutput
     ) throws(OSError) -> Child {
-        guard table.intend(intended) else { throw .outOfSpace("more than \(ChildrenTable.slotsMax) processes on this node") }
+        guard table.intend(intended) else {
+            throw .outOfSpace("more than \(ChildrenTable.slotsMax) processes on this node")
+        }
         do throws(OSError) {
             let process = try Process.spawn(options)
             var record = intended
@@ -197,8 +199,8 @@ final class ProcessKeeper {
         }
     }
 
-    /// Processes that carry the mark of a spawn nobody answers for: of a component that died while amfd was away, or one
-    /// started in the instant amfd was killed.
+    /// Processes that carry the mark of a spawn nobody answers for: of a component that died while amfd was away, or
+    /// one started in the instant amfd was killed.
     private func endStrays(_ nonces: Set<UInt64>) {
         let prefix = "\(Self.nonceVariable)="
         // Without /proc nothing can be found, and nothing could have been adopted.
@@ -316,7 +318,8 @@ final class ProcessKeeper {
         let succeeded = status == .exited(code: 0)
         let reason = cleanup.isLate ? "the clean-up command did not end in time" : "the clean-up command \(status)"
         onEvent(
-            .cleanedUp(cleanup.key.component, cleanup.key.instance, succeeded: succeeded, reason: succeeded ? "" : reason))
+            .cleanedUp(
+                cleanup.key.component, cleanup.key.instance, succeeded: succeeded, reason: succeeded ? "" : reason))
     }
 
     /// At the very end of amfd: nothing may stay.

@@ -68,7 +68,8 @@ public final class RamJournal {
                 Self.write(record, into: mapping, at: offset)
                 offset += Self.space(record.count)
             }
-            mapping.base.storeBytes(of: UInt64(offset).littleEndian, toByteOffset: Self.committedOffset, as: UInt64.self)
+            mapping.base.storeBytes(
+                of: UInt64(offset).littleEndian, toByteOffset: Self.committedOffset, as: UInt64.self)
         }
     }
 
@@ -92,7 +93,9 @@ public final class RamJournal {
         target.storeBytes(of: UInt32(record.count).littleEndian, as: UInt32.self)
         target.storeBytes(of: check.littleEndian, toByteOffset: 4, as: UInt32.self)
         record.withUnsafeBytes { source in
-            if let base = source.baseAddress { (target + recordHeaderSize).copyMemory(from: base, byteCount: source.count) }
+            if let base = source.baseAddress {
+                (target + recordHeaderSize).copyMemory(from: base, byteCount: source.count)
+            }
         }
     }
 
@@ -102,9 +105,13 @@ public final class RamJournal {
     static func defect(of bytes: UnsafeRawBufferPointer) -> String? {
         guard bytes.count > headerSize, bytes.loadUnaligned(as: UInt64.self) == magic else { return "not a journal" }
         let capacity = bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
-        guard capacity == UInt64(bytes.count) else { return "a journal of \(capacity) octets in a file of \(bytes.count)" }
+        guard capacity == UInt64(bytes.count) else {
+            return "a journal of \(capacity) octets in a file of \(bytes.count)"
+        }
         let committed = bytes.loadUnaligned(fromByteOffset: committedOffset, as: UInt64.self)
-        guard committed >= UInt64(headerSize), committed <= UInt64(bytes.count) else { return "a journal that ends at \(committed)" }
+        guard committed >= UInt64(headerSize), committed <= UInt64(bytes.count) else {
+            return "a journal that ends at \(committed)"
+        }
         var end = headerSize
         for record in records(in: bytes) { end += space(record.count) }
         return end == Int(committed) ? nil : "a journal with a damaged record at \(end)"

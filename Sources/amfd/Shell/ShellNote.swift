@@ -40,11 +40,13 @@ extension ShellNote {
         switch self {
         case .cannotAdopt(let name, let pid, let reason): "\(name): cannot adopt its process \(pid): \(reason)"
         case .endedStray(let pid): "killed process \(pid), left over from a component that died while amfd was away"
-        case .noLifeLock(let name, let reason): "\(name): no life lock (\(reason)); its death is noticed by pidfd, later"
+        case .noLifeLock(let name, let reason):
+            "\(name): no life lock (\(reason)); its death is noticed by pidfd, later"
         case .lifeLockUnreliable(let name, let pid):
             "\(name): process \(pid) gave up its life lock without ending; its death is noticed by pidfd, later"
         case .cannotKill(let name, let pid, let reason): "\(name): cannot kill process group \(pid): \(reason)"
-        case .journalDamaged(let reason): "the state of an earlier amfd cannot be used (\(reason)); starting from the model"
+        case .journalDamaged(let reason):
+            "the state of an earlier amfd cannot be used (\(reason)); starting from the model"
         case .journalFull(let reason):
             "the state cannot be kept: \(reason); SAF_SHM_DIR needs free space, until then a death of amfd loses state"
         case .childrenDamaged(let slots): "\(slots) damaged records in the children table were dropped"

@@ -2,7 +2,8 @@ import AmfProtocol
 import OSAL
 import SAFTypes
 
-/// Turns a component's configuration into what is to be executed. Every refusal names the component's key that is wrong.
+/// Turns a component's configuration into what is to be executed. Every refusal names the component's key that is
+/// wrong.
 struct SpawnPlan {
     let places: Places
     /// Where programs without a "/" or with a relative path are.
@@ -25,7 +26,8 @@ struct SpawnPlan {
     ) throws(SpawnRefusal) -> SpawnOptions {
         let program = path(command)
         guard File.exists(program) else {
-            throw SpawnRefusal("\(program): no such program; check the component's command (relative: to \(binaryDirectory))")
+            throw SpawnRefusal(
+                "\(program): no such program; check the component's command (relative: to \(binaryDirectory))")
         }
         guard File.isExecutable(program) else {
             throw SpawnRefusal("\(program) cannot be executed by this user; check its mode (chmod +x)")

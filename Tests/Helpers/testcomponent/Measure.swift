@@ -33,12 +33,14 @@ struct ActiveStamp {
     var word: UnsafePointer<UInt32> { UnsafePointer(mapping.base.assumingMemoryBound(to: UInt32.self)) }
 }
 
-/// `testcomponent measure N`: kills the active of the running node N times; prints the floor and the times from the kill
-/// to the standby's CSISet(active), in microseconds.
+/// `testcomponent measure N`: kills the active of the running node N times; prints the floor and the times from the
+/// kill to the standby's CSISet(active), in microseconds.
 enum Measure {
     static func failovers(_ count: Int) {
         let admin = AdminClient()
-        guard let stamp = ActiveStamp(creating: true) else { return StandardError.write("no stamp file\n") }
+        guard let stamp = ActiveStamp(creating: false) ?? ActiveStamp(creating: true) else {
+            return StandardError.write("no stamp file\n")
+        }
         report("floor: SEQPACKET round trip", floor(2_000))
         var times: [Double] = []
         var lastCount: UInt32 = 0
@@ -50,6 +52,9 @@ enum Measure {
             let deadline = start + .seconds(10)
             while stamp.count == lastCount, MonotonicClock.now() < deadline {
                 _ = try? Futex.wait(stamp.word, expected: lastCount, deadline: deadline)
+            }
+            guard stamp.time > start.nanoseconds else {
+                return StandardError.write("no new active within 10 s of kill \(times.count + 1)\n")
             }
             times.append(Double(stamp.time - start.nanoseconds) / 1_000)
         }
@@ -99,8 +104,12 @@ enum Measure {
     }
 
     private static func floor(_ count: Int) -> [Double] {
-        guard let pair = try? UnixSocket.pair(kind: .seqPacket), let program = Environment.executablePath else { return [] }
-        guard (try? pair.first.setNonBlocking(false)) != nil, (try? pair.second.setNonBlocking(false)) != nil else { return [] }
+        guard let pair = try? UnixSocket.pair(kind: .seqPacket), let program = Environment.executablePath else {
+            return []
+        }
+        guard (try? pair.first.setNonBlocking(false)) != nil, (try? pair.second.setNonBlocking(false)) != nil else {
+            return []
+        }
         var options = SpawnOptions(path: program, arguments: [program, "echo"])
         options.descriptors = [DescriptorMapping(pair.second.raw, as: 3)]
         guard let child = try? Process.spawn(options) else { return [] }
@@ -133,6 +142,7 @@ enum Measure {
         guard !times.isEmpty else { return StandardOutput.write("\(name): not measured\n") }
         let sorted = times.sorted()
         let (half, most) = (sorted[sorted.count / 2], sorted[min(sorted.count - 1, sorted.count * 99 / 100)])
-        StandardOutput.write("\(name): n \(times.count) min \(sorted[0]) p50 \(half) p99 \(most) max \(sorted[sorted.count - 1])\n")
+        StandardOutput.write(
+            "\(name): n \(times.count) min \(sorted[0]) p50 \(half) p99 \(most) max \(sorted[sorted.count - 1])\n")
     }
 }
