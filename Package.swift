@@ -85,7 +85,12 @@ let package = Package(
         room("LogProtocol", "logd/Protocol", ["SAFTypes", "Containers"]),
         room("LogEngine", "logd/Engine", base + ["LogProtocol", "Containers"]),
         room("LogClient", "logd/Client", client + ["LogProtocol"]),
-        program("logd", "Sources/logd/Daemon", daemon + ["LogProtocol", "LogEngine", "AmfClient", "CliClient"]),
+        room(
+            "LogShell", "logd/Shell",
+            client + ["Containers", "LogProtocol", "LogEngine", "LogClient"]),
+        program(
+            "logd", "Sources/logd/Daemon",
+            daemon + ["LogShell", "LogProtocol", "LogEngine", "AmfClient", "CliClient", "CliProtocol"]),
 
         // eventd: event channels.
         room("EventProtocol", "eventd/Protocol", ["SAFTypes", "Containers"]),
@@ -156,7 +161,12 @@ let package = Package(
             "CkptTests",
             ["CkptProtocol", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
         tests(
-            "LogTests", ["LogProtocol", "LogEngine", "LogClient", "SAFLogging", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
+            "LogTests",
+            [
+                "LogProtocol", "LogEngine", "LogClient", "LogShell", "SAFLogging", "SAFTypes", "EngineKit", "EOLoop", "OSAL",
+                "IOC", "logd", "logwriter", .product(name: "Logging", package: "swift-log"),
+            ]),
+        program("logwriter", "Tests/Helpers/logwriter", ["LogClient", "OSAL"]),
         tests("EventTests", ["EventProtocol", "EventEngine", "EventClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
         tests(
             "CliTests",

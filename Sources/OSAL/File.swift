@@ -250,3 +250,22 @@ extension File {
         try retrying("chmod", path) { chmod(path, mode_t(mode)) }
     }
 }
+
+extension File {
+    /// Makes `path` a symbolic link to `target`, replacing what has that name in one step. Source: symlink(2).
+    public static func replaceLink(_ path: String, to target: String) throws(OSError) {
+        let temporary = temporaryName(beside: path)
+        try retrying("symlink", path) { symlink(target, temporary) }
+        do throws(OSError) {
+            try rename(temporary, to: path)
+        } catch {
+            _ = unlink(temporary)
+            throw error
+        }
+    }
+
+    /// Cuts a file to `size` bytes. Source: truncate(2).
+    public static func truncate(_ path: String, to size: Int) throws(OSError) {
+        try retrying("truncate", path) { Glibc.truncate(path, size) }
+    }
+}

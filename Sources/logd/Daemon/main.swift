@@ -1,1 +1,36 @@
-// This program is being built.
+import AmfClient
+import CliClient
+import EOLoop
+import LogClient
+import LogShell
+import OSAL
+
+let program = DaemonProgram(
+    name: "logd", summary: "Log streams: takes the records of all processes out of shared memory and writes the files.",
+    details: """
+        FILES
+          $SAF_RUN_DIR/ioc/logd             where clients connect
+          $SAF_SHM_DIR/log/ring.PID.START   one process's records
+          $SAF_SHM_DIR/log/doorbell         with which a writer wakes logd
+          $SAF_SHM_DIR/log/filter           severities and rules set at run time
+          $SAF_SHM_DIR/log/batch            what is being written, for a restarted logd
+          $SAF_LOG_DIR/STREAM_TIME.log      the lines; STREAM is system or application
+          $SAF_LOG_DIR/STREAM.log           leads to the newest
+        ENVIRONMENT
+          SAF_LOG_FILE_BYTES   when a file is full (default: 5000000)
+          SAF_LOG_FILES        how many files of a stream are kept (default: 4)
+          SAF_LOG_OUTPUT_RATE  bytes a second of one component's stdout and stderr (default: 262144)
+        """)
+
+_ = Log.startDaemon("logd")
+program.run { loop, places in
+    let daemon = try LogDaemon(loop: loop, places: places, options: .fromEnvironment())
+    let component = DaemonComponent(loop: loop, places: places) { loop.stop() }
+    let commands = LoopCommands(loop: loop, places: places, owner: "logd")
+    LogConsole.register(commands, of: daemon)
+    return {
+        commands.close()
+        component.close()
+        daemon.close()
+    }
+}
