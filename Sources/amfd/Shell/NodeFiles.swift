@@ -60,7 +60,7 @@ public struct NodeFiles: Sendable {
         } catch let error as OSError {
             throw Refusal(
                 text:
-                    "cannot claim \(lockPath(role)): \(error); SAF_RUN_DIR must be a writable directory with free space",
+                    "cannot claim \(lockPath(role)): \(error); SAF_RUN_DIR must be writable and have free space",
                 isPermanent: false)
         } catch let refusal as Refusal {
             throw refusal
