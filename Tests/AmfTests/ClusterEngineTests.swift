@@ -387,4 +387,43 @@ struct ClusterEngineTests {
         let states = world.cluster.status().applications.flatMap(\.serviceInstances).map(\.assignmentState)
         #expect(states.allSatisfy { $0 == .fullyAssigned })
     }
+
+    @Test("A living component that fails while its activation is unanswered is waited for: it may be active")
+    func doubtfulActivation() {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        world.behaviours[SaName(c2)!] = AmfWorld.Behaviour(answers: false)
+        world.kill(c1)
+        world.settle()
+        world.trace = []
+        let effects = world.cluster.handle(
+            .report(
+                NodeID(1),
+                .failed(SaName(c2)!, 1, recovery: .noRecommendation, isDead: false, cause: .errorReport)),
+            at: world.now)
+        let orders = effects.compactMap { effect -> String? in
+            if case .order(_, let order) = effect { return world.text(order) }
+            return nil
+        }
+        #expect(orders == ["SU2/C1:1 cleanup"])
+        let gone = world.cluster.handle(.report(NodeID(1), .uninstantiated(SaName(c2)!, 1)), at: world.now)
+        guard case .order(_, .csiSet(let order)) = gone.first else {
+            Issue.record("\(gone)")
+            return
+        }
+        #expect(order.component == SaName(c1))
+    }
+
+    @Test("The same for a first assignment, which nobody ever acknowledged")
+    func doubtfulFirstActivation() {
+        var world = AmfWorld(Models.twoN())
+        world.behaviours[SaName(c1)!] = AmfWorld.Behaviour(answers: false)
+        world.settle()
+        let effects = world.cluster.handle(
+            .report(
+                NodeID(1),
+                .failed(SaName(c1)!, 1, recovery: .componentFailover, isDead: false, cause: .errorReport)),
+            at: world.now)
+        #expect(effects.count { if case .order(_, .csiSet) = $0 { true } else { false } } == 0)
+    }
 }

@@ -236,7 +236,9 @@ extension ClusterEngine {
     /// Assignments that no process of the component ever got can simply be forgotten.
     private mutating func dropUnset(_ moves: [Move], of component: Int) {
         for move in moves where move.haState == nil {
-            components[component].run.assignments.removeAll { Int($0.csi) == move.csi && $0.state == nil }
+            components[component].run.assignments.removeAll {
+                Int($0.csi) == move.csi && $0.state == nil && !$0.isDoubtful
+            }
         }
     }
 
@@ -255,6 +257,8 @@ extension ClusterEngine {
         }
         if moves.contains(where: { $0.haState == .active }) {
             if run.presence == .uninstantiated { instantiate(component) }
+            // It learns of a further CSI by its environment only.
+            if run.presence == .instantiated { restart(component, isDead: false, isGraceful: true) }
         } else if run.presence == .instantiated {
             components[component].run.presence = .terminating
             give(.terminate, to: component)

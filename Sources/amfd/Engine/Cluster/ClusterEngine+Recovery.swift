@@ -44,7 +44,7 @@ extension ClusterEngine {
         case .restarting:
             guard run.order == .cleanup || run.order == .terminate else { return }
             components[component].run.isDead = true
-            for index in components[component].run.assignments.indices { set(nil, component, index) }
+            clearAssignments(of: component)
         case .uninstantiated, .instantiating, .instantiated, .instantiationFailed: break
         }
     }
@@ -83,7 +83,7 @@ extension ClusterEngine {
 
     mutating func restart(_ component: Int, isDead: Bool, isGraceful: Bool = false) {
         components[component].run.presence = .restarting
-        components[component].run.pending = nil
+        withdrawPending(of: component)
         give(isGraceful ? .terminate : .cleanup, to: component)
         if isDead { died(component) }
     }
@@ -133,7 +133,7 @@ extension ClusterEngine {
         switch components[component].run.presence {
         case .instantiated, .instantiating, .restarting:
             components[component].run.presence = .terminating
-            components[component].run.pending = nil
+            withdrawPending(of: component)
             give(.cleanup, to: component)
             if isDead { died(component) }
         case .terminating where components[component].run.order == .terminate: give(.cleanup, to: component)
@@ -166,7 +166,6 @@ extension ClusterEngine {
     mutating func terminationFailed(_ component: Int, _ reason: String) {
         guard components[component].run.order != nil else { return }
         components[component].run.order = nil
-        components[component].run.pending = nil
         components[component].run.presence = .terminationFailed
         components[component].run.isDisabled = true
         components[component].run.lastError = reason

@@ -81,6 +81,7 @@ extension ClusterEngine {
                 guard csis[Int(assignment.csi)].instance == instance else { return false }
                 // A component that is active by running is so from the start of its process to its end.
                 if !components[component].isPreInstantiable, run.presence != .uninstantiated { return true }
+                if assignment.isDoubtful { return true }
                 if assignment.state == .active || assignment.state == .quiescing { return true }
                 guard let pending = run.pending, pending.csis.contains(assignment.csi) else { return false }
                 return pending.haState == .active || pending.haState == .quiescing

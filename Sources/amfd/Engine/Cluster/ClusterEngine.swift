@@ -363,7 +363,7 @@ extension ClusterEngine {
         components[component].run.startedAt = 0
         components[component].run.pending = nil
         if isKept {
-            for index in components[component].run.assignments.indices { set(nil, component, index) }
+            clearAssignments(of: component)
         } else {
             dropAssignments(of: component)
             components[component].run.presence = .uninstantiated
@@ -407,10 +407,29 @@ extension ClusterEngine {
         tellHA(component, csi, assignment.state, state)
     }
 
-    /// The process that held them is gone, or will never be asked again.
+    /// The process that held them is gone.
     mutating func dropAssignments(of component: Int) {
-        components[component].run.pending = nil
-        for index in components[component].run.assignments.indices { set(nil, component, index) }
+        clearAssignments(of: component)
         components[component].run.assignments = []
+    }
+
+    /// The process that held them is gone; its successor shall have them.
+    mutating func clearAssignments(of component: Int) {
+        components[component].run.pending = nil
+        for index in components[component].run.assignments.indices {
+            set(nil, component, index)
+            components[component].run.assignments[index].isDoubtful = false
+        }
+    }
+
+    /// No answer is awaited from a process any more that is about to be cleaned up; what it was asked it may yet do.
+    mutating func withdrawPending(of component: Int) {
+        guard let pending = components[component].run.pending else { return }
+        components[component].run.pending = nil
+        guard pending.haState == .active || pending.haState == .quiescing else { return }
+        for index in components[component].run.assignments.indices
+        where pending.csis.contains(components[component].run.assignments[index].csi) {
+            components[component].run.assignments[index].isDoubtful = true
+        }
     }
 }

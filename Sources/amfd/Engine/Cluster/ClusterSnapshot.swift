@@ -186,6 +186,7 @@ extension Assignment: WireFields {
         try coder.raw(&wanted)
         try coder.optionalRaw(&state)
         try coder.integer(&quiescing)
+        try coder.flag(&isDoubtful)
     }
 }
 

@@ -137,6 +137,8 @@ struct Assignment: Hashable, Sendable {
     var state: HAState?
     /// The CSISet(quiescing) whose completion is awaited.
     var quiescing: UInt64 = 0
+    /// The process was asked to become active, the answer is awaited no more, and it may still live: it may be active.
+    var isDoubtful = false
     init() {}
     init(csi: Int, _ wanted: HAState) { (self.csi, self.wanted) = (UInt32(csi), wanted) }
 }
