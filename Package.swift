@@ -132,7 +132,7 @@ let package = Package(
                 "SAFTypes", "AmfClient", "AmfProtocol", "CkptClient", "CkptProtocol", "LogClient", "EventClient",
                 "EventProtocol", "ClmClient", "ClmProtocol", "CliClient", "CliProtocol", "ExecutionObject",
             ]),
-        room("SAFLogging", "SAF/SAFLogging", ["LogClient", .product(name: "Logging", package: "swift-log")]),
+        room("SAFLogging", "SAF/SAFLogging", ["LogClient", "LogProtocol", .product(name: "Logging", package: "swift-log")]),
 
         // The demonstration.
         program("wordcount", "deploy/examples/wordcount", ["SwiftSAF"], exclude: ["README.md", "model.yaml"]),

@@ -18,7 +18,7 @@ enum Rooms {
             "Sources/Containers": [],
             "Sources/SAF/SAFTypes": [],
             "Sources/SAF/SwiftSAF": clients.union(protocols).union(["SAFTypes", "ExecutionObject"]),
-            "Sources/SAF/SAFLogging": ["LogClient", "Logging"],
+            "Sources/SAF/SAFLogging": ["LogClient", "LogProtocol", "Logging"],
             "Sources/EO/EngineKit": [],
             "Sources/EO/Loop": ground.union(["EngineKit", "OSAL", "Synchronization"]),
             "Sources/EO/Replicated": ["EngineKit", "SAFTypes", "IOCGroups", "Containers"],
