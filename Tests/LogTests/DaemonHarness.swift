@@ -1,5 +1,6 @@
 import EngineKit
 import LogClient
+import LogEngine
 import LogProtocol
 import OSAL
 import Synchronization
@@ -96,8 +97,9 @@ final class DaemonHarness: @unchecked Sendable {
 
     /// All lines of a stream, oldest first.
     func lines(_ stream: LogStream) -> [String] {
-        let names = ((try? File.list(places.logDirectory)) ?? []).filter { $0.hasPrefix("\(stream)_") }
-        return names.flatMap { name in
+        let names = (try? File.list(places.logDirectory)) ?? []
+        let series = FileSeries(stream: stream, limits: RotationLimits(), found: names.map { ($0, 0) })
+        return series.newestFirst.reversed().flatMap { name in
             ((try? File.readText(places.logDirectory + "/" + name)) ?? "").split(separator: "\n").map(String.init)
         }
     }
