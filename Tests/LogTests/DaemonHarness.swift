@@ -114,7 +114,9 @@ final class DaemonHarness: @unchecked Sendable {
                 return nil
             }
             let parts = line[start...].split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)
-            guard let number = UInt64(parts[0]), parts.count == 2, parts[1] == padding.prefix(Int(number * 37 % 400)) + "|" else {
+            guard let number = UInt64(parts[0]), parts.count == 2,
+                parts[1] == padding.prefix(Int(number * 37 % 400)) + "|"
+            else {
                 Issue.record("a torn line: \(line)")
                 return nil
             }

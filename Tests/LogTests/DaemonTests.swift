@@ -22,7 +22,9 @@ struct DaemonTests {
         #expect(try File.readLink(node.places.logDirectory + "/application.log").hasPrefix("application_"))
     }
 
-    @Test("kill -9 of logd under load: every record is in the files exactly once, in order", arguments: [5, 6] as [UInt64])
+    @Test(
+        "kill -9 of logd under load: every record is in the files exactly once, in order",
+        arguments: [5, 6] as [UInt64])
     func killedUnderLoad(seed: UInt64) throws {
         let node = try DaemonHarness(["SAF_LOG_FILE_BYTES=300000", "SAF_LOG_FILES=1000"])
         var random = SeededRandom(seed: seed)
@@ -38,7 +40,8 @@ struct DaemonTests {
         #expect(node.records(of: writer.pid) == Array(0..<15_000), "seed \(seed)")
     }
 
-    @Test("kill -9 of writers: nothing that was committed is lost, nothing torn is delivered", arguments: [7] as [UInt64])
+    @Test(
+        "kill -9 of writers: nothing that was committed is lost, nothing torn is delivered", arguments: [7] as [UInt64])
     func writersKilled(seed: UInt64) throws {
         let node = try DaemonHarness(["SAF_LOG_FILE_BYTES=3000000", "SAF_LOG_FILES=1000"])
         var random = SeededRandom(seed: seed)
@@ -99,7 +102,9 @@ struct DaemonTests {
         connection.close()
     }
 
-    @Test("Output is written whatever the threshold is; its end flushes the last line; a request without descriptor is refused")
+    @Test(
+        "Output is written whatever the threshold is, to its last line; a request without descriptor is refused"
+    )
     func captured() throws {
         let node = try DaemonHarness()
         let connection = IOCConnection(to: .wellKnown(.logd), places: node.places)

@@ -25,7 +25,8 @@ struct LogEngineTests {
             more == [
                 .init(file: "system_20260301T123456-2.log", offset: 8, range: 0..<2),
                 .init(
-                    file: "system_20260301T123457.log", offset: 0, range: 2..<4, removals: ["system_20260301T123456.log"]),
+                    file: "system_20260301T123457.log", offset: 0, range: 2..<4,
+                    removals: ["system_20260301T123456.log"]),
             ])
         #expect(series.newestFirst == ["system_20260301T123457.log", "system_20260301T123456-2.log"])
     }
@@ -48,10 +49,13 @@ struct LogEngineTests {
         #expect(series.current == "system_20260301T123456-10.log")
         #expect(series.place(Array("abc\n".utf8), at: Self.second + 60).map(\.offset) == [3])
         // The clock was set back: the order of the names is still that of the lines.
-        #expect(series.place(Array("abcdef\n".utf8), at: Self.second - 60).map(\.file) == ["system_20260301T123456-11.log"])
+        #expect(
+            series.place(Array("abcdef\n".utf8), at: Self.second - 60).map(\.file) == ["system_20260301T123456-11.log"])
     }
 
-    @Test("Whatever comes, all lines are placed once, in order, and no file exceeds its limit", arguments: 0..<50 as Range<UInt64>)
+    @Test(
+        "Whatever comes, all lines are placed once, in order, and no file exceeds its limit",
+        arguments: 0..<50 as Range<UInt64>)
     func anyLines(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         let limits = (UInt64.random(in: 8...40, using: &random), Int.random(in: 1...3, using: &random))
@@ -97,7 +101,9 @@ struct LogEngineTests {
         return found
     }
 
-    private func line(_ text: String, cut: Bool = false) -> LineAssembler.Line { .init(bytes: Array(text.utf8), isCut: cut) }
+    private func line(_ text: String, cut: Bool = false) -> LineAssembler.Line {
+        .init(bytes: Array(text.utf8), isCut: cut)
+    }
 
     @Test("Lines are found across pieces, cut when too long, and given at the end without their end")
     func assembler() {

@@ -17,7 +17,8 @@ final class RingDirectory {
 
     func writer(_ capacity: Int = RingLayout.capacityMin) throws -> RingWriter {
         try RingWriter.create(
-            directory: path, process: Environment.processID, startTime: 0, program: "prog", node: "node", capacity: capacity)
+            directory: path, process: Environment.processID, startTime: 0, program: "prog", node: "node",
+            capacity: capacity)
     }
 
     func reader() throws -> RingReader { try RingReader(directory: path, name: Self.name) }
@@ -162,7 +163,9 @@ struct RingTests {
         #expect(found.messages == ["three"] && found.stop == .empty && reader.corruptCount == 0)
     }
 
-    @Test("Whatever stands in a ring, reading ends, and gives either records or an error", arguments: 0..<60 as Range<UInt64>)
+    @Test(
+        "Whatever stands in a ring, reading ends, and gives either records or an error",
+        arguments: 0..<60 as Range<UInt64>)
     func hostile(seed: UInt64) throws {
         let directory = try RingDirectory()
         let writer = try directory.writer()
@@ -174,7 +177,9 @@ struct RingTests {
             for _ in 0..<Int.random(in: 0...3, using: &random) { spoil(file.mapping, writer.capacity, &random) }
             do {
                 let found = try read(reader, dead: Bool.random(using: &random))
-                #expect(found.messages.allSatisfy { $0.hasPrefix("message ") }, "seed \(seed): a torn record passed its CRC")
+                #expect(
+                    found.messages.allSatisfy { $0.hasPrefix("message ") }, "seed \(seed): a torn record passed its CRC"
+                )
                 if Bool.random(using: &random) { reader.consume(to: reader.position) }
             } catch is RingError {
                 return  // set aside
@@ -184,7 +189,8 @@ struct RingTests {
 
     private func spoil(_ mapping: Mapping, _ capacity: Int, _ random: inout SeededRandom) {
         let values: [UInt64] = [
-            0, .max, 7, 8, UInt64(capacity), UInt64(capacity) * 2, random.next(), UInt64.random(in: 0...100_000, using: &random),
+            0, .max, 7, 8, UInt64(capacity), UInt64(capacity) * 2, random.next(),
+            UInt64.random(in: 0...100_000, using: &random),
         ]
         let value = values.randomElement(using: &random) ?? 0
         switch Int.random(in: 0...9, using: &random) {
@@ -195,7 +201,8 @@ struct RingTests {
             mapping.base.storeBytes(of: value, toByteOffset: RingLayout.headerBytes + place, as: UInt64.self)
         default:
             let place = Int.random(in: 0..<capacity, using: &random)
-            mapping.base.storeBytes(of: UInt8(truncatingIfNeeded: value), toByteOffset: RingLayout.headerBytes + place, as: UInt8.self)
+            mapping.base.storeBytes(
+                of: UInt8(truncatingIfNeeded: value), toByteOffset: RingLayout.headerBytes + place, as: UInt8.self)
         }
     }
 
@@ -203,7 +210,8 @@ struct RingTests {
     func noRing(seed: UInt64) throws {
         let directory = try RingDirectory()
         var random = SeededRandom(seed: seed)
-        var bytes = (0..<Int.random(in: 1...9000, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+        var bytes = (0..<Int.random(in: 1...9000, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random)
+        }
         if Bool.random(using: &random), bytes.count > 16 {
             withUnsafeBytes(of: RingLayout.magic) { for index in 0..<8 { bytes[index] = $0[index] } }
         }

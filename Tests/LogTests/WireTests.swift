@@ -22,7 +22,8 @@ struct WireTests {
         rings: [RingStatus(process: 1, program: "ckptd", records: 2, lost: 3, corrupt: 4)],
         outputs: [
             OutputStatus(
-                component: SaName("c")!, process: 5, output: .standardOutput, bytes: 6, suppressions: 7, isSuppressed: true)
+                component: SaName("c")!, process: 5, output: .standardOutput, bytes: 6, suppressions: 7,
+                isSuppressed: true)
         ], rules: "")
 
     @Test("The bytes of each request are these")
@@ -39,7 +40,8 @@ struct WireTests {
         #expect(Self.requests[6].body == [1, 0x40, 0x4B, 0x4C, 0, 0, 0, 0, 0, 4, 0, 0, 0])
         #expect(Self.requests[7].body == [])
         #expect(Self.requests.map(\.code) == [1, 2, 2, 3, 3, 4, 5, 6])
-        #expect(LogLines(dropped: 3, bytes: Array("a\n".utf8)).encoded == [3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0x61, 0x0A])
+        #expect(
+            LogLines(dropped: 3, bytes: Array("a\n".utf8)).encoded == [3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0x61, 0x0A])
     }
 
     private func decode(_ code: UInt16, _ body: [UInt8]) throws -> LogRequest {
@@ -80,7 +82,8 @@ struct WireTests {
     @Test("Values out of range are refused: rotation, backlog, process")
     func ranges() {
         let wrong: [LogRequest] = [
-            .setRotation(.system, fileBytesMax: 10, filesMax: 4), .setRotation(.system, fileBytesMax: 5000, filesMax: 0),
+            .setRotation(.system, fileBytesMax: 10, filesMax: 4),
+            .setRotation(.system, fileBytesMax: 5000, filesMax: 0),
             .tail(stream: nil, threshold: .info, backlog: 10_001, follows: true),
             .captureOutput(component: SaName("a")!, process: 0, output: .standardOutput),
         ]

@@ -66,7 +66,8 @@ final class FilterCache: Sendable {
             guard word() == raw else { return }
             limits.store(
                 Self.pack(
-                    system: current.threshold(of: .system) ?? own, application: current.threshold(of: .application) ?? own,
+                    system: current.threshold(of: .system) ?? own,
+                    application: current.threshold(of: .application) ?? own,
                     rules: rules), ordering: .relaxed)
             seen.store(raw, ordering: .relaxed)
         }

@@ -84,7 +84,8 @@ public final class LogWriter: Sendable {
 
     /// Writes one record. An ASCII or native Swift string is written without any allocation.
     public func write(
-        _ severity: LogSeverity, _ stream: LogStream, message: String, area: String, context: String, file: StaticString,
+        _ severity: LogSeverity, _ stream: LogStream, message: String, area: String, context: String,
+        file: StaticString,
         line: UInt32
     ) {
         var (message, area, context) = (message, area, context)
@@ -93,7 +94,8 @@ public final class LogWriter: Sendable {
                 message.withUTF8 { message in
                     file.withUTF8Buffer { file in
                         write(
-                            severity, stream, message: UnsafeRawBufferPointer(message), area: UnsafeRawBufferPointer(area),
+                            severity, stream, message: UnsafeRawBufferPointer(message),
+                            area: UnsafeRawBufferPointer(area),
                             context: UnsafeRawBufferPointer(context), file: UnsafeRawBufferPointer(file), line: line)
                     }
                 }

@@ -113,7 +113,8 @@ public final class RingWriter: Sendable {
         let stamp = start.atomic(UInt64.self, at: RecordLayout.stampOffset)
         stamp.pointee.store(position | RecordLayout.writing, ordering: .releasing)
         fill(start, record, number, area, context, file, message)
-        let checked = UnsafeRawBufferPointer(start: start + RecordLayout.lostOffset, count: length - RecordLayout.lostOffset)
+        let checked = UnsafeRawBufferPointer(
+            start: start + RecordLayout.lostOffset, count: length - RecordLayout.lostOffset)
         start.storeBytes(of: crc32c(checked), toByteOffset: RecordLayout.crcOffset, as: UInt32.self)
         stamp.pointee.store(position | RecordLayout.committed, ordering: .releasing)
         return used > capacity / 2 ? .writtenAboveHalf : .written

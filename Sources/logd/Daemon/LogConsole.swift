@@ -13,18 +13,13 @@ enum LogConsole {
             arguments: [
                 stream,
                 ArgumentSpec(
-                    "severity", .choice(LogSeverity.allCases.map(\.description) + ["none"]), optional: true, help: "EMERGENCY to TRACE; none: each process has its own"),
+                    "severity", .choice(LogSeverity.allCases.map(\.description) + ["none"]), optional: true,
+                    help: "EMERGENCY to TRACE; none: each process has its own"),
             ])
         commands.register(severity) { [unowned daemon] arguments, reply in
             guard let stream = named(arguments, reply) else { return }
-            if let word = arguments["severity"] {
-                let severity = LogSeverity(name: word)
-                guard severity != nil || word.lowercased() == "none" else {
-                    return reply.fail(
-                        "'\(word)' is no severity; expected \(LogSeverity.allCases.map(\.description).joined(separator: ", ")) or none")
-                }
-                daemon.setSeverity(severity, of: stream)
-            }
+            // Nil for the word "none"; others were refused before they came here.
+            if let word = arguments["severity"] { daemon.setSeverity(LogSeverity(name: word), of: stream) }
             let now = daemon.severity(of: stream).map(\.description)
             reply.either(
                 text: "\(stream): \(now ?? "none set; each process has its own CL_LOG_SEVERITY")",
@@ -47,7 +42,8 @@ enum LogConsole {
             reply.either(text: now.isEmpty ? "no rules" : now, json: ["rules": .string(now)])
         }
         let rotation = CommandSpec(
-            name: "rotation", help: "Shows or sets when a stream's file is full and how many are kept, until logd ends.",
+            name: "rotation",
+            help: "Shows or sets when a stream's file is full and how many are kept, until logd ends.",
             arguments: [
                 stream,
                 ArgumentSpec(
@@ -94,12 +90,15 @@ enum LogConsole {
                 "  \(stream.fileBytes) of \(stream.fileBytesMax) bytes, \(stream.filesMax) files kept, severity "
                     + (stream.severity?.description ?? "as each process has it"))
             lines.append(
-                "  \(stream.records) lines, \(stream.bytes) bytes written, \(stream.dropped) lost, \(stream.writeErrors) errors"
+                "  \(stream.records) lines, \(stream.bytes) bytes written, \(stream.dropped) lost, "
+                    + "\(stream.writeErrors) errors"
                     + (stream.lastError.isEmpty ? "" : ": \(stream.lastError)"))
         }
         for ring in status.rings {
             lines.append(
-                "ring    \(ring.program).\(ring.process)  \(ring.records) records, \(ring.lost) lost, \(ring.corrupt) corrupt")
+                "ring    \(ring.program).\(ring.process)  \(ring.records) records, \(ring.lost) lost, "
+                    + "\(ring.corrupt) corrupt"
+            )
         }
         for output in status.outputs {
             lines.append(

@@ -44,7 +44,9 @@ public struct LineAssembler: Sendable {
         let isTooLong = piece.count > room || (partial.count > bytesMax && partial.last != UInt8(ascii: "\r"))
         guard isTooLong else { return }
         partial.removeLast(partial.count - bytesMax)
-        while let last = partial.last, last & 0xC0 == 0x80, partial.count > max(1, bytesMax - 4) { partial.removeLast() }
+        while let last = partial.last, last & 0xC0 == 0x80, partial.count > max(1, bytesMax - 4) {
+            partial.removeLast()
+        }
         if let last = partial.last, last >= 0xC0, partial.count > 1 { partial.removeLast() }
         deliver(Line(bytes: partial, isCut: true))
         partial.removeAll(keepingCapacity: true)

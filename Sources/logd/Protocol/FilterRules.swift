@@ -87,7 +87,8 @@ public struct FilterRules: Hashable, Sendable {
         area: UnsafeRawBufferPointer, context: UnsafeRawBufferPointer, file: UnsafeRawBufferPointer
     ) -> LogSeverity? {
         for rule in rules
-        where Self.matches(rule.area, area) && Self.matches(rule.context, context) && Self.matchesFile(rule.file, file) {
+        where Self.matches(rule.area, area) && Self.matches(rule.context, context) && Self.matchesFile(rule.file, file)
+        {
             return rule.threshold
         }
         return nil

@@ -122,7 +122,8 @@ public enum LogRequest: Hashable, Sendable {
         let fileBytesMax = try reader.integer(UInt64.self)
         let filesMax = try reader.integer(UInt32.self)
         guard (LogLimits.fileBytesMin...LogLimits.fileBytesMax).contains(fileBytesMax) else {
-            throw .badValue("\(fileBytesMax) bytes a file; \(LogLimits.fileBytesMin) to \(LogLimits.fileBytesMax) expected")
+            throw .badValue(
+                "\(fileBytesMax) bytes a file; \(LogLimits.fileBytesMin) to \(LogLimits.fileBytesMax) expected")
         }
         guard (1...LogLimits.filesMax).contains(filesMax) else {
             throw .badValue("\(filesMax) files; 1 to \(LogLimits.filesMax) expected")

@@ -51,7 +51,8 @@ public struct StreamStatus: Hashable, Sendable, WireCodable {
     public var lastError: String
 
     public init(
-        stream: LogStream, severity: LogSeverity?, file: String, fileBytes: UInt64, fileBytesMax: UInt64, filesMax: UInt32,
+        stream: LogStream, severity: LogSeverity?, file: String, fileBytes: UInt64, fileBytesMax: UInt64,
+        filesMax: UInt32,
         records: UInt64, bytes: UInt64, dropped: UInt64, writeErrors: UInt64, lastError: String
     ) {
         (self.stream, self.severity, self.file, self.fileBytes) = (stream, severity, file, fileBytes)

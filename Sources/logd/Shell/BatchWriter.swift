@@ -85,7 +85,9 @@ struct BatchWriter: Sendable {
         for stream in LogStream.allCases {
             guard let last = plan.pieces.last(where: { $0.stream == stream }) else { continue }
             let name = path("\(stream).log")
-            if (try? File.readLink(name)) != last.segment.file { _ = try? File.replaceLink(name, to: last.segment.file) }
+            if (try? File.readLink(name)) != last.segment.file {
+                _ = try? File.replaceLink(name, to: last.segment.file)
+            }
         }
     }
 

@@ -5,8 +5,8 @@ import Synchronization
 
 /// logd's side of the doorbell: a thread that sleeps on the page's word and calls when a writer has rung.
 ///
-/// A writer's wake reaches the thread whatever the word was when it fell asleep, so the loop may change the word between
-/// its own states without a system call.
+/// A writer's wake reaches the thread whatever the word was when it fell asleep, so the loop may change the word
+/// between its own states without a system call.
 final class BellThread: @unchecked Sendable {
     private let page: SharedFile
     private let isCalled = Atomic<Bool>(false)
@@ -24,7 +24,8 @@ final class BellThread: @unchecked Sendable {
 
     /// How many rings were ever made.
     var ringCount: UInt32 {
-        page.mapping.base.atomic(UInt32.self, at: DoorbellLayout.ringsOffset).pointee.load(ordering: .sequentiallyConsistent)
+        page.mapping.base.atomic(UInt32.self, at: DoorbellLayout.ringsOffset).pointee.load(
+            ordering: .sequentiallyConsistent)
     }
 
     func start() throws(OSError) {

@@ -124,7 +124,8 @@ final class CapturedOutputs {
         let count: Int?
         do throws(OSError) {
             count = try chunk.withUnsafeMutableBufferPointer { (buffer) throws(OSError) in
-                try pipe.descriptor.read(into: UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<limit]))
+                try pipe.descriptor.read(
+                    into: UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<limit]))
             }
         } catch {
             return end(pipe)  // a pipe that cannot be read has nothing more to say
@@ -176,7 +177,8 @@ final class CapturedOutputs {
         Self.area.withUnsafeBytes { area in
             context.withUnsafeBytes { context in
                 format.begin(
-                    pipe.origin, time: MonotonicClock.wallNanoseconds(), file: UnsafeRawBufferPointer(start: nil, count: 0),
+                    pipe.origin, time: MonotonicClock.wallNanoseconds(),
+                    file: UnsafeRawBufferPointer(start: nil, count: 0),
                     line: 0, area: area, context: context, number: pipe.number, severity: severity, to: &out)
             }
         }
@@ -187,7 +189,8 @@ final class CapturedOutputs {
         unwatch(pipe)
         pipe.suppressions += 1
         report(pipe)
-        let pause = accounts[pipe.key.component]?.bucket.time(of: min(burst, Self.resumeBytes), at: loop.now) ?? .seconds(1)
+        let pause =
+            accounts[pipe.key.component]?.bucket.time(of: min(burst, Self.resumeBytes), at: loop.now) ?? .seconds(1)
         pipe.timer = loop.schedule(after: max(pause, .milliseconds(1))) { [weak self, weak pipe] in
             guard let self, let pipe else { return }
             pipe.timer = nil
@@ -201,7 +204,9 @@ final class CapturedOutputs {
         pipe.number &+= 1
         files.add(.application) { format, out in
             begin(pipe, .warning, &format, &out)
-            out.append(contentsOf: "output suppressed: more than \(rate) bytes a second; what the pipe cannot hold is lost\n".utf8)
+            out.append(
+                contentsOf: "output suppressed: more than \(rate) bytes a second; what the pipe cannot hold is lost\n"
+                    .utf8)
         }
         hasLines()
     }

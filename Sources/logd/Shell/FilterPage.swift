@@ -35,7 +35,8 @@ final class FilterPage {
         let bytes = Array(text.utf8.prefix(FilterLayout.ruleBytesMax))
         store(old.threshold(of: .system), old.threshold(of: .application), generation: old.generation &+ 1)
         (file.mapping.base + FilterLayout.ruleTextOffset).copyMemory(from: bytes, byteCount: bytes.count)
-        file.mapping.base.storeBytes(of: UInt32(bytes.count), toByteOffset: FilterLayout.ruleLengthOffset, as: UInt32.self)
+        file.mapping.base.storeBytes(
+            of: UInt32(bytes.count), toByteOffset: FilterLayout.ruleLengthOffset, as: UInt32.self)
         store(old.threshold(of: .system), old.threshold(of: .application), generation: old.generation &+ 2)
     }
 

@@ -39,7 +39,8 @@ public struct LogDaemonOptions: Sendable {
         guard let text = Environment.get(name), !text.isEmpty else { return standard }
         guard let value = Value(text), range.contains(value) else {
             throw BadVariable(
-                description: "\(name) is '\(text)'; a whole number from \(range.lowerBound) to \(range.upperBound) expected")
+                description:
+                    "\(name) is '\(text)'; a whole number from \(range.lowerBound) to \(range.upperBound) expected")
         }
         return value
     }
@@ -78,7 +79,9 @@ public final class LogDaemon {
         if let unfinished, isWritten { drain.recover(unfinished) }
         journal.end()
         var hasLines: () -> Void = {}
-        outputs = CapturedOutputs(loop: loop, files: files, node: places.nodeName, rate: options.outputRate) { hasLines() }
+        outputs = CapturedOutputs(loop: loop, files: files, node: places.nodeName, rate: options.outputRate) {
+            hasLines()
+        }
         tails = Tails(loop: loop, files: files)
         let (files, drain, tails) = (files, drain, tails)
         say = { [weak files, weak drain] severity, text in
@@ -104,7 +107,8 @@ public final class LogDaemon {
             case .captureOutput(let component, let process, let output):
                 guard descriptors.count == 1, let descriptor = descriptors.popLast() else {
                     return request.fail(
-                        .invalidParam, "\(descriptors.count) descriptors came with an output to be captured; 1 expected")
+                        .invalidParam, "\(descriptors.count) descriptors came with an output to be captured; 1 expected"
+                    )
                 }
                 capture(request, .init(component: component, process: process, output: output), descriptor)
             case .tail(let stream, let threshold, let backlog, let follows):
@@ -175,7 +179,8 @@ public final class LogDaemon {
     public func close(timeout: Duration = .seconds(5)) {
         outputs.close()
         if !drain.finish(until: MonotonicClock.now() + timeout) {
-            StandardError.write("logd: not everything could be written to \(files.directory); it waits for the next logd\n")
+            StandardError.write(
+                "logd: not everything could be written to \(files.directory); it waits for the next logd\n")
         }
         server.onDisconnect = { _ in }
         server.close()

@@ -7,8 +7,8 @@ import OSAL
 
 /// Takes records out of all rings into the files, and decides when to look again.
 ///
-/// Woken by a writer it drains, lingers (a look every 10 ms while records come), and after a few empty looks sleeps until
-/// the doorbell rings. Loop thread only.
+/// Woken by a writer it drains, lingers (a look every 10 ms while records come), and after a few empty looks sleeps
+/// until the doorbell rings. Loop thread only.
 final class LogDrain {
     private enum Yield {
         case nothing, records
@@ -103,9 +103,11 @@ final class LogDrain {
     private func sleep() {
         wait(for: Bell.asleep)
         // Written between the last look and the word, or being written: a store may be on its way in its CPU only.
-        let hasNews = seenRings != bell?.ringCount || rings.entries.contains { entry in
-            !entry.isSetAside && (try? entry.reader.hasNews()) == true
-        }
+        let hasNews =
+            seenRings != bell?.ringCount
+            || rings.entries.contains { entry in
+                !entry.isSetAside && (try? entry.reader.hasNews()) == true
+            }
         guard hasNews else {
             isLookingAgain = false
             return
@@ -175,7 +177,9 @@ final class LogDrain {
     private func bury() {
         for entry in rings.entries where entry.isWriterDead {
             if !entry.isSetAside {
-                guard (try? entry.reader.hasNews()) != true, entry.reader.position == entry.reader.consumed else { continue }
+                guard (try? entry.reader.hasNews()) != true, entry.reader.position == entry.reader.consumed else {
+                    continue
+                }
                 let lost = entry.reader.takeLost()
                 if lost > 0 { report(lost: lost, of: entry.reader.origin) }
             }

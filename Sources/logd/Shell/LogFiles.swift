@@ -102,7 +102,9 @@ final class LogFiles {
         let seconds = MonotonicClock.wallNanoseconds() / 1_000_000_000
         batch.plan.pieces = LogStream.allCases.flatMap { stream -> [BatchPlan.Piece] in
             let lines = stream == .system ? batch.system : batch.application
-            return (series[stream]?.place(lines, at: seconds) ?? []).map { BatchPlan.Piece(stream: stream, segment: $0) }
+            return (series[stream]?.place(lines, at: seconds) ?? []).map {
+                BatchPlan.Piece(stream: stream, segment: $0)
+            }
         }
         journal.begin(batch.plan)
     }

@@ -48,13 +48,17 @@ final class RingReader {
 
     /// - Throws: when the file is not a ring that belongs to the process in its name.
     init(directory: String, name: String) throws {
-        guard let identity = RingLayout.parse(fileName: name) else { throw RingError(description: "'\(name)' is no ring's name") }
+        guard let identity = RingLayout.parse(fileName: name) else {
+            throw RingError(description: "'\(name)' is no ring's name")
+        }
         path = directory + "/" + name
         (process, startTime) = identity
         file = try SharedFile.open(path, writable: true)
         let size = file.mapping.count
         inode = try File.stat(descriptor: file.raw).inode
-        guard size >= RingLayout.headerBytes else { throw RingError(description: "\(path) has \(size) bytes; a header expected") }
+        guard size >= RingLayout.headerBytes else {
+            throw RingError(description: "\(path) has \(size) bytes; a header expected")
+        }
         let base = file.mapping.base
         let capacity = Int(base.load(fromByteOffset: RingLayout.capacityOffset, as: UInt32.self))
         guard base.load(fromByteOffset: RingLayout.magicOffset, as: UInt64.self) == RingLayout.magic,
@@ -187,7 +191,9 @@ final class RingReader {
     /// Gives the room before `end` back to the writers, zeroed. A position that was consumed already changes nothing.
     func consume(to end: UInt64) {
         guard end > consumed, end - consumed <= UInt64(capacity) else { return }
-        guard let size = try? File.stat(descriptor: file.raw).size, size == RingLayout.headerBytes + capacity else { return }
+        guard let size = try? File.stat(descriptor: file.raw).size, size == RingLayout.headerBytes + capacity else {
+            return
+        }
         _ = UnsafeMutableRawBufferPointer(start: address(consumed), count: Int(end - consumed)).initializeMemory(
             as: UInt8.self, repeating: 0)
         consumed = end

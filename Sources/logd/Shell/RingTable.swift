@@ -62,7 +62,8 @@ final class RingTable {
     /// Nobody will ever read it: it stays for as long as its process lives, and is reported once.
     private func refuse(_ name: String, _ error: any Error) {
         note("a log ring is not read: \(error)")
-        if let (process, startTime) = RingLayout.parse(fileName: name), !Process.isAlive(process, startTime: startTime) {
+        if let (process, startTime) = RingLayout.parse(fileName: name), !Process.isAlive(process, startTime: startTime)
+        {
             _ = try? File.remove(directory + "/" + name)
         } else {
             refused.insert(name)

@@ -35,11 +35,13 @@ final class Tails {
             system: filter.admits(.system) ? files.series[.system]?.newestFirst ?? [] : [],
             application: filter.admits(.application) ? files.series[.application]?.newestFirst ?? [] : [],
             filter: filter, linesMax: backlog)
-        let isTaken = loop.runSlow({ source.read() }, then: { [weak self] bytes in
-            request.reply(LogLines(bytes: bytes).encoded)
-            guard follows, request.peer.isConnected else { return }
-            self?.tails[request.peer.id] = Tail(peer: request.peer, filter: filter)
-        })
+        let isTaken = loop.runSlow(
+            { source.read() },
+            then: { [weak self] bytes in
+                request.reply(LogLines(bytes: bytes).encoded)
+                guard follows, request.peer.isConnected else { return }
+                self?.tails[request.peer.id] = Tail(peer: request.peer, filter: filter)
+            })
         if !isTaken { request.fail(.tryAgain, "logd has too many slow requests waiting") }
     }
 
@@ -63,7 +65,8 @@ final class Tails {
             count += 1
             let next = index + 1 < lines.count ? lines[index + 1].count : Self.pushBytesMax
             guard chunk.count + next > Self.pushBytesMax, var tail = tails[id] else { continue }
-            let outcome = tail.peer.push(LogLines.code, lane: .low, LogLines(dropped: tail.dropped, bytes: chunk).encoded)
+            let outcome = tail.peer.push(
+                LogLines.code, lane: .low, LogLines(dropped: tail.dropped, bytes: chunk).encoded)
             tail.dropped = outcome == .queued ? 0 : tail.dropped + count
             tails[id] = tail
             (chunk, count) = ([], 0)
