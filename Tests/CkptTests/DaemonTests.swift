@@ -117,6 +117,67 @@ struct DaemonTests {
         let failure = Mutex<AisError?>(nil)
     }
 
+    @Test("Retention goes on through a restart; what is kept for ever is there after it")
+    func retentionAndRestart() async throws {
+        let harness = try DaemonHarness()
+        let service = harness.service()
+        let (short, long) = (SaName("safCkpt=short")!, SaName("safCkpt=long")!)
+        for (name, retention) in [(short, SaTime(400_000_000)), (long, SaTime.saTimeEnd)] {
+            let checkpoint = try await Checkpoint.open(
+                name, creating: DaemonHarness.attributes(sections: 1, retention: retention), in: service)
+            try await checkpoint.overwrite(.defaultSection, [1])
+            try await checkpoint.close()
+        }
+        harness.kill()
+        try harness.start()
+        let deadline = MonotonicClock.now() + .seconds(20)
+        while try service.list().checkpoints.map(\.name).contains(short), MonotonicClock.now() < deadline { OSThread.yield() }
+        await #expect(throws: AisError.notExist) { _ = try await Checkpoint.open(short, in: service) }
+        #expect(try await Checkpoint.open(long, in: service).read() == [1])
+    }
+
+    @Test("A follower that stops taking events is caught up later, with a snapshot if it must be")
+    func slowFollower() async throws {
+        let harness = try DaemonHarness()
+        let service = harness.service()
+        let name = SaName("safCkpt=slow")!
+        let checkpoint = try await Checkpoint.open(name, creating: DaemonHarness.attributes(sections: 1), in: service)
+        let standby = try await Checkpoint.open(name, [.read], in: harness.service())
+        let updates = standby.updates
+        var iterator = updates.makeAsyncIterator()
+        var copy: [SectionID: [UInt8]] = [:]
+        try #require(await iterator.next()).apply(to: &copy)
+        let writes = 6_000
+        for number in 1...writes { try checkpoint.writeBlocking(at: (number * 8) % 4_000, [UInt8](repeating: UInt8(number & 255), count: 8)) }
+        var last: UInt64 = 0
+        while last < UInt64(writes) {
+            let event = try #require(await iterator.next())
+            if case .update(let change, _, _) = event { #expect(change == last + 1) }
+            #expect(event.change > last)
+            last = event.change
+            event.apply(to: &copy)
+        }
+        #expect(try await checkpoint.read() == copy[.defaultSection])
+    }
+
+    @Test("A section's data larger than a frame, and larger than the log keeps, survive a kill")
+    func largeData() async throws {
+        let harness = try DaemonHarness()
+        let service = harness.service()
+        let attributes = CreationAttributes(checkpointSize: 16 << 20, retentionDuration: 0, sectionsMax: 2, sectionSizeMax: 8 << 20)
+        let checkpoint = try await Checkpoint.open(SaName("safCkpt=large")!, creating: attributes, in: service)
+        var random = SeededRandom(seed: 3)
+        let data = (0..<(3 << 20)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+        try await checkpoint.createSection("big", data)
+        try await checkpoint.write("big", at: 70_000, [1, 2, 3])
+        harness.kill()
+        try harness.start()
+        var expected = data
+        expected.replaceSubrange(70_000..<70_003, with: [1, 2, 3])
+        let found = try await checkpoint.read("big")
+        #expect(found == expected)
+    }
+
     @Test("A damaged file is moved aside and the others are served")
     func damaged() async throws {
         let harness = try DaemonHarness()

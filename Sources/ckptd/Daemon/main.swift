@@ -1,5 +1,6 @@
 // ckptd: the checkpoint service of one node. See the README beside this folder.
 
+import AmfClient
 import CkptStore
 import EOLoop
 import IOC
@@ -18,11 +19,14 @@ let help = """
     let loop = try Loop(name: "ckptd")
     let shell = try CkptShell(loop: loop, places: places, journal: Journal())
     try shell.serve(places: places)
-    try loop.onSignals([.terminate, .interrupt]) { _ in
+    let stop = {
         shell.stop()
         loop.stop()
     }
+    try loop.onSignals([.terminate, .interrupt]) { _ in stop() }
+    let component = DaemonComponent(loop: loop, places: places, onTerminate: stop)
     loop.run()
+    component.close()
 }
 
 switch CommandLine.arguments.dropFirst().first {

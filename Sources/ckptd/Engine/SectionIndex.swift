@@ -68,7 +68,7 @@ struct SectionIndex: Hashable, Sendable {
         if order.count > 16, order.count > count * 2 {
             order.removeAll { place in slots[place.slot]?.serial != place.serial }
         }
-        if section.expiration == earliestExpiration { findEarliestExpiration() }
+        if section.expiration != .saTimeEnd, section.expiration == earliestExpiration { findEarliestExpiration() }
     }
 
     mutating func resize(slot: Int, to size: Int, at time: SaTime, isRepaired: Bool) {
@@ -82,7 +82,7 @@ struct SectionIndex: Hashable, Sendable {
     mutating func setExpiration(slot: Int, _ time: SaTime) {
         guard let old = self[slot]?.expiration else { return }
         slots[slot]!.expiration = time  // looked at a line ago
-        if time < earliestExpiration { earliestExpiration = time } else if old == earliestExpiration { findEarliestExpiration() }
+        if time < earliestExpiration { earliestExpiration = time } else if old != time, old == earliestExpiration { findEarliestExpiration() }
     }
 
     mutating func markCorrupted(slot: Int) { if self[slot] != nil { slots[slot]!.isCorrupted = true } }

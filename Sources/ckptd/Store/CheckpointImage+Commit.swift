@@ -13,6 +13,17 @@ struct StagedSection: Hashable {
     var newID: [UInt8]
     /// Data must lie in an extent that nobody reads yet.
     var isMoved: Bool
+    /// Within a step a section may be larger than after it.
+    var largest = 0
+    /// The step begins by replacing the data: what it was is irrelevant.
+    var isReplaced = false
+    var hasData = false
+
+    mutating func note(_ kind: SectionOperation.Kind, offset: Int, length: Int) {
+        if kind == .overwrite, !hasData { isReplaced = true }
+        if length > 0 || kind == .overwrite { hasData = true }
+        if length > 0 { largest = max(largest, offset + length) }
+    }
 }
 
 extension CheckpointImage {
@@ -25,6 +36,7 @@ extension CheckpointImage {
     ) throws(StoreError) {
         defer {
             staged.removeAll(keepingCapacity: true)
+            if !stagedOfSlot.isEmpty { stagedOfSlot.removeAll(keepingCapacity: true) }
             items.removeAll(keepingCapacity: true)
         }
         try stage(transaction)
@@ -65,8 +77,7 @@ extension CheckpointImage {
                 let entry = SectionEntry(
                     idLength: operation.id.bytes.count, extent: .init(offset: 0, size: 0), size: operation.data.count,
                     expiration: operation.expiration, lastUpdate: transaction.time, serial: step.serial)
-                staged.append(
-                    StagedSection(slot: step.slot, before: nil, entry: entry, newID: operation.id.bytes, isMoved: true))
+                append(StagedSection(slot: step.slot, before: nil, entry: entry, newID: operation.id.bytes, isMoved: true))
                 addItem(operation, image: staged.count - 1, priorSize: 0)
                 continue
             }
@@ -79,7 +90,7 @@ extension CheckpointImage {
                 let offset = Int(operation.offset)
                 entry.lastUpdate = transaction.time
                 if operation.data.count > 0 {
-                    if !isReplaced(image: image) {
+                    if !staged[image].isReplaced {
                         try verifyEdges(staged[image], slot: step.slot, from: offset, to: offset + operation.data.count)
                     }
                     entry.size = max(prior, offset + operation.data.count)
@@ -96,6 +107,7 @@ extension CheckpointImage {
     }
 
     private mutating func addItem(_ operation: SectionOperation, image: Int, priorSize: Int) {
+        staged[image].note(operation.kind, offset: Int(operation.offset), length: operation.data.count)
         items.append(
             RecordItem(
                 kind: operation.kind, image: image, offset: Int(operation.offset), length: operation.data.count,
@@ -103,10 +115,26 @@ extension CheckpointImage {
     }
 
     private mutating func stagedIndex(_ slot: Int) throws(StoreError) -> Int {
-        if let index = staged.lastIndex(where: { $0.slot == slot }) { return index }
+        if staged.count <= Self.linearMax {
+            if let index = staged.lastIndex(where: { $0.slot == slot }) { return index }
+        } else if let index = stagedOfSlot[slot] {
+            return index
+        }
         guard slot < sections.count, let entry = sections[slot] else { throw .system("no section in slot \(slot)") }
-        staged.append(StagedSection(slot: slot, before: entry, entry: entry, newID: [], isMoved: false))
+        append(StagedSection(slot: slot, before: entry, entry: entry, newID: [], isMoved: false))
         return staged.count - 1
+    }
+
+    /// Few sections are found faster by looking at each; many need an index.
+    private static var linearMax: Int { 8 }
+
+    private mutating func append(_ section: StagedSection) {
+        staged.append(section)
+        if staged.count == Self.linearMax + 1 {
+            for (index, earlier) in staged.enumerated() { stagedOfSlot[earlier.slot] = index }
+        } else if staged.count > Self.linearMax {
+            stagedOfSlot[section.slot] = staged.count - 1
+        }
     }
 
     /// A block that is changed in part keeps old bytes: they must be sound, or the new checksum would hide the damage.
@@ -125,31 +153,19 @@ extension CheckpointImage {
         for index in staged.indices {
             guard let entry = staged[index].entry else { continue }
             let before = staged[index].before
-            let largest = largestSize(image: index)
+            let largest = max(entry.size, staged[index].largest)
             if let before, !omitsData, largest <= before.capacity { continue }
-            if before != nil, omitsData, !items.contains(where: { $0.image == index && $0.length > 0 }) { continue }
+            if before != nil, omitsData, !staged[index].hasData { continue }
             // A section that has grown once will grow again.
             let wanted = before == nil ? largest : max(largest, min(before!.size * 2, before!.size + (1 << 20)))
             let extent = try take(SectionEntry.extentBytes(idLength: entry.idLength, size: wanted))
             taken.append(extent)
             staged[index].entry!.extent = extent
             staged[index].isMoved = true
-            if let before, before.size > 0, !isReplaced(image: index) {
+            if let before, before.size > 0, !staged[index].isReplaced {
                 try verify(before, slot: staged[index].slot, from: 0, to: before.size)
             }
         }
-    }
-
-    /// Within a step a section may be larger than after it.
-    private func largestSize(image: Int) -> Int {
-        var largest = staged[image].entry?.size ?? 0
-        for item in items where item.image == image { largest = max(largest, item.offset + item.length) }
-        return largest
-    }
-
-    /// The first thing the step does to the section's data makes the old data irrelevant.
-    private func isReplaced(image: Int) -> Bool {
-        items.first { $0.image == image && $0.kind != .setExpiration }?.kind == .overwrite
     }
 
     private mutating func growTables(
@@ -212,7 +228,7 @@ extension CheckpointImage {
             guard let entry = staged[index].entry else { continue }
             if let before = staged[index].before {
                 memory.copy(memory.slice(before.extent.offset, before.idLength), to: entry.extent.offset)
-                guard before.size > 0, !isReplaced(image: index) else { continue }
+                guard before.size > 0, !staged[index].isReplaced else { continue }
                 memory.copy(memory.slice(before.dataOffset, before.size), to: entry.dataOffset)
                 var copied = entry
                 copied.size = max(entry.size, before.size)

@@ -35,6 +35,7 @@ public struct CheckpointImage<Memory: StoreMemory> {
     var scratch = ByteWriter(reserving: 1024)
     var rootScratch = ByteWriter(reserving: Layout.rootBytes)
     var staged: [StagedSection] = []
+    var stagedOfSlot: [Int: Int] = [:]
     var items: [RecordItem] = []
 
     /// The next step makes the log this large, if there is room.

@@ -132,7 +132,7 @@ struct Root: Hashable {
         writer.integer(state.unlinker?.session.high ?? 0)
         writer.integer(state.unlinker?.session.low ?? 0)
         writer.integer(state.unlinker?.number ?? 0)
-        while writer.count - start < Layout.rootBytes - 4 { writer.integer(UInt8(0)) }
+        while writer.count - start < Layout.rootBytes - 4 { writer.integer(UInt32(0)) }
         writer.integer(
             writer.bytes.withUnsafeBytes { crc32c(UnsafeRawBufferPointer(rebasing: $0[start...])) })
     }
@@ -291,7 +291,7 @@ enum OpenerEntry {
             writer.integer(opener.processStart)
             writer.integer(opener.flags.rawValue)
         }
-        while writer.count - start < Layout.openerHeadBytes - 4 { writer.integer(UInt8(0)) }
+        while writer.count - start < Layout.openerHeadBytes - 4 { writer.integer(UInt32(0)) }
         writer.integer(
             writer.bytes.withUnsafeBytes { crc32c(UnsafeRawBufferPointer(rebasing: $0[start...])) })
     }
