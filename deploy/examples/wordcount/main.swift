@@ -1,1 +1,0 @@
-// This program is being built.
