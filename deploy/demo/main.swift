@@ -1,1 +1,12 @@
-// This program is being built.
+import CkptClient
+import EngineKit
+import OSAL
+import SafStage
+
+let options = Options.fromArguments()
+do {
+    Environment.exit(try demonstrate(options) ? 0 : 1)
+} catch {
+    StandardError.write("demo: \(error)\n")
+    Environment.exit(1)
+}

@@ -4,7 +4,31 @@ import SafBench
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measures this machine: messages, checkpoints, log, failover.",
-        shouldDisplay: false)
+        discussion: """
+            Benches: \(Benches.all.map { "\($0.name) (\($0.help))" }.joined(separator: "; ")).
+            Without a name all are run, on private nodes in temporary folders; about two minutes. Figures of a debug build
+            mean nothing. Exit status 1 when a figure is beyond its bound.
+            Example: saf bench ipc ckpt
+            Example, one object a line: saf bench --json
+            """)
 
-    func run() throws {}
+    @Argument(help: "Which benches; all when none is named.") var names: [String] = []
+    @Flag(help: "One JSON object a line.") var json = false
+
+    func validate() throws {
+        for name in names where !Benches.all.contains(where: { $0.name == name }) {
+            throw ValidationError("there is no bench '\(name)'; \(Benches.all.map(\.name).joined(separator: ", ")) expected")
+        }
+    }
+
+    func run() throws {
+        if !Benches.run(names, json: json) { throw ExitCode(1) }
+    }
+}
+
+/// The other process of a bench; see `Peer`.
+struct BenchPeerCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "bench-peer", shouldDisplay: false)
+    @Argument var arguments: [String] = []
+    func run() throws { runBenchPeer(arguments) }
 }

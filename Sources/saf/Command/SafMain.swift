@@ -22,6 +22,6 @@ struct Saf: AsyncParsableCommand {
         subcommands: [
             StatusCommand.self, AdminCommand.self, CkptCommand.self, LogCommand.self, EventsCommand.self,
             ConsoleCommand.self,
-            ConfigCommand.self, BenchCommand.self,
+            ConfigCommand.self, BenchCommand.self, BenchPeerCommand.self,
         ])
 }

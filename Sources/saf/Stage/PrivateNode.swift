@@ -41,6 +41,11 @@ public final class PrivateNode {
         try File.writeAtomically(places.configDirectory + "/model/model.yaml", text: model, durable: false)
     }
 
+    /// Replaces cluster.yaml; read when the node starts.
+    public func write(cluster: String) throws {
+        try File.writeAtomically(places.configDirectory + "/cluster.yaml", text: cluster, durable: false)
+    }
+
     /// The environment a program needs to talk to this node.
     public var environment: [String] {
         Environment.all.filter { !$0.hasPrefix("SAF_") && !$0.hasPrefix("SA_AMF_") && !$0.hasPrefix("CL_LOG_") }

@@ -1,0 +1,47 @@
+import OSAL
+
+/// The benches of `saf bench`, by name.
+public enum Benches {
+    public struct Bench: Sendable {
+        public let name: String
+        public let help: String
+        let run: @Sendable (Floor, (BenchResult) -> Void) throws -> Void
+    }
+
+    public static let all: [Bench] = [
+        Bench(name: "ipc", help: "IOC round trips, hot and cold", run: IPCBench.run),
+        Bench(name: "ckpt", help: "checkpoint writes and reads through ckptd", run: CkptBench.run),
+        Bench(name: "log", help: "writing log records", run: LogBench.run),
+        Bench(name: "failover", help: "SIGKILL of the active to the standby's active assignment", run: FailoverBench.run),
+        Bench(name: "status", help: "saf status from start to exit", run: { _, publish in try NodeBench.status(publish) }),
+        Bench(name: "idle", help: "wake-ups and memory of idle daemons", run: { _, publish in try NodeBench.idle(publish) }),
+    ]
+
+    /// Measures the floor and then each named bench (all when none is named), and prints a table or JSON lines.
+    /// - Returns: false when a figure is beyond its bound or a bench failed.
+    public static func run(_ names: [String], json: Bool) -> Bool {
+        var isGood = true
+        let publish = { (result: BenchResult) in
+            if result.holds == false { isGood = false }
+            StandardOutput.write((json ? result.json : BenchTable.line(result)) + "\n")
+        }
+        do {
+            let floor = try Floor.measure()
+            if !json { StandardOutput.write(BenchTable.header + "\n") }
+            publish(BenchResult(name: "floor.hot", unit: "µs", samples: floor.hot, note: "socket ping-pong, back to back"))
+            publish(BenchResult(name: "floor.cold", unit: "µs", samples: floor.cold, note: "the same, every 3 ms"))
+            for bench in all where names.isEmpty || names.contains(bench.name) {
+                do {
+                    try bench.run(floor, publish)
+                } catch {
+                    isGood = false
+                    StandardError.write("saf bench \(bench.name): \(error)\n")
+                }
+            }
+        } catch {
+            StandardError.write("saf bench: the floor could not be measured: \(error)\n")
+            return false
+        }
+        return isGood
+    }
+}

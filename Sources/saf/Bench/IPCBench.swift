@@ -1,0 +1,57 @@
+import EOLoop
+import EngineKit
+import IOC
+import OSAL
+import SAFTypes
+import SafStage
+
+/// IOC round trips between two processes, beside the same over a socket.
+enum IPCBench {
+    static func run(_ floor: Floor, _ publish: (BenchResult) -> Void) throws {
+        let folder = try File.makeTemporaryDirectory("/tmp/swiftsaf-bench")
+        defer { try? File.removeTree(folder) }
+        let places = privatePlaces(in: folder)
+        let peer = try Peer.spawn("ioc-echo", environment: Environment.all + places.environment)
+        defer { end(peer.pid, pidfd: peer.rawPidfd) }
+        let connection = IOCConnection(to: .port(PortID(2_000)), places: places)
+        defer { connection.close() }
+        let body = [UInt8](repeating: 7, count: Floor.messageBytes)
+        for _ in 0..<2_000 { _ = try connection.call(1, body, timeout: .seconds(10)) }
+
+        let (hot, rate) = try time(rounds: 200_000) { _ = try connection.call(1, body, timeout: .seconds(10)) }
+        publish(
+            BenchResult(
+                name: "ipc.hot", unit: "µs", samples: hot, rate: rate, floor: floor.hot.percentile(0.5), bound: 2,
+                note: "64 bytes there and back, traffic hot; floor: socket ping-pong"))
+        var cold = Samples()
+        for _ in 0..<400 {
+            PrivateNode.pause(.milliseconds(3))
+            let start = MonotonicClock.now()
+            _ = try connection.call(1, body, timeout: .seconds(10))
+            cold.append(microseconds(since: start))
+        }
+        let coldFloor = floor.cold.percentile(0.5)
+        publish(
+            BenchResult(
+                name: "ipc.cold", unit: "µs", samples: cold, floor: coldFloor, bound: 1.3 * coldFloor,
+                note: "both sides asleep; floor: socket ping-pong at the same pace"))
+        let block = [UInt8](repeating: 7, count: 4_096)
+        let (large, largeRate) = try time(rounds: 20_000) { _ = try connection.call(1, block, timeout: .seconds(10)) }
+        publish(BenchResult(name: "ipc.4KiB", unit: "µs", samples: large, rate: largeRate, note: "4 KiB there and back"))
+    }
+}
+
+/// The other process: answers every request with its body.
+func runIOCEcho() -> Never {
+    do {
+        let loop = try Loop(name: "echo")
+        let server = try IOCServer(loop: loop, endpoint: .port(PortID(2_000)), places: .fromEnvironment())
+        server.onRequest = { request, body in request.reply(body) }
+        loop.run()
+        server.close()
+        Environment.exit(0)
+    } catch {
+        StandardError.write("saf bench: \(error)\n")
+        Environment.exit(1)
+    }
+}

@@ -1,0 +1,32 @@
+import EngineKit
+import OSAL
+
+/// The other process of a bench: this very program, started again with a role and a descriptor.
+enum Peer {
+    /// The hidden command that starts a role: `saf bench-peer ROLE ARGUMENT…`.
+    static let command = "bench-peer"
+
+    static func spawn(
+        _ role: String, _ arguments: [String] = [], descriptors: [DescriptorMapping] = [], environment: [String] = Environment.all
+    ) throws(OSError) -> SpawnedProcess {
+        let program = Environment.executablePath ?? "/proc/self/exe"
+        var options = SpawnOptions(
+            path: program, arguments: [program, command, role] + arguments, environment: environment)
+        options.descriptors = descriptors + [DescriptorMapping(2, as: 2)]
+        options.newSession = false
+        options.deathSignal = .kill
+        return try Process.spawn(options)
+    }
+}
+
+/// Runs the role that `saf bench-peer` names; never returns.
+public func runBenchPeer(_ arguments: [String]) -> Never {
+    switch arguments.first {
+    case "echo": Floor.echo(on: 3)
+    case "ioc-echo": runIOCEcho()
+    case "component": runBenchComponent()
+    default:
+        StandardError.write("saf bench-peer is a part of saf bench, not for people\n")
+        Environment.exit(2)
+    }
+}

@@ -1,0 +1,116 @@
+import CkptClient
+import EngineKit
+import OSAL
+import SAFTypes
+import SafStage
+
+/// One whole run; true when the result is identical and nothing was left behind.
+func demonstrate(_ options: Options) throws -> Bool {
+    let template = try File.readText(options.example + "/model.yaml")
+    let node = try PrivateNode(name: "demo")
+    defer { node.destroy(keepingFolder: options.keepsFolder) }
+    try Process.becomeSubreaper()  // what loses its parent comes to us, so that no zombie stays
+
+    let text = node.folder + "/text"
+    let source = try Text.prepare(options.input, bytes: options.megabytes << 20, at: text)
+    let size = UInt64(try File.stat(text).size)
+    try node.write(model: fill(template, ["input": text, "folder": node.folder, "bin": node.binaries]))
+    // Every kill of the active is a fail-over; the node as a whole must not be blamed for them.
+    try node.write(cluster: "nodes: { \(node.places.nodeName): { suFailoverMax: 1000000 } }\n")
+    StandardOutput.write("demo: \(size >> 20) MiB from \(source), \(options.kills) kills, seed \(options.seed)\n")
+
+    let observer = Observer(folder: node.folder)
+    let progress = ProgressLine()
+    progress.show("starting")
+    try node.start()
+    _ = try node.wait(for: "an active and a standby component", timeout: .seconds(60)) {
+        Set(observer.assignments().map(\.haState)).isSuperset(of: ["active", "standby"]) ? true : nil
+    }
+    let begin = MonotonicClock.now()
+    var killing = Killing(node: node, observer: observer, size: size)
+    try killing.run(planKills(options.kills, over: size, seed: options.seed)) { position, kills in
+        progress.show("counted \(position * 100 / max(1, size)) %, \(kills) of \(options.kills) kills")
+    }
+    let elapsed = MonotonicClock.now() - begin
+
+    progress.show("comparing with tr | sort | uniq -c")
+    let counts = try readCounts(of: node)
+    let ours = Text.render(counts)
+    try File.writeAtomically(node.folder + "/result", ours, durable: false)
+    try Text.reference(of: text, to: node.folder + "/expected")
+    let expected = try File.readAll(node.folder + "/expected", limit: 1 << 31)
+    progress.show("stopping")
+    let left = node.stop().map { "\($0.program) (pid \($0.pid))" }
+    progress.clear()
+
+    let report = Report(
+        source: source, size: size, seed: options.seed, kills: killing.made, failovers: killing.failovers(),
+        longestGap: observer.longestGap, commits: observer.commits, elapsed: elapsed, words: counts.count,
+        isIdentical: ours == expected, left: left)
+    StandardOutput.write(report.text)
+    if options.keepsFolder { StandardOutput.write("  folder            \(node.folder)\n") }
+    return report.isIdentical && left.isEmpty
+}
+
+/// The example's model with `${name}` replaced.
+private func fill(_ template: String, _ values: [String: String]) -> String {
+    var rest = template[...]
+    var filled = ""
+    while let start = rest.firstRange(of: "${"), let end = rest[start.upperBound...].firstIndex(of: "}") {
+        let name = String(rest[start.upperBound..<end])
+        filled += rest[..<start.lowerBound] + (values[name] ?? "${\(name)}")
+        rest = rest[rest.index(after: end)...]
+    }
+    return filled + rest
+}
+
+/// The counts as ckptd holds them, through the same interface that an application uses.
+private func readCounts(of node: PrivateNode) throws -> [([UInt8], UInt64)] {
+    guard let name = SaName("safCkpt=wordcount") else { throw StageError("the checkpoint's name is wrong") }
+    let service = CheckpointService(places: node.places)
+    defer { service.close() }
+    let checkpoint = try Checkpoint.openBlocking(name, .read, timeout: .seconds(20), in: service)
+    var counts: [([UInt8], UInt64)] = []
+    for section in try checkpoint.readAllBlocking(timeout: .seconds(20)).sections
+    where section.id.description.hasPrefix("bucket-") {
+        guard let words = decode(section.data) else { throw StageError("section \(section.id) is not a bucket of words") }
+        counts += words
+    }
+    try checkpoint.closeBlocking()
+    return counts
+}
+
+/// A bucket: length u16 · word · count u64, little-endian, repeated; see `WordCounts` of the example.
+private func decode(_ bytes: [UInt8]) -> [([UInt8], UInt64)]? {
+    var words: [([UInt8], UInt64)] = []
+    var reading: Result<Void, DecodeError> = .success(())
+    bytes.withUnsafeBytes { raw in
+        var reader = ByteReader(raw)
+        do throws(DecodeError) {
+            while reader.remaining > 0 {
+                let length = try reader.integer(UInt16.self)
+                words.append((try reader.raw(Int(length)), try reader.integer(UInt64.self)))
+            }
+        } catch {
+            reading = .failure(error)
+        }
+    }
+    guard case .success = reading else { return nil }
+    return words
+}
+
+/// One line that is written over, on a terminal only.
+final class ProgressLine {
+    private var shown = ""
+    private let isOnTerminal = isTerminal(StandardOutput.raw)
+
+    func show(_ text: String) {
+        guard isOnTerminal, text != shown else { return }
+        shown = text
+        StandardOutput.write("\r\u{1B}[Kdemo: \(text)")
+    }
+
+    func clear() {
+        if isOnTerminal { StandardOutput.write("\r\u{1B}[K") }
+    }
+}

@@ -1,0 +1,40 @@
+import EngineKit
+import OSAL
+
+/// What a run has shown, for people.
+struct Report {
+    var source: String
+    var size: UInt64
+    var seed: UInt64
+    var kills: [(kill: Kill, at: Instant, pid: Int32)]
+    var failovers: [Duration]
+    var longestGap: Duration
+    var commits: UInt64
+    var elapsed: Duration
+    var words: Int
+    var isIdentical: Bool
+    /// Processes that did not end by themselves when the node was stopped.
+    var left: [String]
+
+    var text: String {
+        let byTarget = Kill.Target.allCases.map { target in (target, kills.count { $0.kill.target == target }) }
+        let parts = byTarget.filter { $0.1 > 0 }.map { "\($0.0.rawValue) \($0.1)" }
+        let perSecond = elapsed > .zero ? Double(commits) / (Double(elapsed.nanoseconds) / 1e9) : 0
+        var lines = [
+            "", "SwiftSAF demonstration",
+            "  text              \(source), \(size) bytes, \(words) different words",
+            "  run               \(elapsed.short), \(commits) atomic commits (\(Int(perSecond)) a second), seed \(seed)",
+            "  kills (SIGKILL)   \(kills.count): \(parts.isEmpty ? "none" : parts.joined(separator: ", "))",
+            "  failovers         \(failovers.count)",
+        ]
+        if !failovers.isEmpty {
+            lines.append(
+                "  kill → active     p50 \(failovers.percentile(0.5).short), p99 \(failovers.percentile(0.99).short), "
+                    + "max \((failovers.max() ?? .zero).short)")
+        }
+        lines.append("  longest gap       \(longestGap.short) without a commit")
+        if !left.isEmpty { lines.append("  did not stop      \(left.joined(separator: ", "))") }
+        lines.append("  result: \(isIdentical ? "identical" : "DIFFERENT from tr | sort | uniq -c")")
+        return lines.joined(separator: "\n") + "\n"
+    }
+}
