@@ -8,7 +8,7 @@ public struct RunningProcess: Equatable, Sendable {
     public let arguments: [String]
 
     /// The tiny parent of amfd.
-    public var isGuard: Bool { program == "amfd" && arguments.dropFirst().contains { $0.hasPrefix("--guard") } }
+    public var isGuard: Bool { program == "amfd" && arguments.contains("--guard") }
 }
 
 extension PrivateNode {
