@@ -16,7 +16,8 @@ final class DaemonHarness: @unchecked Sendable {
     init() throws {
         root = try File.makeTemporaryDirectory("/dev/shm/ckptd-test-")
         places = Places(
-            runDirectory: "\(root)/run", shmDirectory: "\(root)/shm", stateDirectory: "\(root)/state", logDirectory: "\(root)/log",
+            runDirectory: "\(root)/run", shmDirectory: "\(root)/shm", stateDirectory: "\(root)/state",
+            logDirectory: "\(root)/log",
             configDirectory: "\(root)/etc", nodeName: "test")
         let tests = try #require(Environment.executablePath)
         binary = File.parent(of: tests) + "/ckptd"
@@ -51,6 +52,7 @@ final class DaemonHarness: @unchecked Sendable {
 
     static func attributes(sections: UInt32 = 16, retention: SaTime = .saTimeEnd) -> CreationAttributes {
         CreationAttributes(
-            checkpointSize: 1 << 20, retentionDuration: retention, sectionsMax: sections, sectionSizeMax: 1 << 20 / UInt64(sections))
+            checkpointSize: 1 << 20, retentionDuration: retention, sectionsMax: sections,
+            sectionSizeMax: 1 << 20 / UInt64(sections))
     }
 }

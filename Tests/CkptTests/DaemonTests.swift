@@ -108,7 +108,9 @@ struct DaemonTests {
         let end = try checkpoint.readAllBlocking()
         let followed = await follower.value
         #expect(followed.gaps == 0 && followed.last == writes + 1, "seed \(seed): \(followed)")
-        #expect(followed.sections == Dictionary(uniqueKeysWithValues: end.sections.map { ($0.id, $0.data) }), "seed \(seed)")
+        #expect(
+            followed.sections == Dictionary(uniqueKeysWithValues: end.sections.map { ($0.id, $0.data) }), "seed \(seed)"
+        )
         print("ckptd killed 12 times, seed \(seed): \(followed.events) events followed")
     }
 
@@ -131,7 +133,9 @@ struct DaemonTests {
         harness.kill()
         try harness.start()
         let deadline = MonotonicClock.now() + .seconds(20)
-        while try service.list().checkpoints.map(\.name).contains(short), MonotonicClock.now() < deadline { OSThread.yield() }
+        while try service.list().checkpoints.map(\.name).contains(short), MonotonicClock.now() < deadline {
+            OSThread.yield()
+        }
         await #expect(throws: AisError.notExist) { _ = try await Checkpoint.open(short, in: service) }
         #expect(try await Checkpoint.open(long, in: service).read() == [1])
     }
@@ -148,7 +152,9 @@ struct DaemonTests {
         var copy: [SectionID: [UInt8]] = [:]
         try #require(await iterator.next()).apply(to: &copy)
         let writes = 6_000
-        for number in 1...writes { try checkpoint.writeBlocking(at: (number * 8) % 4_000, [UInt8](repeating: UInt8(number & 255), count: 8)) }
+        for number in 1...writes {
+            try checkpoint.writeBlocking(at: (number * 8) % 4_000, [UInt8](repeating: UInt8(number & 255), count: 8))
+        }
         var last: UInt64 = 0
         while last < UInt64(writes) {
             let event = try #require(await iterator.next())
@@ -164,7 +170,8 @@ struct DaemonTests {
     func largeData() async throws {
         let harness = try DaemonHarness()
         let service = harness.service()
-        let attributes = CreationAttributes(checkpointSize: 16 << 20, retentionDuration: 0, sectionsMax: 2, sectionSizeMax: 8 << 20)
+        let attributes = CreationAttributes(
+            checkpointSize: 16 << 20, retentionDuration: 0, sectionsMax: 2, sectionSizeMax: 8 << 20)
         let checkpoint = try await Checkpoint.open(SaName("safCkpt=large")!, creating: attributes, in: service)
         var random = SeededRandom(seed: 3)
         let data = (0..<(3 << 20)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
@@ -182,9 +189,11 @@ struct DaemonTests {
     func damaged() async throws {
         let harness = try DaemonHarness()
         let service = harness.service()
-        let good = try await Checkpoint.open(SaName("safCkpt=good")!, creating: DaemonHarness.attributes(sections: 1), in: service)
+        let good = try await Checkpoint.open(
+            SaName("safCkpt=good")!, creating: DaemonHarness.attributes(sections: 1), in: service)
         try await good.overwrite(.defaultSection, [1, 2, 3])
-        let bad = try await Checkpoint.open(SaName("safCkpt=bad")!, creating: DaemonHarness.attributes(sections: 1), in: service)
+        let bad = try await Checkpoint.open(
+            SaName("safCkpt=bad")!, creating: DaemonHarness.attributes(sections: 1), in: service)
         try await bad.overwrite(.defaultSection, [4, 5, 6])
         let files = try File.list("\(harness.places.shmDirectory)/ckpt").filter { $0.hasSuffix(".ckpt") }.sorted()
         #expect(files.count == 2)

@@ -42,7 +42,9 @@ struct EngineWorld {
         }
     }
 
-    static func process(_ session: ClientSession) -> ProcessIdentity { ProcessIdentity(id: UInt32(session.low), start: 5) }
+    static func process(_ session: ClientSession) -> ProcessIdentity {
+        ProcessIdentity(id: UInt32(session.low), start: 5)
+    }
 
     mutating func ask(
         _ request: CkptRequest, from session: ClientSession = client, repeating earlier: UInt64? = nil
@@ -53,7 +55,8 @@ struct EngineWorld {
             .request(
                 request,
                 RequestOrigin(
-                    identity: identity, process: Self.process(session), isRetransmission: earlier != nil, isAdministrator: true),
+                    identity: identity, process: Self.process(session), isRetransmission: earlier != nil,
+                    isAdministrator: true),
                 time: time))
         var answers: [Result<CkptAnswer, AisError>] = []
         for effect in effects {
@@ -65,11 +68,13 @@ struct EngineWorld {
     }
 
     mutating func open(
-        _ flags: OpenFlags = [.read, .write], _ attributes: CreationAttributes? = nil, from session: ClientSession = client,
+        _ flags: OpenFlags = [.read, .write], _ attributes: CreationAttributes? = nil,
+        from session: ClientSession = client,
         name: SaName = name
     ) throws -> HandleID {
         let all = attributes == nil ? flags : flags.union(.create)
-        guard case .opened(let reply) = try ask(.open(name, flags: all, attributes: attributes), from: session).get() else {
+        guard case .opened(let reply) = try ask(.open(name, flags: all, attributes: attributes), from: session).get()
+        else {
             throw AisError.library
         }
         return reply.handle
@@ -92,7 +97,8 @@ struct EngineWorld {
         _ kind: SectionOperation.Kind, _ id: SectionID, at offset: UInt64 = 0, count: Int = 0, expires: SaTime? = nil
     ) -> SectionOperation {
         let expiration = expires ?? (kind == .create ? .saTimeEnd : 0)
-        return SectionOperation(kind: kind, id: id, offset: offset, expiration: expiration, data: .init(offset: 0, count: count))
+        return SectionOperation(
+            kind: kind, id: id, offset: offset, expiration: expiration, data: .init(offset: 0, count: count))
     }
 }
 
@@ -134,9 +140,13 @@ struct EngineTests {
         let tooMany = world.ask(.open(EngineWorld.name, flags: [.create], attributes: other), from: EngineWorld.other)
         #expect(world.error(tooMany) == .exist)
         world.outcome = .noSpace("full")
-        #expect(world.error(world.ask(.open(SaName("y")!, flags: .create, attributes: sound), from: EngineWorld.other)) == .noSpace)
+        #expect(
+            world.error(world.ask(.open(SaName("y")!, flags: .create, attributes: sound), from: EngineWorld.other))
+                == .noSpace)
         world.outcome = .done
-        #expect(world.error(world.ask(.open(SaName("y")!, flags: .read, attributes: nil), from: EngineWorld.other)) == .notExist)
+        #expect(
+            world.error(world.ask(.open(SaName("y")!, flags: .read, attributes: nil), from: EngineWorld.other))
+                == .notExist)
     }
 
     @Test("A1.4 sections: every error of the table")
@@ -144,10 +154,14 @@ struct EngineTests {
         var world = EngineWorld()
         let handle = try world.open([.read, .write], EngineWorld.attributes())
         let reader = try world.open(.read, from: EngineWorld.other)
-        func update(_ operations: SectionOperation...) -> AisError? { world.error(world.ask(.update(handle, operations))) }
+        func update(_ operations: SectionOperation...) -> AisError? {
+            world.error(world.ask(.update(handle, operations)))
+        }
         let stranger = world.ask(.update(handle, [world.operation(.create, "a")]), from: EngineWorld.other)
         #expect(world.error(stranger) == .badHandle, "a handle is its process's own")
-        #expect(world.error(world.ask(.update(reader, [world.operation(.create, "a")]), from: EngineWorld.other)) == .access)
+        #expect(
+            world.error(world.ask(.update(reader, [world.operation(.create, "a")]), from: EngineWorld.other)) == .access
+        )
         #expect(update() == .invalidParam)
         #expect(update(world.operation(.create, "a", count: 100)) == nil)
         #expect(update(world.operation(.create, "a")) == .exist)
@@ -166,8 +180,10 @@ struct EngineTests {
         #expect(update(world.operation(.create, "d", count: 1)) == .noSpace, "checkpointSize is 300")
         #expect(update(world.operation(.create, "d")) == nil)
         #expect(update(world.operation(.create, "e")) == .noSpace, "maxSections is 4")
-        #expect(update(world.operation(.delete, "d"), world.operation(.create, "e")) == nil, "each sees those before it")
-        #expect(update(world.operation(.overwrite, "a", count: 9), world.operation(.write, "zz", count: 1)) == .notExist)
+        #expect(
+            update(world.operation(.delete, "d"), world.operation(.create, "e")) == nil, "each sees those before it")
+        #expect(
+            update(world.operation(.overwrite, "a", count: 9), world.operation(.write, "zz", count: 1)) == .notExist)
         #expect(world.error(world.ask(.read(handle, []))) == .invalidParam)
         #expect(world.error(world.ask(.read(handle, [ReadRange(id: "a", offset: 101)]))) == .invalidParam)
         #expect(world.error(world.ask(.read(handle, [ReadRange(id: "nope")]))) == .notExist)
@@ -266,20 +282,26 @@ struct EngineTests {
         var world = EngineWorld()
         let handle = try world.open([.read, .write], EngineWorld.attributes())
         let soon = world.time + 1_000_000
-        _ = world.ask(.update(handle, [world.operation(.create, "a", count: 10, expires: soon), world.operation(.create, "b")]))
+        _ = world.ask(
+            .update(handle, [world.operation(.create, "a", count: 10, expires: soon), world.operation(.create, "b")]))
         let timer = try #require(world.timers.first { if case .expiration = $0.key { true } else { false } })
         #expect(timer.value == world.now + .milliseconds(1))
         world.time = soon
         #expect(world.error(world.ask(.read(handle, [ReadRange(id: "a")]))) == .notExist)
         #expect(world.error(world.ask(.update(handle, [world.operation(.write, "a", count: 1)]))) == .notExist)
-        guard case .list(let list) = try world.ask(.list(handle, after: 0, limit: 9, chosen: .any, time: 0)).get() else { return }
+        guard case .list(let list) = try world.ask(.list(handle, after: 0, limit: 9, chosen: .any, time: 0)).get()
+        else { return }
         #expect(list.sections.map(\.id) == ["b"])
-        #expect(world.error(world.ask(.update(handle, [world.operation(.create, "a", count: 5)]))) == nil, "the id is free")
+        #expect(
+            world.error(world.ask(.update(handle, [world.operation(.create, "a", count: 5)]))) == nil, "the id is free")
         #expect(world.timers[timer.key] == nil)
         _ = world.ask(.update(handle, [world.operation(.setExpiration, "b", expires: soon + 9)]))
         world.time += 10
         world.feed(.timerFired(timer.key, time: world.time))
-        #expect(world.effects.contains { if case .commit(let step, true) = $0 { step.steps.map(\.operation.kind) == [.expire] } else { false } })
+        #expect(
+            world.effects.contains {
+                if case .commit(let step, true) = $0 { step.steps.map(\.operation.kind) == [.expire] } else { false }
+            })
         #expect(world.effects.contains { if case .publish = $0 { true } else { false } }, "subscribers hear of it")
     }
 
@@ -291,8 +313,11 @@ struct EngineTests {
         attributes.sectionIDSizeMax = 100
         let handle = try world.open([.read, .write], attributes)
         var alive: [SectionID] = []
-        func create() { 
-            guard case .success(.updated(let reply)) = world.ask(.update(handle, [world.operation(.create, .defaultSection)])) else { return }
+        func create() {
+            guard
+                case .success(.updated(let reply)) = world.ask(
+                    .update(handle, [world.operation(.create, .defaultSection)]))
+            else { return }
             alive += reply.generated
         }
         for _ in 0..<60 { create() }
@@ -300,12 +325,16 @@ struct EngineTests {
         var seen: [SectionID] = []
         var after: UInt64 = 0
         while true {
-            guard case .list(let page) = try world.ask(.list(handle, after: after, limit: 7, chosen: .any, time: 0)).get() else { return }
+            guard
+                case .list(let page) = try world.ask(.list(handle, after: after, limit: 7, chosen: .any, time: 0)).get()
+            else { return }
             seen += page.sections.map(\.id)
             guard page.hasMore, let last = page.sections.last else { break }
             after = last.serial
             for _ in 0..<4 {
-                if random.chance(percent: 50) { create() } else {
+                if random.chance(percent: 50) {
+                    create()
+                } else {
                     let victim = alive.remove(at: Int.random(in: 0..<alive.count, using: &random))
                     stable.remove(victim)
                     _ = world.ask(.update(handle, [world.operation(.delete, victim)]))
@@ -320,17 +349,26 @@ struct EngineTests {
         var world = EngineWorld()
         let handle = try world.open([.read, .write], EngineWorld.attributes())
         let t = world.time + 1_000
-        _ = world.ask(.update(handle, [
-            world.operation(.create, "a"), world.operation(.create, "b", expires: t), world.operation(.create, "c", expires: t + 5)]))
+        _ = world.ask(
+            .update(
+                handle,
+                [
+                    world.operation(.create, "a"), world.operation(.create, "b", expires: t),
+                    world.operation(.create, "c", expires: t + 5),
+                ]))
         func ids(_ chosen: SectionsChosen, _ time: SaTime) -> [SectionID] {
-            guard case .success(.list(let list)) = world.ask(.list(handle, after: 0, limit: 9, chosen: chosen, time: time)) else { return [] }
+            guard
+                case .success(.list(let list)) = world.ask(
+                    .list(handle, after: 0, limit: 9, chosen: chosen, time: time))
+            else { return [] }
             return list.sections.map(\.id)
         }
         #expect(ids(.forever, 0) == ["a"])
         #expect(ids(.expiringAtOrBefore, t) == ["b"])
         #expect(ids(.expiringAtOrAfter, t + 5) == ["a", "c"])
         #expect(ids(.corrupted, 0).isEmpty)
-        guard case .success(.opened(let reply)) = world.ask(.open(EngineWorld.name, flags: .read, attributes: nil)) else { return }
+        guard case .success(.opened(let reply)) = world.ask(.open(EngineWorld.name, flags: .read, attributes: nil))
+        else { return }
         world.feed(.damaged(reply.checkpoint, slot: 0))
         #expect(ids(.corrupted, 0) == ["a"])
         #expect(world.error(world.ask(.read(handle, [ReadRange(id: "a")]))) == .library)
@@ -342,10 +380,16 @@ struct EngineTests {
     @Test("A retransmission is answered, not executed again")
     func atMostOnce() throws {
         var world = EngineWorld()
-        let first = try world.ask(.open(EngineWorld.name, flags: [.write, .create], attributes: EngineWorld.attributes())).get()
-        #expect(try world.ask(.open(EngineWorld.name, flags: [.write, .create], attributes: EngineWorld.attributes()), repeating: 1).get() == first)
+        let first = try world.ask(
+            .open(EngineWorld.name, flags: [.write, .create], attributes: EngineWorld.attributes())
+        ).get()
+        #expect(
+            try world.ask(
+                .open(EngineWorld.name, flags: [.write, .create], attributes: EngineWorld.attributes()), repeating: 1
+            ).get() == first)
         guard case .opened(let opened) = first else { return }
-        let create = CkptRequest.update(opened.handle, [world.operation(.create, .defaultSection), world.operation(.create, .defaultSection)])
+        let create = CkptRequest.update(
+            opened.handle, [world.operation(.create, .defaultSection), world.operation(.create, .defaultSection)])
         let answer = try world.ask(create).get()
         let number = world.number
         _ = world.ask(.update(opened.handle, [world.operation(.create, "x")]))
@@ -358,7 +402,8 @@ struct EngineTests {
         let unlink = world.number
         _ = try world.open(.write, EngineWorld.attributes())
         #expect(try world.ask(.unlink(EngineWorld.name), repeating: unlink).get() == .done)
-        #expect(world.error(world.ask(.open(EngineWorld.name, flags: .read, attributes: nil))) == nil, "the new one stays")
+        #expect(
+            world.error(world.ask(.open(EngineWorld.name, flags: .read, attributes: nil))) == nil, "the new one stays")
     }
 
     @Test("After a restart openers may come back; who does not is closed")
@@ -368,10 +413,13 @@ struct EngineTests {
             state.hasActiveReplica = true
             let handle = HandleID(rawValue: id - 1)
             return RestoredCheckpoint(
-                checkpoint: CheckpointID(rawValue: id), name: EngineWorld.name, attributes: EngineWorld.attributes(), state: state,
-                sections: [], openers: [
+                checkpoint: CheckpointID(rawValue: id), name: EngineWorld.name, attributes: EngineWorld.attributes(),
+                state: state,
+                sections: [],
+                openers: [
                     .init(
-                        slot: 1, record: OpenerRecord(
+                        slot: 1,
+                        record: OpenerRecord(
                             session: EngineWorld.client, handle: handle, openNumber: 3, processID: 1, processStart: 5,
                             flags: [.read, .write]), executed: [.init(number: 41, change: 9)])
                 ])
@@ -429,10 +477,14 @@ struct EngineTests {
                     world.feed(.timerFired(timer.key, time: world.time))
                 }
             case 8: _ = world.ask(.setRetention(handle, 3_000), from: owner)
-            case 9: _ = world.ask(.update(handle, [world.operation(.create, id, count: 50, expires: world.time + 3_000)]), from: owner)
+            case 9:
+                _ = world.ask(
+                    .update(handle, [world.operation(.create, id, count: 50, expires: world.time + 3_000)]), from: owner
+                )
             default:
                 let kinds: [SectionOperation.Kind] = [.create, .write, .overwrite, .delete]
-                let operations = (0..<2).map { _ in world.operation(kinds.randomElement(using: &random)!, id, count: 0) }
+                let operations = (0..<2).map { _ in world.operation(kinds.randomElement(using: &random)!, id, count: 0)
+                }
                 _ = world.ask(.update(handle, operations), from: owner)
             }
         }

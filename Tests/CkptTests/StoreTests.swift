@@ -61,7 +61,8 @@ struct StoreTests {
         recorder.isRecording = true
         try world.commit(transaction, payload)
         let half = recorder.images.filter { content in
-            content[Layout.commitOffset..<Layout.commitOffset + 8] != content[Layout.appliedOffset..<Layout.appliedOffset + 8]
+            content[Layout.commitOffset..<Layout.commitOffset + 8]
+                != content[Layout.appliedOffset..<Layout.appliedOffset + 8]
         }
         let second = CrashRecorder()
         second.isRecording = true
@@ -145,7 +146,9 @@ struct StoreTests {
         if [root.sections, root.openers, root.log].contains(where: { $0.extent.size < 0 }) { return }
         root.encoded(to: &writer)
         var content = world.image.memory.content
-        content.replaceSubrange(Layout.rootOffset(root.sequence)..<(Layout.rootOffset(root.sequence) + Layout.rootBytes), with: writer.bytes)
+        content.replaceSubrange(
+            Layout.rootOffset(root.sequence)..<(Layout.rootOffset(root.sequence) + Layout.rootBytes), with: writer.bytes
+        )
         for index in 0..<8 where seed % 2 == 0 { content[Layout.appliedOffset + index] = 0xFF }
         do {
             let image = try StoreWorld.recover(content)
@@ -159,7 +162,9 @@ struct StoreTests {
         var world = try StoreWorld(seed: 1)
         let data = (0..<2_000).map { UInt8(truncatingIfNeeded: $0 * 7) }
         var transaction = Transaction(checkpoint: world.image.checkpoint, time: 1, state: world.image.state)
-        transaction.steps = [.init(.init(kind: .create, id: "a", data: .init(offset: 0, count: 2_000)), slot: 0, serial: 1)]
+        transaction.steps = [
+            .init(.init(kind: .create, id: "a", data: .init(offset: 0, count: 2_000)), slot: 0, serial: 1)
+        ]
         transaction.state.change = 1
         try world.commit(transaction, data)
         let entry = world.image.sections[0]!
@@ -168,9 +173,13 @@ struct StoreTests {
         #expect(try world.image.read(slot: 0, offset: 0, count: 512).count == 512)
         #expect(throws: StoreError.corrupted(slot: 0)) { try world.image.read(slot: 0, offset: 600, count: 100) }
         transaction.state.change = 2
-        transaction.steps = [.init(.init(kind: .write, id: "a", offset: 690, data: .init(offset: 0, count: 5)), slot: 0, serial: 0)]
+        transaction.steps = [
+            .init(.init(kind: .write, id: "a", offset: 690, data: .init(offset: 0, count: 5)), slot: 0, serial: 0)
+        ]
         #expect(throws: StoreError.corrupted(slot: 0)) { try world.commit(transaction, data) }
-        transaction.steps = [.init(.init(kind: .overwrite, id: "a", data: .init(offset: 0, count: 1_000)), slot: 0, serial: 0)]
+        transaction.steps = [
+            .init(.init(kind: .overwrite, id: "a", data: .init(offset: 0, count: 1_000)), slot: 0, serial: 0)
+        ]
         try world.commit(transaction, data)
         #expect(Array(try world.image.read(slot: 0, offset: 0, count: 1_000)) == Array(data[0..<1_000]))
     }
@@ -211,7 +220,8 @@ struct StoreTests {
             for size in [0, 1, 63, 64, 65, 511, 512, 513, 516, 1_024, 4_095, 65_536, 1 << 20, 1_000_003] {
                 let extent = ExtentAllocator.rounded(SectionEntry.extentBytes(idLength: id, size: size))
                 let entry = SectionEntry(
-                    idLength: id, extent: .init(offset: 1024, size: extent), size: size, expiration: 0, lastUpdate: 0, serial: 0)
+                    idLength: id, extent: .init(offset: 1024, size: extent), size: size, expiration: 0, lastUpdate: 0,
+                    serial: 0)
                 #expect(entry.capacity >= size)
                 #expect(entry.checksumsOffset + 4 * SectionEntry.blocks(entry.capacity) <= entry.extent.end)
             }

@@ -122,7 +122,8 @@ struct StoreWorld {
             attributes: CreationAttributes(
                 checkpointSize: 1 << 20, retentionDuration: 5, sectionsMax: sectionsMax, sectionSizeMax: 1 << 16),
             createdAt: 1_000,
-            state: .init(retentionDuration: 5, nextSerial: sectionsMax == 1 ? 2 : 1, hasActiveReplica: true), opener: opener)
+            state: .init(retentionDuration: 5, nextSerial: sectionsMax == 1 ? 2 : 1, hasActiveReplica: true),
+            opener: opener)
     }
 
     init(seed: UInt64, recorder: CrashRecorder = CrashRecorder(), limits: StoreLimits = .init()) throws {
@@ -138,11 +139,14 @@ struct StoreWorld {
         var known = slots
         var sizes = model.sections.mapValues { $0.data.count }
         for _ in 0..<Int.random(in: 1...operationsMax, using: &random) {
-            let data = (0..<Int.random(in: 0...sizeMax, using: &random)).map { _ in UInt8.random(in: .min ... .max, using: &random) }
+            let data = (0..<Int.random(in: 0...sizeMax, using: &random)).map { _ in
+                UInt8.random(in: .min ... .max, using: &random)
+            }
             let slice = PayloadSlice(offset: payload.count, count: data.count)
             let existing = known.keys.sorted()
             if existing.isEmpty || (existing.count < 12 && random.chance(percent: 25)) {
-                let id = SectionID("s\(transaction.state.nextSerial)" + (random.chance(percent: 20) ? "-with-a-longer-id" : ""))
+                let id = SectionID(
+                    "s\(transaction.state.nextSerial)" + (random.chance(percent: 20) ? "-with-a-longer-id" : ""))
                 let slot = (0...).first { candidate in !known.values.contains(candidate) }!
                 transaction.steps.append(
                     .init(
@@ -184,7 +188,9 @@ struct StoreWorld {
     mutating func commit(_ transaction: Transaction, _ payload: [UInt8]) throws {
         var failure: StoreError?
         payload.withUnsafeBytes { bytes in
-            do throws(StoreError) { try image.commit(transaction, payload: bytes, isUpdate: true) } catch { failure = error }
+            do throws(StoreError) { try image.commit(transaction, payload: bytes, isUpdate: true) } catch {
+                failure = error
+            }
         }
         if let failure { throw failure }
         model.apply(transaction, payload: payload)

@@ -71,7 +71,9 @@ struct SubscriptionTests {
                 if random.chance(percent: 50) { wire = [] }
                 wantsSubscription = true
             default:
-                if !hasFaults, cursor == change, wire.isEmpty, start == nil, (delivered.last ?? 0) < total { wantsSubscription = true }
+                if !hasFaults, cursor == change, wire.isEmpty, start == nil, (delivered.last ?? 0) < total {
+                    wantsSubscription = true
+                }
             }
             for (left, right) in zip(delivered, delivered.dropFirst()) where right <= left {
                 Issue.record("seed \(seed): \(right) after \(left)")
@@ -91,7 +93,8 @@ struct SubscriptionTests {
         CheckpointEvent.update(
             change: 5, time: 0,
             [
-                .written("a", offset: 3, data: [9]), .created("b", data: [1, 2], expiration: .saTimeEnd), .overwritten("b", data: [3]),
+                .written("a", offset: 3, data: [9]), .created("b", data: [1, 2], expiration: .saTimeEnd),
+                .overwritten("b", data: [3]),
                 .created("c", data: [], expiration: 5), .expirationSet("b", 9), .expired("c"),
             ]
         ).apply(to: &copy)

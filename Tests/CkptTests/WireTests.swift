@@ -6,7 +6,8 @@ import Testing
 @Suite("Checkpoint protocol")
 struct WireTests {
     static let attributes = CreationAttributes(
-        flags: [.writeActiveReplica, .collocated], checkpointSize: 0x1122, retentionDuration: -2, sectionsMax: 3, sectionSizeMax: 0x44,
+        flags: [.writeActiveReplica, .collocated], checkpointSize: 0x1122, retentionDuration: -2, sectionsMax: 3,
+        sectionSizeMax: 0x44,
         sectionIDSizeMax: 5)
     static let handle = HandleID(rawValue: 0x0102_0304)
     static let payload: [UInt8] = [0xAA, 0xBB, 0xCC]
@@ -15,12 +16,15 @@ struct WireTests {
     static let requests: [CkptRequest] = [
         .open(SaName("n")!, flags: [.read, .create], attributes: attributes),
         .open(SaName("n")!, flags: .read, attributes: nil),
-        .close(handle), .unlink(SaName("nm")!), .setRetention(handle, .saTimeEnd), .setActiveReplica(handle), .synchronize(handle),
+        .close(handle), .unlink(SaName("nm")!), .setRetention(handle, .saTimeEnd), .setActiveReplica(handle),
+        .synchronize(handle),
         .status(handle), .update(handle, []),
         .read(handle, [ReadRange(id: "a", offset: 1, count: 2), ReadRange(id: .defaultSection)]),
-        .list(handle, after: 7, limit: 9, chosen: .corrupted, time: 5), .snapshot(handle), .subscribe(handle, after: nil),
+        .list(handle, after: 7, limit: 9, chosen: .corrupted, time: 5), .snapshot(handle),
+        .subscribe(handle, after: nil),
         .subscribe(handle, after: 12), .unsubscribe(handle), .resume(handle),
-        .adminList(after: CheckpointID(rawValue: 3), limit: 4), .adminSections(SaName("x")!, after: 1, limit: 2, dataMax: 3),
+        .adminList(after: CheckpointID(rawValue: 3), limit: 4),
+        .adminSections(SaName("x")!, after: 1, limit: 2, dataMax: 3),
     ]
 
     private func encoded(_ request: CkptRequest) -> [UInt8] {
@@ -32,7 +36,9 @@ struct WireTests {
     private func decoded(_ code: CkptCode, _ bytes: [UInt8]) throws(DecodeError) -> CkptRequest {
         var outcome: Result<CkptRequest, DecodeError> = .failure(.trailing(0))
         bytes.withUnsafeBytes { raw in
-            do throws(DecodeError) { outcome = .success(try CkptRequest(code: code, decoding: raw)) } catch { outcome = .failure(error) }
+            do throws(DecodeError) { outcome = .success(try CkptRequest(code: code, decoding: raw)) } catch {
+                outcome = .failure(error)
+            }
         }
         return try outcome.get()
     }
@@ -67,7 +73,9 @@ struct WireTests {
         let request = CkptRequest.update(
             Self.handle, [SectionOperation(kind: .write, id: "a", offset: 258, data: .init(offset: 1, count: 2))])
         #expect(encoded(request) == hex)
-        guard case .update(let handle, let operations) = try decoded(.update, hex) else { throw DecodeError.trailing(0) }
+        guard case .update(let handle, let operations) = try decoded(.update, hex) else {
+            throw DecodeError.trailing(0)
+        }
         #expect(handle == Self.handle && operations.count == 1)
         #expect(operations[0].data == PayloadSlice(offset: hex.count - 2, count: 2), "data stays in the body")
     }
@@ -84,7 +92,9 @@ struct WireTests {
 
     @Test("An operation with a field that its kind does not use is refused")
     func unusedFields() {
-        func bytes(_ kind: SectionOperation.Kind, offset: UInt64 = 0, expiration: SaTime = 0, data: [UInt8] = []) -> [UInt8] {
+        func bytes(_ kind: SectionOperation.Kind, offset: UInt64 = 0, expiration: SaTime = 0, data: [UInt8] = [])
+            -> [UInt8]
+        {
             var writer = ByteWriter()
             writer.integer(Self.handle.rawValue)
             writer.integer(UInt32(1))
@@ -92,7 +102,8 @@ struct WireTests {
             return writer.bytes
         }
         for wrong in [
-            bytes(.overwrite, offset: 1), bytes(.delete, data: [1]), bytes(.write, expiration: 4), bytes(.create, offset: 2),
+            bytes(.overwrite, offset: 1), bytes(.delete, data: [1]), bytes(.write, expiration: 4),
+            bytes(.create, offset: 2),
             bytes(.setExpiration, expiration: 1, data: [0]), bytes(.delete, expiration: 1),
         ] { #expect(throws: DecodeError.self) { try decoded(.update, wrong) } }
     }
@@ -103,13 +114,16 @@ struct WireTests {
         let snapshot = SnapshotReply(change: 9, sections: [SectionContent(descriptor: descriptor, data: [1, 2])])
         let summary = CheckpointSummary(
             checkpoint: CheckpointID(rawValue: 1), name: SaName("n")!,
-            descriptor: CheckpointDescriptor(attributes: Self.attributes, sectionCount: 1, memoryUsed: 2, change: 3), isUnlinked: true,
+            descriptor: CheckpointDescriptor(attributes: Self.attributes, sectionCount: 1, memoryUsed: 2, change: 3),
+            isUnlinked: true,
             hasActiveReplica: false, subscriberCount: 2, retentionLeft: 4,
             openers: [.init(handle: Self.handle, processID: 5, flags: .read, isConnected: true)])
         func check<Value: WireCodable & Equatable>(_ value: Value) throws {
             let bytes = value.encoded
             #expect(try Value(decoding: bytes) == value)
-            for length in 0..<bytes.count { #expect(throws: DecodeError.self) { try Value(decoding: Array(bytes[..<length])) } }
+            for length in 0..<bytes.count {
+                #expect(throws: DecodeError.self) { try Value(decoding: Array(bytes[..<length])) }
+            }
         }
         try check(OpenReply(checkpoint: CheckpointID(rawValue: 4), handle: Self.handle, isCreated: true))
         try check(UpdateReply(change: 5, generated: ["generated-5", "x"]))
@@ -126,10 +140,15 @@ struct WireTests {
         var random = SeededRandom(seed: seed)
         for _ in 0..<400 {
             let code = CkptCode.allCases.randomElement(using: &random) ?? .open
-            var bytes = (0..<Int.random(in: 0...80, using: &random)).map { _ in UInt8.random(in: .min ... .max, using: &random) }
+            var bytes = (0..<Int.random(in: 0...80, using: &random)).map { _ in
+                UInt8.random(in: .min ... .max, using: &random)
+            }
             if random.chance(percent: 50), let sound = Self.requests.randomElement(using: &random) {
                 bytes = encoded(sound)
-                if !bytes.isEmpty { bytes[Int.random(in: 0..<bytes.count, using: &random)] ^= 1 << UInt8.random(in: 0..<8, using: &random) }
+                if !bytes.isEmpty {
+                    bytes[Int.random(in: 0..<bytes.count, using: &random)] ^=
+                        1 << UInt8.random(in: 0..<8, using: &random)
+                }
             }
             _ = try? decoded(code, bytes)
             _ = try? SubscribeReply(decoding: bytes)

@@ -9,7 +9,8 @@ private let clmd = OwnerDescription(
     commands: [
         CommandSpec(name: "nodes", help: "Lists the members."),
         CommandSpec(
-            name: "names", help: "Lists "
+            name: "names",
+            help: "Lists "
                 + "bindings.", arguments: [ArgumentSpec("type", .integer(0...99), optional: true)]),
     ])
 private let counter = OwnerDescription(

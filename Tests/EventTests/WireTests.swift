@@ -37,7 +37,7 @@ struct EventWireTests {
         // instance 1 · flags 5 · name length 1 · "c"
         #expect(Self.requests[0].body == [1, 0, 0, 0, 5, 1, 0, 0, 0, 99])
         let delivery = EventDelivery(instance: 2, subscription: 3, event: .lost(at: 4))
-        let head: [UInt8] = [2, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]  // instance, subscription, id 1, highest
+        let head: [UInt8] = [2, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]  // …, id 1, highest
         #expect(Array(delivery.encoded.prefix(head.count)) == head)
     }
 

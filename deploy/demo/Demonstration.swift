@@ -73,7 +73,9 @@ private func readCounts(of node: PrivateNode) throws -> [([UInt8], UInt64)] {
     var counts: [([UInt8], UInt64)] = []
     for section in try checkpoint.readAllBlocking(timeout: .seconds(20)).sections
     where section.id.description.hasPrefix("bucket-") {
-        guard let words = decode(section.data) else { throw StageError("section \(section.id) is not a bucket of words") }
+        guard let words = decode(section.data) else {
+            throw StageError("section \(section.id) is not a bucket of words")
+        }
         counts += words
     }
     try checkpoint.closeBlocking()

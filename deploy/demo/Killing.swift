@@ -32,7 +32,8 @@ struct Killing {
                 if perform(kill) { pending.removeFirst() }
             }
             guard now - lastProgress < Self.patience else {
-                throw StageError("no progress for \(Self.patience) at byte \(position) of \(size), after \(made.count) kills")
+                throw StageError(
+                    "no progress for \(Self.patience) at byte \(position) of \(size), after \(made.count) kills")
             }
             show(position, made.count)
             node.reap()

@@ -1,7 +1,8 @@
 import EngineKit
 import OSAL
 
-/// What the components tell about themselves in the shared folder, read from outside; see `Progress.swift` of the example.
+/// What the components tell about themselves in the shared folder, read from outside; see `Progress.swift` of the
+/// example.
 final class Observer {
     struct Assignment: Equatable {
         var haState: String

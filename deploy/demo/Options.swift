@@ -12,12 +12,13 @@ struct Options {
     static let help = """
         USAGE: demo [--kills N] [--seed N] [--input FILE] [--megabytes N] [--example DIR] [--keep]
 
-        Runs the word-count service, active and standby, on one node, and kills it while it works: the active component, every
-        daemon, amfd and the guard, with SIGKILL at random moments. Then compares the result with `tr | sort | uniq -c`.
+        Runs the word-count service, active and standby, on one node, and kills it while it works:
+        the active component, every daemon, amfd and the guard, with SIGKILL at random moments.
+        Then compares the result with `tr | sort | uniq -c`.
 
           --kills N       how many kills (default 40)
           --seed N        repeats a run: the same targets at the same places of the text (default: random, printed)
-          --input FILE    the text (default: a licence text of this machine); repeated to the size below when it is shorter
+          --input FILE    the text (default: a licence text of this machine); repeated to the size below
           --megabytes N   the size of the text (default 12: about 20 seconds)
           --example DIR   where model.yaml of the example is (default deploy/examples/wordcount)
           --keep          keep the folder of the run, with all logs

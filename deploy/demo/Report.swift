@@ -23,7 +23,8 @@ struct Report {
         var lines = [
             "", "SwiftSAF demonstration",
             "  text              \(source), \(size) bytes, \(words) different words",
-            "  run               \(elapsed.short), \(commits) atomic commits (\(Int(perSecond)) a second), seed \(seed)",
+            "  run               \(elapsed.short), \(commits) atomic commits (\(Int(perSecond)) a second), "
+                + "seed \(seed)",
             "  kills (SIGKILL)   \(kills.count): \(parts.isEmpty ? "none" : parts.joined(separator: ", "))",
             "  failovers         \(failovers.count)",
         ]

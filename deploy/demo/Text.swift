@@ -12,7 +12,8 @@ enum Text {
     /// Writes the text to `target`, repeated until it has `bytes` bytes; returns where it came from.
     static func prepare(_ input: String?, bytes: Int, at target: String) throws -> String {
         guard let source = input ?? candidates.first(where: { File.exists($0) }) else {
-            throw StageError("no text found; looked for \(candidates.joined(separator: ", ")); name one with --input FILE")
+            throw StageError(
+                "no text found; looked for \(candidates.joined(separator: ", ")); name one with --input FILE")
         }
         let text = try File.readAll(source, limit: 1 << 31)
         guard !text.isEmpty else { throw StageError("\(source) is empty; a text with words is needed") }
@@ -36,7 +37,9 @@ enum Text {
         options.descriptors = [DescriptorMapping(2, as: 2)]
         let child = try Process.spawn(options)
         _ = try IO.waitUntil(child.rawPidfd, readable: true, deadline: MonotonicClock.now() + .seconds(900))
-        guard case .exited(code: 0)? = Process.reap(child.pid) else { throw StageError("coreutils failed: \(pipeline)") }
+        guard case .exited(code: 0)? = Process.reap(child.pid) else {
+            throw StageError("coreutils failed: \(pipeline)")
+        }
     }
 
     /// The checkpoint's counts as `uniq -c` prints them, words in byte order.

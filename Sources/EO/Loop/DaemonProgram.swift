@@ -1,6 +1,7 @@
 public import OSAL
 
-/// What every daemon's `main` does before and after its own work: arguments, places, one instance only, signals, the loop.
+/// What every daemon's `main` does before and after its own work: arguments, places, one instance only, signals, the
+/// loop.
 public struct DaemonProgram: Sendable {
     public static let version = "0.1.0"
 
@@ -32,7 +33,8 @@ public struct DaemonProgram: Sendable {
 
     /// Runs the daemon until SIGTERM, SIGINT or a stop of the loop; never returns.
     ///
-    /// - Parameter start: makes the daemon on the loop and returns what ends it in order. What it throws is printed, and
+    /// - Parameter start: makes the daemon on the loop and returns what ends it in order. What it throws is printed,
+    ///   and
     ///   the exit status is 1. A second instance in the same places is refused with status 1 and the first one's pid.
     public func run(_ start: (Loop, Places) throws -> () -> Void) -> Never {
         switch CommandLine.arguments.dropFirst().first {

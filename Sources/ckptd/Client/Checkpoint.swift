@@ -30,7 +30,8 @@ public final class Checkpoint: Sendable {
     var handle: HandleID { HandleID(rawValue: handleWord.load(ordering: .acquiring)) }
 
     private init(
-        _ name: SaName, _ flags: OpenFlags, _ attributes: CreationAttributes?, _ reply: OpenReply, _ service: CheckpointService
+        _ name: SaName, _ flags: OpenFlags, _ attributes: CreationAttributes?, _ reply: OpenReply,
+        _ service: CheckpointService
     ) {
         self.name = name
         self.flags = flags
@@ -51,14 +52,16 @@ public final class Checkpoint: Sendable {
 
     private static func openBody(_ name: SaName, _ flags: OpenFlags, _ attributes: CreationAttributes?) -> [UInt8] {
         var writer = ByteWriter()
-        CkptRequest.open(name, flags: attributes == nil ? flags : flags.union(.create), attributes: attributes).encode(to: &writer)
+        CkptRequest.open(name, flags: attributes == nil ? flags : flags.union(.create), attributes: attributes).encode(
+            to: &writer)
         return writer.bytes
     }
 
     /// Opens a checkpoint, creating it when `creating` is given and there is none of this name.
     ///
     /// - Throws: `.notExist` unknown and no `creating`; `.exist` known with other attributes (the retention duration is
-    ///   not compared); `.invalidParam` attributes that contradict each other; `.badFlags`; `.noResources` a limit of the
+    ///   not compared); `.invalidParam` attributes that contradict each other; `.badFlags`; `.noResources` a limit of
+    /// the
     ///   service; `.noSpace` the RAM files are full.
     /// - Source: saCkptCheckpointOpen().
     public static func open(
@@ -173,7 +176,9 @@ public final class Checkpoint: Sendable {
             return reply.handle
         }
         // Another thread was faster; ours is one open too many.
-        service.connection.callAsync(CkptCode.close.rawValue, CkptRequest.close(reply.handle).body, timeout: .seconds(5)) { _ in }
+        service.connection.callAsync(
+            CkptCode.close.rawValue, CkptRequest.close(reply.handle).body, timeout: .seconds(5)
+        ) { _ in }
         return HandleID(rawValue: current)
     }
 
@@ -204,7 +209,8 @@ public final class Checkpoint: Sendable {
     /// Does several operations as one: all or none, to every reader and across every crash.
     ///
     /// - Parameter change: when given, nothing is done (`.badOperation`) unless it is the checkpoint's present change
-    ///   number. So a writer that lost its active assignment without knowing it cannot overwrite what its successor wrote.
+    ///   number. So a writer that lost its active assignment without knowing it cannot overwrite what its successor
+    /// wrote.
     /// - Returns: the change number, and the ids of sections created without one.
     /// - Throws: what its operations would; `.access` not opened for writing; `.notExist` no such section, or no active
     ///   replica; `.exist` section exists; `.noSpace` no room in the RAM files, or a limit of the checkpoint;
@@ -218,7 +224,8 @@ public final class Checkpoint: Sendable {
         try beginUpdate()
         defer { endUpdate() }
         let code: CkptCode = change == nil ? .update : .updateIf
-        return try await perform(code, timeout, async: { Self.encode(batch, change, $0, &$1) }) { reader throws(DecodeError) in
+        return try await perform(code, timeout, async: { Self.encode(batch, change, $0, &$1) }) {
+            reader throws(DecodeError) in
             try reader.value()
         }
     }
@@ -231,7 +238,8 @@ public final class Checkpoint: Sendable {
         build(&batch)
         try beginUpdate()
         defer { endUpdate() }
-        return try perform(change == nil ? .update : .updateIf, timeout, { Self.encode(batch, change, $0, &$1) }) { reader throws(DecodeError) in
+        return try perform(change == nil ? .update : .updateIf, timeout, { Self.encode(batch, change, $0, &$1) }) {
+            reader throws(DecodeError) in
             try reader.value()
         }
     }
@@ -343,7 +351,9 @@ public final class Checkpoint: Sendable {
     }
 
     /// Source: saCkptSectionExpirationTimeSet(). Nanoseconds since 1970 UTC.
-    public func setExpiration(_ section: SectionID, _ time: SaTime, timeout: Duration = .seconds(5)) async throws(AisError) {
+    public func setExpiration(_ section: SectionID, _ time: SaTime, timeout: Duration = .seconds(5))
+        async throws(AisError)
+    {
         try await write(timeout: timeout) { $0.setExpiration(section, time) }
     }
 
@@ -445,15 +455,20 @@ public final class Checkpoint: Sendable {
         }
     }
 
-    /// How long the checkpoint outlives its last close. Throws `.badOperation` after an unlink, `.invalidParam` negative.
+    /// How long the checkpoint outlives its last close. Throws `.badOperation` after an unlink, `.invalidParam`
+    /// negative.
     /// Source: saCkptCheckpointRetentionDurationSet().
     public func setRetentionDuration(_ duration: SaTime, timeout: Duration = .seconds(5)) async throws(AisError) {
-        try await perform(.setRetention, timeout, async: { CkptRequest.setRetention($0, duration).encode(to: &$1) }) { _ in }
+        try await perform(.setRetention, timeout, async: { CkptRequest.setRetention($0, duration).encode(to: &$1) }) {
+            _ in
+        }
     }
 
     /// Makes this node's replica of a collocated checkpoint the active one. Source: saCkptActiveReplicaSet().
     public func setActiveReplica(timeout: Duration = .seconds(5)) async throws(AisError) {
-        try await perform(.setActiveReplica, timeout, async: { CkptRequest.setActiveReplica($0).encode(to: &$1) }) { _ in }
+        try await perform(.setActiveReplica, timeout, async: { CkptRequest.setActiveReplica($0).encode(to: &$1) }) {
+            _ in
+        }
     }
 
     /// Returns when every replica has what was written before. Source: saCkptCheckpointSynchronize().

@@ -51,7 +51,8 @@ public enum CheckpointEvent: Hashable, Sendable {
             for change in changes {
                 switch change {
                 case .created(let id, let data, _), .overwritten(let id, let data): sections[id] = data
-                case .written(let id, let offset, let data): Self.write(data, at: offset, to: &sections[id, default: []])
+                case .written(let id, let offset, let data):
+                    Self.write(data, at: offset, to: &sections[id, default: []])
                 case .deleted(let id), .expired(let id): sections[id] = nil
                 case .expirationSet: break
                 }

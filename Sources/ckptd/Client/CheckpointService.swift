@@ -143,7 +143,9 @@ public final class CheckpointService: Sendable {
     // MARK: For people
 
     /// A page of all checkpoints of this node, in the order of their ids. Needs root or the middleware's user.
-    public func list(after: CheckpointID = .init(rawValue: 0), timeout: Duration = .seconds(5)) throws(AisError) -> AdminListReply {
+    public func list(after: CheckpointID = .init(rawValue: 0), timeout: Duration = .seconds(5)) throws(AisError)
+        -> AdminListReply
+    {
         try call(
             .adminList, timeout: timeout,
             { CkptRequest.adminList(after: after, limit: CkptProtocolLimits.pageMax).encode(to: &$0) },

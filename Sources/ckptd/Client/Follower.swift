@@ -130,7 +130,8 @@ final class Follower: Sendable {
         case .update(_, _, let changes):
             changes.reduce(64) { sum, change in
                 switch change {
-                case .created(_, let data, _), .overwritten(_, let data), .written(_, _, let data): sum + data.count + 64
+                case .created(_, let data, _), .overwritten(_, let data), .written(_, _, let data):
+                    sum + data.count + 64
                 case .deleted, .expirationSet, .expired: sum + 64
                 }
             }

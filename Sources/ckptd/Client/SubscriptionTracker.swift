@@ -1,4 +1,5 @@
-/// Makes one gapless, repeat-free sequence of updates out of what arrives: the start of a subscription, updates that may
+/// Makes one gapless, repeat-free sequence of updates out of what arrives: the start of a subscription, updates that
+/// may
 /// come before it, repeats after a reconnect. Pure; whoever owns it subscribes when it says so.
 struct SubscriptionTracker<Update> {
     enum State: Equatable { case idle, starting, live }

@@ -35,5 +35,7 @@ public struct UpdateBatch: Sendable {
 
     public mutating func delete(_ section: SectionID) { add(.delete, section) }
 
-    public mutating func setExpiration(_ section: SectionID, _ time: SaTime) { add(.setExpiration, section, expiration: time) }
+    public mutating func setExpiration(_ section: SectionID, _ time: SaTime) {
+        add(.setExpiration, section, expiration: time)
+    }
 }

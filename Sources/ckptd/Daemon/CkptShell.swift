@@ -33,7 +33,8 @@ final class CkptShell {
         subscriptions = Subscriptions(files: files)
         let found = try files.recover()
         for damage in found.damaged { journal.write(damage) }
-        let newest = found.checkpoints.flatMap { [$0.checkpoint.rawValue] + $0.openers.map(\.record.handle.rawValue) }.max() ?? 0
+        let newest =
+            found.checkpoints.flatMap { [$0.checkpoint.rawValue] + $0.openers.map(\.record.handle.rawValue) }.max() ?? 0
         let seconds = UInt64(clamping: MonotonicClock.wallNanoseconds() / 1_000_000_000)
         // Greater than in any earlier life, even if the clock was set back; an absurd id in a file does not count.
         engine = CkptEngine(incarnation: max(seconds, min(newest >> 28, seconds * 2) + 1))
@@ -114,7 +115,9 @@ final class CkptShell {
             let result = outcome { () throws(StoreError) in
                 try files.commit(transaction, payload: body, isUpdate: isUpdate)
             }
-            if result != .done { journal.write(.error, "checkpoint \(transaction.checkpoint): a step was not kept: \(result)") }
+            if result != .done {
+                journal.write(.error, "checkpoint \(transaction.checkpoint): a step was not kept: \(result)")
+            }
         case .remove(let id): files.remove(id)
         case .retire(let id): files.retire(id)
         case .setAside(let id, let reason): journal.write(files.setAside(id, reason))

@@ -1,22 +1,19 @@
 import CkptEngine
 import CkptStore
-import OSAL
+import LogClient
+import LogProtocol
 
 /// What ckptd says to people.
 struct Journal {
-    enum Severity: String { case error, warning, notice, info }
-
-    private let isOnStandardError =
-        isTerminal(StandardError.raw) || Environment.get("SAF_LOG_STDERR") == "1"
-
-    func write(_ severity: Severity, _ text: String) {
-        if isOnStandardError { StandardError.write("ckptd \(severity.rawValue): \(text)\n") }
+    func write(_ severity: LogSeverity, _ text: String) {
+        Log.record(severity, text, area: "CKP", context: "SRV")
     }
 
     func write(_ note: CkptNote) {
         switch note {
         case .created(let name, let id): write(.info, "checkpoint \(name) (\(id)) created")
-        case .deleted(let name, let id, .unlinked): write(.info, "checkpoint \(name) (\(id)) deleted: unlinked and closed")
+        case .deleted(let name, let id, .unlinked):
+            write(.info, "checkpoint \(name) (\(id)) deleted: unlinked and closed")
         case .deleted(let name, let id, .retentionOver):
             write(.notice, "checkpoint \(name) (\(id)) deleted: its retention duration is over")
         case .unlinked(let name, let id, let isOpen):
@@ -26,7 +23,9 @@ struct Journal {
         case .closed(let name, let id, let process, let isDead):
             write(
                 .notice,
-                "checkpoint \(name) (\(id)) closed for process \(process), which \(isDead ? "died" : "did not come back in time")")
+                "checkpoint \(name) (\(id)) closed for process \(process), which "
+                    + (isDead ? "died" : "did not come back in time")
+            )
         case .corrupted(let name, let id, let section):
             write(
                 .error,

@@ -49,7 +49,8 @@ final class Subscriptions {
             }
             writer.removeAll()
             UpdatePush.encodeHead(
-                handle: handle, change: transaction.state.change, time: transaction.time, count: transaction.steps.count,
+                handle: handle, change: transaction.state.change, time: transaction.time,
+                count: transaction.steps.count,
                 to: &writer)
             for step in transaction.steps {
                 let operation = step.operation
@@ -57,7 +58,8 @@ final class Subscriptions {
                 operation.id.bytes.withUnsafeBytes { id in
                     SectionOperation.encode(
                         operation.kind, id: id, offset: operation.offset, expiration: operation.expiration,
-                        data: UnsafeRawBufferPointer(rebasing: payload[data.offset..<(data.offset + data.count)]), to: &writer)
+                        data: UnsafeRawBufferPointer(rebasing: payload[data.offset..<(data.offset + data.count)]),
+                        to: &writer)
                 }
             }
             if subscription.peer.push(CkptPush.update, writer.bytes) == .queued {
@@ -70,7 +72,9 @@ final class Subscriptions {
 
     private func catchUp(_ handle: HandleID) {
         guard let subscription = subscriptions[handle] else { return }
-        guard !subscription.isOverrun, let positions = files.positions(subscription.checkpoint, after: subscription.sent) else {
+        guard !subscription.isOverrun,
+            let positions = files.positions(subscription.checkpoint, after: subscription.sent)
+        else {
             return overrun(handle, subscription)
         }
         var sent = subscription.sent

@@ -9,7 +9,9 @@ extension CkptEngine {
         _ name: SaName, _ flags: OpenFlags, _ attributes: CreationAttributes?, _ origin: RequestOrigin, _ time: SaTime,
         _ now: Instant
     ) throws(Refusal) -> [CkptEffect] {
-        guard flags.isValid else { throw Refusal(.badFlags, "open flags \(flags.rawValue); READ, WRITE, CREATE expected") }
+        guard flags.isValid else {
+            throw Refusal(.badFlags, "open flags \(flags.rawValue); READ, WRITE, CREATE expected")
+        }
         guard flags.contains(.create) == (attributes != nil) else {
             throw Refusal(.invalidParam, "creation attributes and the CREATE flag belong together")
         }
@@ -55,7 +57,8 @@ extension CkptEngine {
     private func check(_ attributes: CreationAttributes) throws(Refusal) {
         guard attributes.flags.isValid else {
             throw Refusal(
-                .invalidParam, "creation flags \(attributes.flags.rawValue); one of WR_ALL_REPLICAS, WR_ACTIVE_REPLICA, "
+                .invalidParam,
+                "creation flags \(attributes.flags.rawValue); one of WR_ALL_REPLICAS, WR_ACTIVE_REPLICA, "
                     + "WR_ACTIVE_REPLICA_WEAK expected, with or without COLLOCATED")
         }
         guard attributes.sectionsMax > 0 else { throw Refusal(.invalidParam, "maxSections 0; at least 1 expected") }
@@ -65,7 +68,8 @@ extension CkptEngine {
         let (most, overflow) = attributes.sectionSizeMax.multipliedReportingOverflow(by: UInt64(attributes.sectionsMax))
         guard overflow || attributes.checkpointSize <= most else {
             throw Refusal(
-                .invalidParam, "checkpoint size \(attributes.checkpointSize); at most maxSections × maxSectionSize = \(most) expected")
+                .invalidParam,
+                "checkpoint size \(attributes.checkpointSize); at most maxSections × maxSectionSize = \(most) expected")
         }
     }
 
@@ -76,7 +80,8 @@ extension CkptEngine {
             guard let handle = handles[id], let checkpoint = checkpoints[handle.checkpoint],
                 checkpoint.openers[handle.slot]?.record.openNumber == origin.identity.number
             else { continue }
-            return OpenReply(checkpoint: checkpoint.id, handle: id, isCreated: id.rawValue + 1 == checkpoint.id.rawValue)
+            return OpenReply(
+                checkpoint: checkpoint.id, handle: id, isCreated: id.rawValue + 1 == checkpoint.id.rawValue)
         }
         return nil
     }
@@ -98,7 +103,8 @@ extension CkptEngine {
     }
 
     private mutating func remember(_ record: OpenerRecord, of checkpoint: CheckpointID, slot: Int) {
-        handles[record.handle] = Handle(checkpoint: checkpoint, slot: slot, session: record.session, flags: record.flags)
+        handles[record.handle] = Handle(
+            checkpoint: checkpoint, slot: slot, session: record.session, flags: record.flags)
         let process = ProcessIdentity(id: record.processID, start: record.processStart)
         sessions[record.session, default: Session(process: process, isConnected: true)].handles.insert(record.handle)
     }
@@ -116,7 +122,9 @@ extension CkptEngine {
 
     /// The last close starts retention, or deletes what is unlinked or not retained.
     private mutating func close(_ id: HandleID, _ time: SaTime, _ now: Instant) -> [CkptEffect] {
-        guard let handle = handles.removeValue(forKey: id), let checkpoint = checkpoints[handle.checkpoint] else { return [] }
+        guard let handle = handles.removeValue(forKey: id), let checkpoint = checkpoints[handle.checkpoint] else {
+            return []
+        }
         sessions[handle.session]?.handles.remove(id)
         if let session = sessions[handle.session], session.handles.isEmpty, !session.isConnected {
             sessions[handle.session] = nil
@@ -202,13 +210,16 @@ extension CkptEngine {
     }
 
     /// Source: saCkptActiveReplicaSet().
-    mutating func setActiveReplica(_ id: HandleID, _ origin: RequestOrigin, _ time: SaTime) throws(Refusal) -> [CkptEffect] {
+    mutating func setActiveReplica(_ id: HandleID, _ origin: RequestOrigin, _ time: SaTime) throws(Refusal)
+        -> [CkptEffect]
+    {
         let (handle, checkpoint) = try opened(id, origin)
         if origin.isRetransmission, checkpoint.executed(origin.identity.number, opener: handle.slot) != nil {
             return [.reply(origin.identity, .done)]
         }
         guard checkpoint.attributes.flags.needsActiveReplicaSet else {
-            throw Refusal(.badOperation, "only a collocated checkpoint with asynchronous updates has its active replica set")
+            throw Refusal(
+                .badOperation, "only a collocated checkpoint with asynchronous updates has its active replica set")
         }
         try require(.write, handle, checkpoint)
         var transaction = Transaction(checkpoint: checkpoint.id, time: time, state: checkpoint.state)

@@ -50,14 +50,18 @@ extension CkptEngine {
     /// What is sound by itself but contradicts another checkpoint, or our own rules.
     private func objection(to restored: RestoredCheckpoint) -> String? {
         if checkpoints[restored.checkpoint] != nil { return "id \(restored.checkpoint) is in use" }
-        if !restored.state.isUnlinked, named[restored.name] != nil { return "another checkpoint is called \(restored.name)" }
+        if !restored.state.isUnlinked, named[restored.name] != nil {
+            return "another checkpoint is called \(restored.name)"
+        }
         if !restored.attributes.flags.isValid { return "creation flags \(restored.attributes.flags.rawValue)" }
         if restored.state.retentionDuration < 0 { return "retention duration \(restored.state.retentionDuration)" }
         let ids = restored.openers.map(\.record.handle)
         if restored.checkpoint.rawValue >= nextID || ids.contains(where: { $0.rawValue >= nextID }) {
             return "ids of a later life of the daemon"
         }
-        if Set(ids).count != ids.count || ids.contains(where: { handles[$0] != nil }) { return "a handle is used twice" }
+        if Set(ids).count != ids.count || ids.contains(where: { handles[$0] != nil }) {
+            return "a handle is used twice"
+        }
         let serials = restored.sections.map(\.descriptor.serial)
         if Set(serials).count != serials.count || serials.contains(where: { $0 >= restored.state.nextSerial }) {
             return "section serials"
@@ -65,7 +69,9 @@ extension CkptEngine {
         if restored.sections.contains(where: { $0.descriptor.id.isDefault != restored.attributes.hasDefaultSection }) {
             return "the default section"
         }
-        if restored.attributes.hasDefaultSection, restored.sections.count != 1 { return "the default section is missing" }
+        if restored.attributes.hasDefaultSection, restored.sections.count != 1 {
+            return "the default section is missing"
+        }
         return nil
     }
 }

@@ -18,7 +18,8 @@ extension CkptEngine {
         try requireActiveReplica(checkpoint)
         if let expected, checkpoint.state.change != expected {
             throw Refusal(
-                .badOperation, "the checkpoint is at change \(checkpoint.state.change), not \(expected): somebody else wrote")
+                .badOperation,
+                "the checkpoint is at change \(checkpoint.state.change), not \(expected): somebody else wrote")
         }
         var plan = UpdatePlan(checkpoint, operations: operations.count, limits: limits, time: time)
         try plan.add(operations)
@@ -64,7 +65,9 @@ extension CkptEngine {
     }
 
     /// Source: saCkptCheckpointRead().
-    func read(_ id: HandleID, _ ranges: [ReadRange], _ origin: RequestOrigin, _ time: SaTime) throws(Refusal) -> [CkptEffect] {
+    func read(_ id: HandleID, _ ranges: [ReadRange], _ origin: RequestOrigin, _ time: SaTime) throws(Refusal)
+        -> [CkptEffect]
+    {
         let (handle, checkpoint) = try opened(id, origin)
         try require(.read, handle, checkpoint)
         try requireActiveReplica(checkpoint)
@@ -79,8 +82,10 @@ extension CkptEngine {
             }
             guard range.offset <= UInt64(section.size) else {
                 throw Refusal(
-                    .invalidParam, CkptRefusal.text(
-                        operation: index, "offset \(range.offset) is beyond the \(section.size) bytes of section \(range.id)"))
+                    .invalidParam,
+                    CkptRefusal.text(
+                        operation: index,
+                        "offset \(range.offset) is beyond the \(section.size) bytes of section \(range.id)"))
             }
             guard !section.isCorrupted else {
                 throw Refusal(.library, CkptRefusal.text(operation: index, "section \(range.id) is corrupted"))
@@ -95,7 +100,8 @@ extension CkptEngine {
         section.expiration != .saTimeEnd && section.expiration <= time
     }
 
-    /// Source: saCkptSectionIterationInitialize() and -Next(): pages by serial return what existed at the start and still
+    /// Source: saCkptSectionIterationInitialize() and -Next(): pages by serial return what existed at the start and
+    /// still
     /// does exactly once.
     func list(
         _ id: HandleID, after: UInt64, limit: UInt32, _ chosen: SectionsChosen, _ at: SaTime, _ origin: RequestOrigin,
@@ -104,7 +110,8 @@ extension CkptEngine {
         let (_, checkpoint) = try opened(id, origin)
         try requireActiveReplica(checkpoint)
         guard limit > 0 else { throw Refusal(.invalidParam, "a page of 0 sections; at least 1 expected") }
-        let page = checkpoint.sections.page(after: after, limit: Int(min(limit, CkptProtocolLimits.pageMax))) { section in
+        let page = checkpoint.sections.page(after: after, limit: Int(min(limit, CkptProtocolLimits.pageMax))) {
+            section in
             !isExpired(section, time)
                 && chosen.includes(
                     expiration: section.expiration, state: section.isCorrupted ? .corrupted : .valid, time: at)
@@ -144,7 +151,9 @@ extension CkptEngine {
     }
 
     mutating func markCorrupted(_ id: CheckpointID, slot: Int) -> [CkptEffect] {
-        guard let checkpoint = checkpoints[id], let section = checkpoint.sections[slot], !section.isCorrupted else { return [] }
+        guard let checkpoint = checkpoints[id], let section = checkpoint.sections[slot], !section.isCorrupted else {
+            return []
+        }
         checkpoints[id]?.sections.markCorrupted(slot: slot)
         return [.note(.corrupted(checkpoint.name, id, section: section.id))]
     }
@@ -180,7 +189,8 @@ extension CkptEngine {
         let ids = checkpoints.keys.filter { $0 > after }.sorted()
         let page = ids.prefix(Int(min(max(limit, 1), CkptProtocolLimits.pageMax)))
         let reply = AdminListReply(
-            hasMore: page.count < ids.count, checkpoints: page.compactMap { id in checkpoints[id].map { summary($0, now) } })
+            hasMore: page.count < ids.count,
+            checkpoints: page.compactMap { id in checkpoints[id].map { summary($0, now) } })
         return [.reply(origin.identity, .adminList(reply))]
     }
 
@@ -192,7 +202,8 @@ extension CkptEngine {
             throw Refusal(.notExist, "checkpoint \(name) does not exist")
         }
         let page = checkpoint.sections.page(
-            after: after, limit: Int(min(max(limit, 1), CkptProtocolLimits.pageMax))) { _ in true }
+            after: after, limit: Int(min(max(limit, 1), CkptProtocolLimits.pageMax))
+        ) { _ in true }
         let reply = AdminSectionsReply(
             hasMore: page.hasMore, summary: summary(checkpoint, now),
             snapshot: SnapshotReply(change: checkpoint.state.change, sections: []))

@@ -132,7 +132,8 @@ public struct CkptEngine: Engine, Sendable {
 
     func require(_ flag: OpenFlags, _ handle: Handle, _ checkpoint: OpenCheckpoint) throws(Refusal) {
         guard handle.flags.contains(flag) else {
-            throw Refusal(.access, "checkpoint \(checkpoint.name) was not opened for \(flag == .read ? "reading" : "writing")")
+            throw Refusal(
+                .access, "checkpoint \(checkpoint.name) was not opened for \(flag == .read ? "reading" : "writing")")
         }
     }
 
@@ -151,7 +152,8 @@ public struct CkptEngine: Engine, Sendable {
         case (_, .create(_, let origin)), (_, .open(_, _, let origin)): return [refusal(outcome, origin)]
         case (.corrupted(let slot), .update(let transaction, _, let origin)):
             return markCorrupted(transaction.checkpoint, slot: slot) + [refusal(outcome, origin)]
-        case (.noSpace, .update(_, _, let origin)), (.failed, .update(_, _, let origin)): return [refusal(outcome, origin)]
+        case (.noSpace, .update(_, _, let origin)), (.failed, .update(_, _, let origin)):
+            return [refusal(outcome, origin)]
         }
     }
 
@@ -167,19 +169,23 @@ public struct CkptEngine: Engine, Sendable {
     func checkInvariants() {
         invariant(named.count <= checkpoints.count, "a name has a checkpoint")
         for (name, id) in named {
-            invariant(checkpoints[id]?.name == name && checkpoints[id]?.state.isUnlinked == false, "names lead to their checkpoint")
+            invariant(
+                checkpoints[id]?.name == name && checkpoints[id]?.state.isUnlinked == false,
+                "names lead to their checkpoint")
         }
         for checkpoint in checkpoints.values {
             checkpoint.checkInvariants()
             invariant(
-                checkpoint.state.isUnlinked || named[checkpoint.name] == checkpoint.id, "what is not unlinked has its name")
+                checkpoint.state.isUnlinked || named[checkpoint.name] == checkpoint.id,
+                "what is not unlinked has its name")
             invariant(!checkpoint.state.isUnlinked || checkpoint.openerCount > 0, "unlinked and not open is gone")
         }
         invariant(checkpoints.values.reduce(0) { $0 + $1.openerCount } == handles.count, "every open has its handle")
         invariant(sessions.values.reduce(0) { $0 + $1.handles.count } == handles.count, "every handle has its session")
         for (id, handle) in handles {
             invariant(
-                checkpoints[handle.checkpoint]?.openers[handle.slot]?.record.handle == id, "a handle leads to its opener")
+                checkpoints[handle.checkpoint]?.openers[handle.slot]?.record.handle == id,
+                "a handle leads to its opener")
         }
     }
 }

@@ -23,7 +23,8 @@ public struct RequestOrigin: Hashable, Sendable {
     public var isAdministrator: Bool
 
     public init(
-        identity: RequestIdentity, process: ProcessIdentity, isRetransmission: Bool = false, isAdministrator: Bool = false
+        identity: RequestIdentity, process: ProcessIdentity, isRetransmission: Bool = false,
+        isAdministrator: Bool = false
     ) {
         self.identity = identity
         self.process = process

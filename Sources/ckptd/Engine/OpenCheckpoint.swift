@@ -41,7 +41,8 @@ struct OpenCheckpoint: Hashable, Sendable {
         setOpener(slot: 0, new.opener)
         if attributes.hasDefaultSection {
             sections.insert(
-                .init(id: .defaultSection, size: 0, expiration: .saTimeEnd, lastUpdate: new.createdAt, serial: 1), slot: 0)
+                .init(id: .defaultSection, size: 0, expiration: .saTimeEnd, lastUpdate: new.createdAt, serial: 1),
+                slot: 0)
         }
     }
 
@@ -54,7 +55,8 @@ struct OpenCheckpoint: Hashable, Sendable {
             let found = section.descriptor
             sections.insert(
                 .init(
-                    id: found.id, size: Int(clamping: found.size), expiration: found.expiration, lastUpdate: found.lastUpdate,
+                    id: found.id, size: Int(clamping: found.size), expiration: found.expiration,
+                    lastUpdate: found.lastUpdate,
                     serial: found.serial), slot: section.slot)
         }
         for opener in restored.openers {

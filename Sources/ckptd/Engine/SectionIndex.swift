@@ -82,7 +82,11 @@ struct SectionIndex: Hashable, Sendable {
     mutating func setExpiration(slot: Int, _ time: SaTime) {
         guard let old = self[slot]?.expiration else { return }
         slots[slot]!.expiration = time  // looked at a line ago
-        if time < earliestExpiration { earliestExpiration = time } else if old != time, old == earliestExpiration { findEarliestExpiration() }
+        if time < earliestExpiration {
+            earliestExpiration = time
+        } else if old != time, old == earliestExpiration {
+            findEarliestExpiration()
+        }
     }
 
     mutating func markCorrupted(slot: Int) { if self[slot] != nil { slots[slot]!.isCorrupted = true } }
@@ -95,11 +99,15 @@ struct SectionIndex: Hashable, Sendable {
     /// Slots of sections whose time is over, in slot order.
     func expired(at time: SaTime) -> [Int] {
         guard earliestExpiration <= time else { return [] }
-        return slots.indices.filter { slot in slots[slot].map { $0.expiration != .saTimeEnd && $0.expiration <= time } ?? false }
+        return slots.indices.filter { slot in
+            slots[slot].map { $0.expiration != .saTimeEnd && $0.expiration <= time } ?? false
+        }
     }
 
     /// Sections in the order of their creation, from after `serial`, at most `limit`.
-    func page(after serial: UInt64, limit: Int, where chosen: (Section) -> Bool) -> (sections: [StoredSection], hasMore: Bool) {
+    func page(after serial: UInt64, limit: Int, where chosen: (Section) -> Bool) -> (
+        sections: [StoredSection], hasMore: Bool
+    ) {
         var low = 0
         var high = order.count
         while low < high {
@@ -119,7 +127,8 @@ struct SectionIndex: Hashable, Sendable {
         let live = slots.compactMap { $0 }
         invariant(live.count == count && slotOf.count == count, "sections are counted and named once")
         invariant(live.reduce(0) { $0 + UInt64($1.size) } == memoryUsed, "memory used is the sum of the sizes")
-        invariant(free.count == slots.count - count && Set(free).count == free.count, "free slots are those without section")
+        invariant(
+            free.count == slots.count - count && Set(free).count == free.count, "free slots are those without section")
         invariant(live.allSatisfy { $0.expiration >= earliestExpiration }, "nothing expires earlier than noted")
     }
 }

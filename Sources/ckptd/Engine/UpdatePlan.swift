@@ -134,7 +134,8 @@ struct UpdatePlan {
         }
         guard UInt64(operation.id.bytes.count) <= attributes.sectionIDSizeMax else {
             throw Refusal(
-                .invalidParam, "section id of \(operation.id.bytes.count) bytes; at most \(attributes.sectionIDSizeMax) expected")
+                .invalidParam,
+                "section id of \(operation.id.bytes.count) bytes; at most \(attributes.sectionIDSizeMax) expected")
         }
         guard operation.expiration > time else {
             throw Refusal(.invalidParam, "expiration time \(operation.expiration) is in the past")
@@ -166,7 +167,9 @@ struct UpdatePlan {
     private mutating func write(_ operation: SectionOperation) throws(Refusal) {
         try checkSize(operation.offset, operation.data.count)
         var section = try existing(operation.id)
-        if section.isCorrupted { throw Refusal(.library, "section \(operation.id) is corrupted; overwrite or delete it") }
+        if section.isCorrupted {
+            throw Refusal(.library, "section \(operation.id) is corrupted; overwrite or delete it")
+        }
         if operation.data.count > 0 {
             let end = Int(operation.offset) + operation.data.count
             if end > section.size {

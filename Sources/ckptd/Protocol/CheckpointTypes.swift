@@ -40,7 +40,8 @@ public struct OpenFlags: OptionSet, Hashable, Sendable {
 
 /// The attributes a checkpoint is created with. Source: SaCkptCheckpointCreationAttributesT.
 ///
-/// flags u32 · sectionsMax u32 · checkpointSize u64 · retentionDuration i64 · sectionSizeMax u64 · sectionIDSizeMax u64.
+/// flags u32 · sectionsMax u32 · checkpointSize u64 · retentionDuration i64 · sectionSizeMax u64 · sectionIDSizeMax
+/// u64.
 public struct CreationAttributes: Hashable, Sendable {
     public var flags: CreationFlags
     /// Bytes in all sections together; at most `sectionsMax` × `sectionSizeMax`. Enforced.
@@ -139,7 +140,9 @@ public struct SectionID: Hashable, Comparable, Sendable {
     public var isDefault: Bool { bytes.isEmpty }
     public var isValid: Bool { bytes.count <= Self.sizeMax }
 
-    public static func < (left: SectionID, right: SectionID) -> Bool { left.bytes.lexicographicallyPrecedes(right.bytes) }
+    public static func < (left: SectionID, right: SectionID) -> Bool {
+        left.bytes.lexicographicallyPrecedes(right.bytes)
+    }
 
     /// The id the service gives a section that is created without one: unique, as the change number is.
     public static func generated(change: UInt64, item: Int) -> SectionID {
@@ -151,7 +154,8 @@ extension SectionID: ExpressibleByStringLiteral, CustomStringConvertible {
     public init(stringLiteral value: String) { self.init(value) }
     /// For people: text where the id is text, otherwise hexadecimal.
     public var description: String {
-        guard let text = String(validating: bytes, as: UTF8.self), !text.unicodeScalars.contains(where: { $0.value < 32 })
+        guard let text = String(validating: bytes, as: UTF8.self),
+            !text.unicodeScalars.contains(where: { $0.value < 32 })
         else { return "0x" + bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() }
         return text
     }
@@ -201,7 +205,9 @@ public struct SectionDescriptor: Hashable, Sendable {
     /// Grows with each section created in this checkpoint; the order and the cursor of an iteration.
     public var serial: UInt64
 
-    public init(id: SectionID, expiration: SaTime, size: UInt64, state: SectionState, lastUpdate: SaTime, serial: UInt64) {
+    public init(
+        id: SectionID, expiration: SaTime, size: UInt64, state: SectionState, lastUpdate: SaTime, serial: UInt64
+    ) {
         self.id = id
         self.expiration = expiration
         self.size = size
@@ -231,7 +237,8 @@ extension SectionDescriptor: WireCodable {
     }
 }
 
-/// Source: SaCkptCheckpointDescriptorT, with the change number. attributes · sections u32 · memoryUsed u64 · change u64.
+/// Source: SaCkptCheckpointDescriptorT, with the change number. attributes · sections u32 · memoryUsed u64 · change
+/// u64.
 public struct CheckpointDescriptor: Hashable, Sendable {
     /// With the retention duration in force now.
     public var attributes: CreationAttributes

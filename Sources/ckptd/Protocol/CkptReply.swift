@@ -195,7 +195,9 @@ public struct UpdatePush: Hashable, Sendable {
     }
 
     /// What precedes the operations.
-    public static func encodeHead(handle: HandleID, change: UInt64, time: SaTime, count: Int, to writer: inout ByteWriter) {
+    public static func encodeHead(
+        handle: HandleID, change: UInt64, time: SaTime, count: Int, to writer: inout ByteWriter
+    ) {
         writer.integer(handle.rawValue)
         writer.integer(change)
         writer.integer(time)
@@ -246,7 +248,8 @@ public struct CheckpointSummary: Hashable, Sendable, WireCodable {
     public var openers: [Opener]
 
     public init(
-        checkpoint: CheckpointID, name: SaName, descriptor: CheckpointDescriptor, isUnlinked: Bool, hasActiveReplica: Bool,
+        checkpoint: CheckpointID, name: SaName, descriptor: CheckpointDescriptor, isUnlinked: Bool,
+        hasActiveReplica: Bool,
         subscriberCount: UInt32, retentionLeft: SaTime, openers: [Opener]
     ) {
         self.checkpoint = checkpoint

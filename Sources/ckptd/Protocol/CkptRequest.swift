@@ -10,7 +10,8 @@ public enum CkptCode: UInt16, Hashable, Sendable, CaseIterable {
     public var isMutating: Bool {
         switch self {
         case .open, .close, .unlink, .setRetention, .setActiveReplica, .update, .updateIf: true
-        case .synchronize, .status, .read, .list, .snapshot, .subscribe, .unsubscribe, .resume, .adminList, .adminSections:
+        case .synchronize, .status, .read, .list, .snapshot, .subscribe, .unsubscribe, .resume, .adminList,
+            .adminSections:
             false
         }
     }
@@ -202,10 +203,12 @@ extension CkptRequest {
             return .subscribe(handle, after: try reader.bool() ? try reader.integer() : nil)
         case .unsubscribe: return .unsubscribe(try handle(&reader))
         case .resume: return .resume(try handle(&reader))
-        case .adminList: return .adminList(after: CheckpointID(rawValue: try reader.integer()), limit: try reader.integer())
+        case .adminList:
+            return .adminList(after: CheckpointID(rawValue: try reader.integer()), limit: try reader.integer())
         case .adminSections:
             return .adminSections(
-                try reader.value(), after: try reader.integer(), limit: try reader.integer(), dataMax: try reader.integer())
+                try reader.value(), after: try reader.integer(), limit: try reader.integer(),
+                dataMax: try reader.integer())
         }
     }
 

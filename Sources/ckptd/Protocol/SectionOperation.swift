@@ -60,10 +60,13 @@ public struct SectionOperation: Hashable, Sendable {
     }
 
     public static func encode(
-        _ kind: Kind, id: SectionID, offset: UInt64 = 0, expiration: SaTime = 0, data: [UInt8] = [], to writer: inout ByteWriter
+        _ kind: Kind, id: SectionID, offset: UInt64 = 0, expiration: SaTime = 0, data: [UInt8] = [],
+        to writer: inout ByteWriter
     ) {
         id.bytes.withUnsafeBytes { idBytes in
-            data.withUnsafeBytes { encode(kind, id: idBytes, offset: offset, expiration: expiration, data: $0, to: &writer) }
+            data.withUnsafeBytes {
+                encode(kind, id: idBytes, offset: offset, expiration: expiration, data: $0, to: &writer)
+            }
         }
     }
 

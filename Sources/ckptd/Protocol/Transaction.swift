@@ -115,7 +115,8 @@ public struct OpenerRecord: Hashable, Sendable {
     public var flags: OpenFlags
 
     public init(
-        session: ClientSession, handle: HandleID, openNumber: UInt64, processID: UInt32, processStart: UInt64, flags: OpenFlags
+        session: ClientSession, handle: HandleID, openNumber: UInt64, processID: UInt32, processStart: UInt64,
+        flags: OpenFlags
     ) {
         self.session = session
         self.handle = handle

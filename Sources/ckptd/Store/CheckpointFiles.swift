@@ -2,7 +2,8 @@ public import CkptProtocol
 import OSAL
 import SAFTypes
 
-/// The RAM files of one node's checkpoints: one each, named by id, in one directory that belongs to one daemon at a time.
+/// The RAM files of one node's checkpoints: one each, named by id, in one directory that belongs to one daemon at a
+/// time.
 ///
 /// Not thread-safe: the daemon's loop owns it.
 public final class CheckpointFiles {
@@ -113,19 +114,27 @@ public final class CheckpointFiles {
 
     /// One step of one checkpoint, wholly or not at all.
     public func commit(_ transaction: Transaction, payload: UnsafeRawBufferPointer, isUpdate: Bool) throws(StoreError) {
-        guard let entry = entries[transaction.checkpoint] else { throw .system("no file of checkpoint \(transaction.checkpoint)") }
+        guard let entry = entries[transaction.checkpoint] else {
+            throw .system("no file of checkpoint \(transaction.checkpoint)")
+        }
         try entry.image.commit(transaction, payload: payload, isUpdate: isUpdate)
     }
 
-    public func read(_ id: CheckpointID, slot: Int, offset: Int, count: Int) throws(StoreError) -> UnsafeRawBufferPointer {
+    public func read(_ id: CheckpointID, slot: Int, offset: Int, count: Int) throws(StoreError)
+        -> UnsafeRawBufferPointer
+    {
         guard let entry = entries[id] else { throw .system("no file of checkpoint \(id)") }
         return try entry.image.read(slot: slot, offset: offset, count: count)
     }
 
     /// The updates after `change`, as positions for ``encodeUpdate(_:at:handle:to:)``; nil when they are not all known.
-    public func positions(_ id: CheckpointID, after change: UInt64) -> [UInt64]? { entries[id]?.image.positions(after: change) }
+    public func positions(_ id: CheckpointID, after change: UInt64) -> [UInt64]? {
+        entries[id]?.image.positions(after: change)
+    }
 
-    public func encodeUpdate(_ id: CheckpointID, at position: UInt64, handle: HandleID, to writer: inout ByteWriter) -> Bool {
+    public func encodeUpdate(_ id: CheckpointID, at position: UInt64, handle: HandleID, to writer: inout ByteWriter)
+        -> Bool
+    {
         entries[id]?.image.encodeUpdate(at: position, handle: handle, to: &writer) ?? false
     }
 
@@ -161,7 +170,9 @@ public final class CheckpointFiles {
         do throws(OSError) {
             try File.makeDirectories(place, mode: 0o700)
             try File.rename(path, to: target)
-            for old in try File.list(place).sorted().dropLast(Self.damagedMax) { _ = try? File.remove("\(place)/\(old)") }
+            for old in try File.list(place).sorted().dropLast(Self.damagedMax) {
+                _ = try? File.remove("\(place)/\(old)")
+            }
             return Damage(path: target, reason: reason)
         } catch {
             _ = try? File.remove(path)

@@ -77,7 +77,8 @@ extension CheckpointImage {
                 let entry = SectionEntry(
                     idLength: operation.id.bytes.count, extent: .init(offset: 0, size: 0), size: operation.data.count,
                     expiration: operation.expiration, lastUpdate: transaction.time, serial: step.serial)
-                append(StagedSection(slot: step.slot, before: nil, entry: entry, newID: operation.id.bytes, isMoved: true))
+                append(
+                    StagedSection(slot: step.slot, before: nil, entry: entry, newID: operation.id.bytes, isMoved: true))
                 addItem(operation, image: staged.count - 1, priorSize: 0)
                 continue
             }
@@ -401,7 +402,9 @@ extension CheckpointImage {
             sections[image.slot] = image.entry
         }
         for step in transaction.openers { openers[step.slot] = step.opener }
-        for (old, new) in [(previous.sections, root.sections), (previous.openers, root.openers), (previous.log, root.log)]
+        for (old, new) in [
+            (previous.sections, root.sections), (previous.openers, root.openers), (previous.log, root.log),
+        ]
         where old.extent != new.extent && old.extent.size > 0 {
             allocator.release(old.extent)
         }
@@ -411,7 +414,9 @@ extension CheckpointImage {
 extension SectionEntry {
     /// An entry of ours; nil when free.
     fileprivate init?(trusted record: UnsafeRawBufferPointer, at offset: Int) {
-        func word(_ delta: Int) -> Int { Int(truncatingIfNeeded: record.loadUnaligned(fromByteOffset: offset + delta, as: UInt64.self)) }
+        func word(_ delta: Int) -> Int {
+            Int(truncatingIfNeeded: record.loadUnaligned(fromByteOffset: offset + delta, as: UInt64.self))
+        }
         guard record.loadUnaligned(fromByteOffset: offset, as: UInt32.self) != 0 else { return nil }
         let idLength = Int(record.loadUnaligned(fromByteOffset: offset + 4, as: UInt16.self))
         self.init(

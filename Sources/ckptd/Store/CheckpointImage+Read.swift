@@ -7,7 +7,8 @@ extension CheckpointImage {
     ///
     /// - Throws: `.corrupted` when their blocks are not what was written.
     public func read(slot: Int, offset: Int, count: Int) throws(StoreError) -> UnsafeRawBufferPointer {
-        guard slot < sections.count, let entry = sections[slot], offset >= 0, count >= 0, offset <= entry.size - count else {
+        guard slot < sections.count, let entry = sections[slot], offset >= 0, count >= 0, offset <= entry.size - count
+        else {
             throw .system("no such range in slot \(slot)")  // the engine has checked; never trap on it
         }
         if count > 0 { try verify(entry, slot: slot, from: offset, to: offset + count) }
@@ -60,7 +61,8 @@ extension CheckpointImage {
         return (head, UnsafeRawBufferPointer(rebasing: bytes[0..<head.length]))
     }
 
-    /// The updates after `change`, oldest first, as positions of their records; nil when the log no longer has them all.
+    /// The updates after `change`, oldest first, as positions of their records; nil when the log no longer has them
+    /// all.
     public func positions(after change: UInt64) -> [UInt64]? {
         guard change <= root.state.change else { return nil }
         var positions: [UInt64] = []
@@ -68,7 +70,9 @@ extension CheckpointImage {
         var sequence = root.sequence
         var wanted = root.state.change
         while wanted > change {
-            guard let (head, _) = record(at: position), head.sequence == sequence, head.change == wanted else { return nil }
+            guard let (head, _) = record(at: position), head.sequence == sequence, head.change == wanted else {
+                return nil
+            }
             if head.isUpdate {
                 if head.isDataOmitted { return nil }
                 positions.append(position)
@@ -81,7 +85,8 @@ extension CheckpointImage {
         return positions.reversed()
     }
 
-    /// What subscribers are told of an update: change, time, count and the operations in wire form; nil when it is gone.
+    /// What subscribers are told of an update: change, time, count and the operations in wire form; nil when it is
+    /// gone.
     public func encodeUpdate(at position: UInt64, handle: HandleID, to writer: inout ByteWriter) -> Bool {
         guard let (head, bytes) = record(at: position), head.isUpdate, !head.isDataOmitted else { return false }
         UpdatePush.encodeHead(handle: handle, change: head.change, time: head.time, count: head.items, to: &writer)

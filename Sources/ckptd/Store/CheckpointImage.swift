@@ -46,7 +46,8 @@ public struct CheckpointImage<Memory: StoreMemory> {
     public var change: UInt64 { root.state.change }
     public var state: Transaction.State { root.state }
 
-    /// Writes a new checkpoint into `memory`, whose content does not matter; nobody else may see it before this returns.
+    /// Writes a new checkpoint into `memory`, whose content does not matter; nobody else may see it before this
+    /// returns.
     public init(creating new: NewCheckpoint, in memory: Memory, limits: StoreLimits) throws(StoreError) {
         self.limits = limits
         self.memory = memory
@@ -138,7 +139,8 @@ public struct CheckpointImage<Memory: StoreMemory> {
         let root = try Root(memory.slice(Layout.rootOffset(sequence), Layout.rootBytes), sequence: sequence)
         guard root.state.isUnlinked else { throw .damaged("only a header, and not unlinked") }
         return RestoredCheckpoint(
-            checkpoint: superblock.checkpoint, name: superblock.name, attributes: superblock.attributes, state: root.state,
+            checkpoint: superblock.checkpoint, name: superblock.name, attributes: superblock.attributes,
+            state: root.state,
             sections: [], openers: [])
     }
 
@@ -190,7 +192,8 @@ public struct CheckpointImage<Memory: StoreMemory> {
         guard size <= Layout.fileBytesMax else { throw .noSpace("\(size) bytes in one checkpoint") }
         if let extent = allocator.allocate(size, fileSize: memory.count) { return extent }
         let needed = allocator.end + ExtentAllocator.rounded(size)
-        // Growing by an eighth makes the cost of many small growths vanish; a nearly full file system gets the exact need.
+        // Growing by an eighth makes the cost of many small growths vanish; a nearly full file system gets the exact
+        // need.
         do throws(StoreError) {
             try memory.grow(to: max(needed, memory.count + min(memory.count / 8, 64 << 20)))
         } catch {
@@ -199,7 +202,9 @@ public struct CheckpointImage<Memory: StoreMemory> {
                 throw error
             }
         }
-        guard let extent = allocator.allocate(size, fileSize: memory.count) else { throw .noSpace("growth without effect") }
+        guard let extent = allocator.allocate(size, fileSize: memory.count) else {
+            throw .noSpace("growth without effect")
+        }
         return extent
     }
 }

@@ -33,7 +33,8 @@ struct Superblock: Hashable {
     var attributes: CreationAttributes
     var createdAt: SaTime
 
-    /// magic u64 · version u32 · header bytes u32 · checkpoint u64 · created i64 · attributes · name · zeroes · crc u32.
+    /// magic u64 · version u32 · header bytes u32 · checkpoint u64 · created i64 · attributes · name · zeroes · crc
+    /// u32.
     func encoded() -> [UInt8] {
         var writer = ByteWriter(reserving: Layout.superblockBytes)
         writer.integer(Layout.magic)
@@ -59,7 +60,8 @@ struct Superblock: Hashable {
         guard bytes.count >= Layout.headerBytes else {
             throw .damaged("\(bytes.count) bytes; a header of \(Layout.headerBytes) expected")
         }
-        let stored = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: Layout.superblockBytes - 4, as: UInt32.self))
+        let stored = UInt32(
+            littleEndian: bytes.loadUnaligned(fromByteOffset: Layout.superblockBytes - 4, as: UInt32.self))
         var reader = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[0..<(Layout.superblockBytes - 4)]))
         do throws(DecodeError) {
             let magic = try reader.integer(UInt64.self)
@@ -160,7 +162,8 @@ struct Root: Hashable {
                 retentionDeadline: try reader.integer(), nextSerial: try reader.integer(),
                 isUnlinked: flags & Flag.unlinked != 0, hasActiveReplica: flags & Flag.active != 0)
             let unlinker = RequestIdentity(
-                session: ClientSession(high: try reader.integer(), low: try reader.integer()), number: try reader.integer())
+                session: ClientSession(high: try reader.integer(), low: try reader.integer()),
+                number: try reader.integer())
             state.unlinker = flags & Flag.unlinker != 0 ? unlinker : nil
         } catch {
             throw .damaged("root: \(error)")
@@ -188,7 +191,8 @@ struct Root: Hashable {
 
 /// One section in the section table. The checksum covers the id, too.
 ///
-/// state u32 (0 free, 1 used) · id length u16 · 0 u16 · extent offset u64 · extent size u64 · size u64 · expiration i64 ·
+/// state u32 (0 free, 1 used) · id length u16 · 0 u16 · extent offset u64 · extent size u64 · size u64 · expiration
+/// i64 ·
 /// last update i64 · serial u64 · 0 u32 · crc u32. The extent: id, padded to 8 · data · checksums of the data's blocks.
 struct SectionEntry: Hashable {
     var idLength: Int
@@ -234,7 +238,9 @@ struct SectionEntry: Hashable {
     }
 
     /// Nil for a free entry. Nothing outside the file is touched, whatever the bytes say.
-    init?(_ bytes: UnsafeRawBufferPointer, file: UnsafeRawBufferPointer, _ what: @autoclosure () -> String) throws(StoreError) {
+    init?(_ bytes: UnsafeRawBufferPointer, file: UnsafeRawBufferPointer, _ what: @autoclosure () -> String)
+        throws(StoreError)
+    {
         var reader = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[0..<Layout.sectionEntryBytes]))
         do throws(DecodeError) {
             let state = try reader.integer(UInt32.self)
@@ -255,7 +261,8 @@ struct SectionEntry: Hashable {
                 idBytes <= extentSize, size >= 0, size <= capacity
             else { throw .badValue("bounds") }
             let head = crc32c(UnsafeRawBufferPointer(rebasing: bytes[0..<(Layout.sectionEntryBytes - 4)]))
-            guard crc32c(UnsafeRawBufferPointer(rebasing: file[offset..<(offset + idLength)]), seed: head) == stored else {
+            guard crc32c(UnsafeRawBufferPointer(rebasing: file[offset..<(offset + idLength)]), seed: head) == stored
+            else {
                 throw .badValue("checksum")
             }
         } catch {
@@ -277,7 +284,8 @@ struct SectionEntry: Hashable {
 
 /// The head of an entry in the opener table; behind it the requests executed for this opener, number u64 · change u64.
 ///
-/// state u32 · pid u32 · session 2 × u64 · handle u64 · open number u64 · process start u64 · flags u32 · zeroes · crc u32.
+/// state u32 · pid u32 · session 2 × u64 · handle u64 · open number u64 · process start u64 · flags u32 · zeroes · crc
+/// u32.
 enum OpenerEntry {
     static func encode(_ opener: OpenerRecord?, to writer: inout ByteWriter) {
         let start = writer.count
@@ -296,7 +304,9 @@ enum OpenerEntry {
             writer.bytes.withUnsafeBytes { crc32c(UnsafeRawBufferPointer(rebasing: $0[start...])) })
     }
 
-    static func decode(_ bytes: UnsafeRawBufferPointer, _ what: @autoclosure () -> String) throws(StoreError) -> OpenerRecord? {
+    static func decode(_ bytes: UnsafeRawBufferPointer, _ what: @autoclosure () -> String) throws(StoreError)
+        -> OpenerRecord?
+    {
         var reader = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[0..<Layout.openerHeadBytes]))
         let stored = UInt32(
             littleEndian: bytes.loadUnaligned(fromByteOffset: Layout.openerHeadBytes - 4, as: UInt32.self))
@@ -309,10 +319,12 @@ enum OpenerEntry {
             let start = try reader.integer(UInt64.self)
             let flags = OpenFlags(rawValue: try reader.integer())
             if state == 0 { return nil }
-            guard state == 1, crc32c(UnsafeRawBufferPointer(rebasing: bytes[0..<(Layout.openerHeadBytes - 4)])) == stored
+            guard state == 1,
+                crc32c(UnsafeRawBufferPointer(rebasing: bytes[0..<(Layout.openerHeadBytes - 4)])) == stored
             else { throw .badValue("checksum") }
             return OpenerRecord(
-                session: session, handle: handle, openNumber: number, processID: processID, processStart: start, flags: flags)
+                session: session, handle: handle, openNumber: number, processID: processID, processStart: start,
+                flags: flags)
         } catch {
             throw .damaged("\(what()): \(error)")
         }

@@ -57,7 +57,8 @@ public struct MappedMemory: StoreMemory {
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(mapping.bytes) }
 
     public mutating func copy(_ source: UnsafeRawBufferPointer, to offset: Int) {
-        UnsafeMutableRawBufferPointer(rebasing: mapping.bytes[offset..<(offset + source.count)]).copyMemory(from: source)
+        UnsafeMutableRawBufferPointer(rebasing: mapping.bytes[offset..<(offset + source.count)]).copyMemory(
+            from: source)
     }
 
     public mutating func zero(at offset: Int, count: Int) {

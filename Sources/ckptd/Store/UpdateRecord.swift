@@ -86,11 +86,14 @@ struct RecordHead: Hashable {
         } catch {
             return nil
         }
-        guard flags & ~3 == 0, Self.bytes + (sectionImages + openerImages) * Self.imageBytes <= length else { return nil }
+        guard flags & ~3 == 0, Self.bytes + (sectionImages + openerImages) * Self.imageBytes <= length else {
+            return nil
+        }
     }
 
     init(
-        sequence: UInt64, change: UInt64, previous: UInt64, time: SaTime, sectionImages: Int, openerImages: Int, items: Int,
+        sequence: UInt64, change: UInt64, previous: UInt64, time: SaTime, sectionImages: Int, openerImages: Int,
+        items: Int,
         flags: UInt32, execution: Transaction.Execution?
     ) {
         length = 0

@@ -23,7 +23,8 @@ public final class EventChannel: Sendable {
     /// - Parameters:
     ///   - flags: `.publisher`, `.subscriber` or both, and `.create`.
     ///   - timeout: bound on the whole call; a restart of eventd is waited for.
-    /// - Throws: `.invalidParam` the name is empty or longer than 256 octets; `.badFlags`; `.notExist` without `.create`;
+    /// - Throws: `.invalidParam` the name is empty or longer than 256 octets; `.badFlags`; `.notExist` without
+    ///   `.create`;
     ///   `.noResources` too many channels; `.tryAgain` eventd is not there; `.timeout` outcome unknown.
     public static func open(
         _ name: String, _ flags: ChannelOpenFlags, places: Places = .fromEnvironment(), timeout: Duration = .seconds(5)

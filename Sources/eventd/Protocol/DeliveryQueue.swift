@@ -2,7 +2,8 @@ import SAFTypes
 
 /// What waits for one receiver: by priority, in order of arrival within it, and bounded.
 ///
-/// When it is full the least important of what waits and what comes is dropped, and one lost-event mark takes the place of
+/// When it is full the least important of what waits and what comes is dropped, and one lost-event mark takes the
+/// place of
 /// everything dropped until the receiver has taken it. Source: SAI-AIS-EVT-B.01.01 §3.1.5.
 public struct DeliveryQueue: Sendable {
     private var lanes: [[EventDelivery]] = EventPriority.allCases.map { _ in [] }

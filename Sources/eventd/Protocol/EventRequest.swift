@@ -1,6 +1,7 @@
 import SAFTypes
 
-/// Client → eventd. The code of the frame says which; an *instance* is one opening of a channel, numbered by the client.
+/// Client → eventd. The code of the frame says which; an *instance* is one opening of a channel, numbered by the
+/// client.
 public enum EventRequest: Hashable, Sendable {
     /// Code 1. instance u32 · flags u8 · name.
     case open(instance: UInt32, flags: ChannelOpenFlags, name: SaName)
@@ -120,7 +121,8 @@ public struct EventDelivery: Hashable, Sendable, WireCodable {
     }
 }
 
-/// What eventd says of a channel. name · isUnlinked u8 · publishers u32 · subscribers u32 · retained u32 · published u64 · dropped u64.
+/// What eventd says of a channel. name · isUnlinked u8 · publishers u32 · subscribers u32 · retained u32 · published
+/// u64 · dropped u64.
 public struct ChannelStatus: Hashable, Sendable, WireCodable {
     public var name: SaName
     public var isUnlinked: Bool

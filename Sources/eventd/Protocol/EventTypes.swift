@@ -1,6 +1,7 @@
 import SAFTypes
 
-/// What the service holds at most. Source: SAI-AIS-EVT-B.03.01, saEvtLimitGet(); values as other implementations use them.
+/// What the service holds at most. Source: SAI-AIS-EVT-B.03.01, saEvtLimitGet(); values as other implementations use
+/// them.
 public enum EventLimits {
     public static let channelsMax = 1_024
     /// Octets of an event's data.
@@ -151,7 +152,8 @@ public struct EventMessage: Hashable, Sendable {
     }
 }
 
-/// id u64 · priority u8 · retention i64 · publishTime i64 · publisherName · patterns (count u32, each length u32 · octets) · data.
+/// id u64 · priority u8 · retention i64 · publishTime i64 · publisherName · patterns (count u32, each length u32 ·
+/// octets) · data.
 extension EventMessage: WireCodable {
     public func encode(to writer: inout ByteWriter) {
         writer.integer(id)

@@ -12,9 +12,14 @@ public enum Benches {
         Bench(name: "ipc", help: "IOC round trips, hot and cold", run: IPCBench.run),
         Bench(name: "ckpt", help: "checkpoint writes and reads through ckptd", run: CkptBench.run),
         Bench(name: "log", help: "writing log records", run: LogBench.run),
-        Bench(name: "failover", help: "SIGKILL of the active to the standby's active assignment", run: FailoverBench.run),
-        Bench(name: "status", help: "saf status from start to exit", run: { _, publish in try NodeBench.status(publish) }),
-        Bench(name: "idle", help: "wake-ups and memory of idle daemons", run: { _, publish in try NodeBench.idle(publish) }),
+        Bench(
+            name: "failover", help: "SIGKILL of the active to the standby's active assignment", run: FailoverBench.run),
+        Bench(
+            name: "status", help: "saf status from start to exit",
+            run: { _, publish in try NodeBench.status(publish) }),
+        Bench(
+            name: "idle", help: "wake-ups and memory of idle daemons",
+            run: { _, publish in try NodeBench.idle(publish) }),
     ]
 
     /// Measures the floor and then each named bench (all when none is named), and prints a table or JSON lines.
@@ -28,7 +33,8 @@ public enum Benches {
         do {
             let floor = try Floor.measure()
             if !json { StandardOutput.write(BenchTable.header + "\n") }
-            publish(BenchResult(name: "floor.hot", unit: "µs", samples: floor.hot, note: "socket ping-pong, back to back"))
+            publish(
+                BenchResult(name: "floor.hot", unit: "µs", samples: floor.hot, note: "socket ping-pong, back to back"))
             publish(BenchResult(name: "floor.cold", unit: "µs", samples: floor.cold, note: "the same, every 3 ms"))
             for bench in all where names.isEmpty || names.contains(bench.name) {
                 do {

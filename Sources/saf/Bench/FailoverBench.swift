@@ -34,7 +34,9 @@ enum FailoverBench {
             let start = MonotonicClock.now()
             _ = try Process.kill(before.active, .kill)
             let taken = try node.wait(for: "the standby to become active", timeout: .seconds(20)) {
-                AssignmentLog(path: log).entries.last { $0.haState == "active" && $0.at > start && $0.pid != before.active }
+                AssignmentLog(path: log).entries.last {
+                    $0.haState == "active" && $0.at > start && $0.pid != before.active
+                }
             }
             samples.append(Double((taken.at - start).nanoseconds) / 1_000)
             node.reap()
@@ -96,7 +98,9 @@ struct AssignmentLog {
 func runBenchComponent() -> Never {
     let size = (Environment.get("BENCH_MEBIBYTES").flatMap { Int($0) } ?? 1) << 20
     let ballast = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 4_096)
-    for offset in stride(from: 0, to: size, by: 4_096) { ballast.storeBytes(of: 1, toByteOffset: offset, as: UInt8.self) }
+    for offset in stride(from: 0, to: size, by: 4_096) {
+        ballast.storeBytes(of: 1, toByteOffset: offset, as: UInt8.self)
+    }
     Task {
         do {
             let folder = Environment.get("BENCH_FOLDER") ?? "."

@@ -37,7 +37,8 @@ enum IPCBench {
                 note: "both sides asleep; floor: socket ping-pong at the same pace"))
         let block = [UInt8](repeating: 7, count: 4_096)
         let (large, largeRate) = try time(rounds: 20_000) { _ = try connection.call(1, block, timeout: .seconds(10)) }
-        publish(BenchResult(name: "ipc.4KiB", unit: "µs", samples: large, rate: largeRate, note: "4 KiB there and back"))
+        publish(
+            BenchResult(name: "ipc.4KiB", unit: "µs", samples: large, rate: largeRate, note: "4 KiB there and back"))
     }
 }
 

@@ -23,7 +23,8 @@ enum NodeBench {
         }
         node.stop()
         publish(
-            BenchResult(name: "status", unit: "ms", samples: samples, bound: 50, note: "saf status, from start to exit"))
+            BenchResult(name: "status", unit: "ms", samples: samples, bound: 50, note: "saf status, from start to exit")
+        )
     }
 
     /// Wake-ups and memory of each daemon while nothing happens.

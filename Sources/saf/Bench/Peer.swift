@@ -7,7 +7,8 @@ enum Peer {
     static let command = "bench-peer"
 
     static func spawn(
-        _ role: String, _ arguments: [String] = [], descriptors: [DescriptorMapping] = [], environment: [String] = Environment.all
+        _ role: String, _ arguments: [String] = [], descriptors: [DescriptorMapping] = [],
+        environment: [String] = Environment.all
     ) throws(OSError) -> SpawnedProcess {
         let program = Environment.executablePath ?? "/proc/self/exe"
         var options = SpawnOptions(

@@ -6,8 +6,8 @@ struct BenchCommand: ParsableCommand {
         commandName: "bench", abstract: "Measures this machine: messages, checkpoints, log, failover.",
         discussion: """
             Benches: \(Benches.all.map { "\($0.name) (\($0.help))" }.joined(separator: "; ")).
-            Without a name all are run, on private nodes in temporary folders; about two minutes. Figures of a debug build
-            mean nothing. Exit status 1 when a figure is beyond its bound.
+            Without a name all are run, on private nodes in temporary folders; about two minutes. Figures
+            of a debug build mean nothing. Exit status 1 when a figure is beyond its bound.
             Example: saf bench ipc ckpt
             Example, one object a line: saf bench --json
             """)
@@ -17,7 +17,8 @@ struct BenchCommand: ParsableCommand {
 
     func validate() throws {
         for name in names where !Benches.all.contains(where: { $0.name == name }) {
-            throw ValidationError("there is no bench '\(name)'; \(Benches.all.map(\.name).joined(separator: ", ")) expected")
+            throw ValidationError(
+                "there is no bench '\(name)'; \(Benches.all.map(\.name).joined(separator: ", ")) expected")
         }
     }
 

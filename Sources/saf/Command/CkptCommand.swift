@@ -174,7 +174,7 @@ struct Checkpoints {
         for opener in checkpoint.openers {
             text +=
                 "  open in pid "
-                    + "\(opener.processID)\(opener.isConnected ? "" : " (not back since ckptd was restarted)")\n"
+                + "\(opener.processID)\(opener.isConnected ? "" : " (not back since ckptd was restarted)")\n"
         }
         return text
     }

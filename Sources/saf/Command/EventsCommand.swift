@@ -93,7 +93,7 @@ struct EventsCommand: AsyncParsableCommand {
         }
         return
             "\(time)  \(PrintableBytes.text(event.publisherName))  [\(patterns.joined(separator: " "))]  "
-                + "\(PrintableBytes.text(event.data))"
+            + "\(PrintableBytes.text(event.data))"
     }
 
     private func text(_ change: AmfNotification, _ time: String) -> String {

@@ -40,7 +40,9 @@ final class Counter: Sendable {
 
     /// What the standby followed, if nothing was committed since; else what the checkpoint says.
     private func upToDate(_ followed: CountedText?) async -> CountedText? {
-        if let followed, let status = try? await store.checkpoint.status(), status.change == followed.change { return followed }
+        if let followed, let status = try? await store.checkpoint.status(), status.change == followed.change {
+            return followed
+        }
         return await store.load()
     }
 }

@@ -12,7 +12,8 @@ struct Main {
             switch assignment.action {
             case .set(.active, let csi):
                 guard let counter = Counter(store: store, csi: csi) else {
-                    Log.error("the attributes input and folder of \(csi.name) must name a text and a folder", area: "WRD")
+                    Log.error(
+                        "the attributes input and folder of \(csi.name) must name a text and a folder", area: "WRD")
                     assignment.fail()
                     continue
                 }

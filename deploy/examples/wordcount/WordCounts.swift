@@ -67,7 +67,9 @@ struct WordCounts {
     /// Takes over a section of the checkpoint; other sections are ignored.
     mutating func take(section: [UInt8], bytes: [UInt8]) {
         let name = String(decoding: section, as: UTF8.self)
-        guard name.hasPrefix("bucket-"), let bucket = Int(name.dropFirst(7)), buckets.indices.contains(bucket) else { return }
+        guard name.hasPrefix("bucket-"), let bucket = Int(name.dropFirst(7)), buckets.indices.contains(bucket) else {
+            return
+        }
         _ = setBucket(bucket, from: bytes)
     }
 }

@@ -1,6 +1,7 @@
 import SwiftSAF
 
-/// The state of the work: everything before `position` is in `counts`. `change` is the checkpoint's change number of it.
+/// The state of the work: everything before `position` is in `counts`. `change` is the checkpoint's change number of
+/// it.
 struct CountedText: Sendable {
     var counts = WordCounts()
     var position: UInt64 = 0
@@ -42,7 +43,9 @@ struct WordStore: Sendable {
                 guard !all.sections.isEmpty else {
                     try await checkpoint.write(ifChangeIs: all.change) { batch in
                         batch.create(Self.position, CountedText().positionBytes)
-                        for bucket in 0..<WordCounts.bucketCount { batch.create(SectionID(WordCounts.sectionName(bucket)), []) }
+                        for bucket in 0..<WordCounts.bucketCount {
+                            batch.create(SectionID(WordCounts.sectionName(bucket)), [])
+                        }
                     }
                     continue
                 }
@@ -59,7 +62,8 @@ struct WordStore: Sendable {
         return nil
     }
 
-    /// Writes the position and the changed buckets together, and only if nobody else has written since `text` was known.
+    /// Writes the position and the changed buckets together, and only if nobody else has written since `text` was
+    /// known.
     /// - Returns: the new state; nil when it has to be loaded again, because it is not known or somebody else wrote.
     func commit(_ text: CountedText, changed: [Int]) async -> CountedText? {
         while true {
