@@ -219,6 +219,18 @@ struct RingTests {
         #expect(throws: (any Error).self, "seed \(seed)") { try directory.reader() }
     }
 
+    @Test(
+        "A ring whose positions are about to run out of numbers is refused, not read for ever",
+        arguments: [UInt64.max - 7, UInt64.max - 71, 1 << 63, 1 << 62])
+    func farPositions(position: UInt64) throws {
+        let directory = try RingDirectory()
+        let writer = try directory.writer()
+        let file = try SharedFile.open(writer.path, writable: true)
+        file.mapping.base.storeBytes(of: position, toByteOffset: RingLayout.consumedOffset, as: UInt64.self)
+        file.mapping.base.storeBytes(of: UInt64.max - 7, toByteOffset: RingLayout.reservedOffset, as: UInt64.self)
+        #expect(throws: (any Error).self) { try directory.reader() }
+    }
+
     @Test("A line reads as the manual says")
     func line() throws {
         let directory = try RingDirectory()

@@ -71,7 +71,10 @@ final class BatchJournal {
 
     init(directory: String) throws(OSError) {
         let path = directory + "/batch"
-        if let file = try? SharedFile.open(path, writable: true), file.mapping.count == Self.bytes {
+        // As root the directory is everybody's: a note that somebody else has put there would cut files at his wish.
+        if let file = try? SharedFile.open(path, writable: true), file.mapping.count == Self.bytes,
+            (try? File.stat(descriptor: file.raw))?.userID == Environment.userID
+        {
             self.file = file
         } else {
             file = try SharedFile.create(path, size: Self.bytes, mode: 0o600)

@@ -75,7 +75,8 @@ final class RingReader {
         consumed = base.atomic(UInt64.self, at: RingLayout.consumedOffset).pointee.load(ordering: .acquiring)
         position = consumed
         scratch = .allocate(byteCount: RecordLayout.padded(RecordLayout.bytesMax), alignment: 8)
-        guard consumed & 7 == 0, consumed >= RingLayout.firstPosition(capacity: capacity) else {
+        // No writer lives long enough for the upper bound; beyond it the sums of positions would wrap.
+        guard consumed & 7 == 0, consumed >= RingLayout.firstPosition(capacity: capacity), consumed < 1 << 62 else {
             throw RingError(description: "\(path): nothing can be consumed up to \(consumed)")
         }
     }
