@@ -13,9 +13,10 @@ INPUT ?=
 RELEASE := -c release --static-swift-stdlib
 DAEMONS := amfd clmd logd ckptd eventd cliserver
 PROGRAMS := $(DAEMONS) saf
+MICROBENCH := Benchmarks/.build/release/microbench
 RELEASE_DIR = $(shell $(SWIFT) build $(RELEASE) --show-bin-path)
 
-.PHONY: help prepare build release demo test check lint bench install uninstall clean
+.PHONY: help prepare build release demo test check lint bench bench-micro bench-build install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,10 +43,16 @@ check: prepare ## the fast part: build, layout, tidy, engines (no processes)
 	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --disable-xctest --skip ProcessTests
 
 lint: ## layout by swift-format
-	$(SWIFT) format lint --recursive --parallel Sources Tests deploy Package.swift
+	$(SWIFT) format lint --recursive --parallel Sources Tests deploy Benchmarks Package.swift
 
-bench: release ## measure this machine; saf bench --help for single benches
-	@"$(RELEASE_DIR)/saf" bench
+bench: release bench-build ## measure this machine: saf bench, then single types
+	@"$(RELEASE_DIR)/saf" bench; status=$$?; "$(MICROBENCH)" && exit $$status
+
+bench-micro: bench-build ## single types beside their peers and floors
+	@"$(MICROBENCH)"
+
+bench-build: prepare
+	$(SWIFT) build --package-path Benchmarks -c release
 
 install: release ## install into $(DESTDIR)$(PREFIX)
 	install -d "$(DESTDIR)$(PREFIX)/lib/swiftsaf" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/swiftsaf"

@@ -39,6 +39,10 @@ let package = Package(
         .library(name: "SAFLogging", targets: ["SAFLogging"]),
         .library(
             name: "SAFFoundationRooms", targets: ["OSAL", "EngineKit", "EOLoop", "IOC", "Containers", "SAFTypes"]),
+        // For Benchmarks/, besides the rooms above.
+        .library(
+            name: "SAFEngineRooms",
+            targets: ["IOCGroups", "EOReplicated", "AmfProtocol", "AmfEngine", "LogProtocol", "LogClient"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
