@@ -12,7 +12,8 @@ INPUT ?=
 # The Swift runtime inside each program: they start three times faster and need nothing on the target.
 RELEASE := -c release --static-swift-stdlib
 DAEMONS := amfd clmd logd ckptd eventd cliserver
-PROGRAMS := $(DAEMONS) saf
+EXAMPLES := hello wordcount
+PROGRAMS := $(DAEMONS) saf $(EXAMPLES)
 MICROBENCH := Benchmarks/.build/release/microbench
 RELEASE_DIR = $(shell $(SWIFT) build $(RELEASE) --show-bin-path)
 
@@ -34,16 +35,16 @@ release: prepare ## release build of everything
 demo: release ## a word count that is killed again and again, and is right to the last word
 	@"$(RELEASE_DIR)/demo" --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input "$(INPUT)")
 
-test: prepare ## everything: unit, wire, spec, property, simulation, process, demo
+test: prepare lint ## everything: layout, unit, wire, spec, property, simulation, process, demo
 	$(SWIFT) build --build-tests
 	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --disable-xctest --no-parallel
 
-check: prepare ## the fast part: build, layout, tidy, engines (no processes)
+check: prepare lint ## the fast part: layout, build, tidy, engines, single daemons (no whole nodes)
 	$(SWIFT) build --build-tests
 	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --disable-xctest --skip ProcessTests
 
 lint: ## layout by swift-format
-	$(SWIFT) format lint --recursive --parallel Sources Tests deploy Benchmarks Package.swift
+	$(SWIFT) format lint --strict --recursive --parallel Sources Tests deploy Benchmarks Package.swift
 
 bench: release bench-build ## measure this machine: saf bench, then single types
 	@"$(RELEASE_DIR)/saf" bench; status=$$?; "$(MICROBENCH)" && exit $$status

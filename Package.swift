@@ -149,6 +149,7 @@ let package = Package(
             ["LogClient", "LogProtocol", .product(name: "Logging", package: "swift-log")]),
 
         // The demonstration.
+        program("hello", "deploy/examples/hello", ["SwiftSAF"], exclude: ["README.md", "model.yaml"]),
         program("wordcount", "deploy/examples/wordcount", ["SwiftSAF"], exclude: ["README.md", "model.yaml"]),
         program(
             "demo", "deploy/demo",

@@ -36,9 +36,12 @@ enum SourceTree {
     static let shim: [SourceFile] = read(below: "Sources", ending: ".c") + read(below: "Sources", ending: ".h")
 
     /// The number of lines of a folder's README; 0 when there is none.
-    static func readme(_ folder: String) -> Int {
-        guard let bytes = try? File.readAll(root + "/" + folder + "/README.md") else { return 0 }
-        return bytes.count { $0 == 0x0a }
+    static func readme(_ folder: String) -> Int { text(folder + "/README.md").count { $0 == "\n" } }
+
+    /// A file's text; empty when there is none.
+    static func text(_ path: String) -> String {
+        guard let bytes = try? File.readAll(root + "/" + path) else { return "" }
+        return String(decoding: bytes, as: UTF8.self)
     }
 
     private static func read(below folder: String, ending suffix: String) -> [SourceFile] {

@@ -41,13 +41,27 @@ struct TextTests {
         ]
         for file in SourceTree.swift
         where file.path.hasPrefix("Sources/")
-            && (file.folder.hasSuffix("/Engine") || file.folder.hasSuffix("/Protocol"))
+            && ["Engine", "Protocol"].contains(where: { file.folder.split(separator: "/").contains(Substring($0)) })
         {
             for (index, line) in file.lines.enumerated() where !line.drop(while: { $0 == " " }).hasPrefix("//") {
                 for text in impure where line.contains(text) && !line.contains("using:") {
                     Issue.record("\(file.path):\(index + 1): \(text)")
                 }
             }
+        }
+    }
+
+    @Test("The README's first component is the example that is built and tested")
+    func firstComponent() {
+        let example = Set(
+            (SourceTree.swift.first { $0.path == "deploy/examples/hello/Main.swift" }?.lines ?? [])
+                .map { $0.drop { $0 == " " } })
+        let snippet =
+            SourceTree.text("README.md").split(separator: "```swift", maxSplits: 1).last?
+            .split(separator: "```", maxSplits: 1).first?.split(separator: "\n") ?? []
+        #expect(snippet.count > 8 && snippet.count < 18, "the snippet in README.md was not found")
+        for line in snippet.map({ $0.drop { $0 == " " } }) where !example.contains(line) {
+            Issue.record("README.md: not a line of the example: \(line)")
         }
     }
 

@@ -49,7 +49,7 @@ func demonstrate(_ options: Options) throws -> Bool {
         isIdentical: ours == expected, left: left)
     StandardOutput.write(report.text)
     if options.keepsFolder { StandardOutput.write("  folder            \(node.folder)\n") }
-    return report.isIdentical && left.isEmpty
+    return report.isGood
 }
 
 /// The example's model with `${name}` replaced.

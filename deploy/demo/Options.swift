@@ -17,7 +17,7 @@ struct Options {
         Then compares the result with `tr | sort | uniq -c`.
 
           --kills N       how many kills (default 40)
-          --seed N        repeats a run: the same targets at the same places of the text (default: random, printed)
+          --seed N        repeats the plan: the same targets at the same places of the text (default: random, printed)
           --input FILE    the text (default: a licence text of this machine); repeated to the size below
           --megabytes N   the size of the text (default 16: about 20 seconds)
           --example DIR   where model.yaml of the example is (default deploy/examples/wordcount)

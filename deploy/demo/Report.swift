@@ -16,6 +16,10 @@ struct Report {
     /// Processes that did not end by themselves when the node was stopped.
     var left: [String]
 
+    private var activeKills: Int { kills.count { $0.kill.target == .active } }
+    /// Identical, every kill of the active was followed by another active, and nothing was left behind.
+    var isGood: Bool { isIdentical && failovers.count == activeKills && left.isEmpty }
+
     var text: String {
         let byTarget = Kill.Target.allCases.map { target in (target, kills.count { $0.kill.target == target }) }
         let parts = byTarget.filter { $0.1 > 0 }.map { "\($0.0.rawValue) \($0.1)" }
@@ -26,7 +30,7 @@ struct Report {
             "  run               \(elapsed.short), \(commits) atomic commits (\(Int(perSecond)) a second), "
                 + "seed \(seed)",
             "  kills (SIGKILL)   \(kills.count): \(parts.isEmpty ? "none" : parts.joined(separator: ", "))",
-            "  failovers         \(failovers.count)",
+            "  failovers         \(failovers.count) for \(activeKills) kills of the active",
         ]
         if !failovers.isEmpty {
             lines.append(

@@ -76,6 +76,17 @@ public final class Checkpoint: Sendable {
         return Checkpoint(name, flags, attributes, reply, service)
     }
 
+    /// As ``open(_:_:creating:timeout:in:)``, for a name that is text.
+    ///
+    /// - Throws: also `.invalidParam` when it is no name: 1 to 256 octets.
+    public static func open(
+        _ name: String, _ flags: OpenFlags = [.read, .write], creating attributes: CreationAttributes? = nil,
+        timeout: Duration = .seconds(5), in service: CheckpointService = .shared
+    ) async throws(AisError) -> Checkpoint {
+        guard let name = SaName(name) else { throw .invalidParam }
+        return try await open(name, flags, creating: attributes, timeout: timeout, in: service)
+    }
+
     /// As ``open(_:_:creating:timeout:in:)``.
     public static func openBlocking(
         _ name: SaName, _ flags: OpenFlags = [.read, .write], creating attributes: CreationAttributes? = nil,

@@ -65,6 +65,12 @@ public struct CreationAttributes: Hashable, Sendable {
         self.sectionIDSizeMax = sectionIDSizeMax
     }
 
+    /// One piece of state of at most `size` bytes in the default section, updated in every replica before a write
+    /// returns. `retained`: nanoseconds it outlives its last close.
+    public static func singleSection(of size: UInt64, retained: SaTime = 0) -> CreationAttributes {
+        CreationAttributes(checkpointSize: size, retentionDuration: retained, sectionSizeMax: size)
+    }
+
     /// The single section is the default section, which exists from the start.
     public var hasDefaultSection: Bool { sectionsMax == 1 }
 
