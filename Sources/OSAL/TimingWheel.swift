@@ -119,12 +119,29 @@ public struct TimingWheel<Payload> {
         while let payload = popDue(at: now) { fire(payload) }
     }
 
-    /// When to look again: never later than the next timer is due, and exact within its last 256 ms; nil without
-    /// timers.
+    /// When to look again: when the next timer is due, so that nobody wakes for nothing; nil without timers.
+    ///
+    /// Earlier, but never later, where more than ``scannedMax`` timers share the next coarse slot: it has to be spread
+    /// first, and among so many one more wake-up does not count.
     public var nextDeadline: Instant? {
-        guard let (_, start) = nextSlot() else { return nil }
-        let (nanoseconds, overflow) = start.multipliedReportingOverflow(by: Self.tickNanoseconds)
+        guard let (slot, start) = nextSlot() else { return nil }
+        let tick = slot < 256 ? start : firstTick(slot, start)
+        let (nanoseconds, overflow) = tick.multipliedReportingOverflow(by: Self.tickNanoseconds)
         return overflow ? .distantFuture : Instant(nanoseconds: nanoseconds)
+    }
+
+    static var scannedMax: Int { 16 }
+
+    /// The earliest tick in a coarse slot, or its start when there are too many to look at.
+    private func firstTick(_ slot: Int, _ start: UInt64) -> UInt64 {
+        var earliest = UInt64.max
+        var index = nodes[slot].next
+        for _ in 0..<Self.scannedMax {
+            if index == UInt32(slot) { return max(start, earliest) }
+            earliest = min(earliest, nodes[Int(index)].tick)
+            index = nodes[Int(index)].next
+        }
+        return index == UInt32(slot) ? max(start, earliest) : start
     }
 
     /// The first slot with timers, and its first tick.

@@ -104,6 +104,58 @@ struct FaultTests {
         server.stop()
     }
 
+    @Test("Waiting for a server that is away wakes nobody, and it is found when it comes; also before its directory is")
+    func waitingIsQuiet() throws {
+        let own = LoopThread()
+        defer { own.stop() }
+        let places = home.places
+        let box = Confined<LoopConnection?>(nil)
+        let isUp = Monitor<Instant?>(nil)
+        own.sync { loop in
+            let client = LoopConnection(loop: loop, to: .wellKnown(.ckptd), places: places)
+            client.onUp = { _ in isUp.update { $0 = MonotonicClock.now() } }
+            box.value = client
+        }
+        for round in 0..<2 {
+            #expect(eventually { own.sync { _ in box.value?.downReason?.contains("is not running") ?? false } })
+            let turns = Monitor<UInt64?>(nil)
+            own.sync { loop in
+                let before = loop.turnCount
+                loop.schedule(after: .milliseconds(400)) { turns.update { $0 = loop.turnCount - before } }
+            }
+            let count = turns.wait(until: MonotonicClock.now() + .seconds(20)) { $0 }
+            #expect(count.map { $0 <= 4 } == true, "round \(round): \(count ?? 0) turns in 400 ms of nothing")
+            let start = MonotonicClock.now()
+            let server = TestServer(places)
+            let found = isUp.wait(until: start + .seconds(20)) { $0 }
+            // It was 100 ms at least when it was polled for, and 5 s when nobody waited.
+            #expect(found.map { $0 - start < .seconds(3) } == true, "round \(round)")
+            isUp.update { $0 = nil }
+            server.stop()
+        }
+        own.sync { _ in
+            box.value?.close()
+            box.value = nil
+        }
+    }
+
+    @Test("A blocking call finds a server that comes while it waits")
+    func blockingCallFindsServer() throws {
+        do { TestServer(home.places).stop() }  // the directory is there
+        let client = connect()
+        defer { client.close() }
+        let result = Monitor<[UInt8]?>(nil)
+        let caller = try OSThread.spawn(name: "caller") {
+            let reply = try? client.call(Code.echo, [4], timeout: .seconds(20))
+            result.update { $0 = reply?.body ?? [] }
+        }
+        #expect(eventually { client.reasonDown.contains("is not running") })
+        let server = TestServer(home.places)
+        defer { server.stop() }
+        #expect(result.wait(until: MonotonicClock.now() + .seconds(20)) { $0 } == [4])
+        caller.join()
+    }
+
     @Test("Another life of the server is told that a request may have been executed")
     func anotherLife() throws {
         let server = TestServer(home.places)

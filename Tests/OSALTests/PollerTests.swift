@@ -98,4 +98,23 @@ import Testing
         #expect(try helper.line() == "SIGTERM from \(Environment.processID)")
         #expect(helper.end() == .exited(code: 0))
     }
+
+    @Test("A watched directory tells of what is moved into it, and when it has gone")
+    func directoryWatch() throws {
+        let scratch = try Scratch()
+        let place = scratch("place")
+        try File.makeDirectories(place)
+        let watch = try DirectoryWatch(place)
+        #expect(try !IO.waitUntil(watch.raw, readable: true, deadline: MonotonicClock.now()))
+        try File.writeAtomically(place + "/thing", text: "x", durable: false)
+        #expect(try IO.waitUntil(watch.raw, readable: true, deadline: soon))
+        let isWatched = watch.drain()
+        #expect(isWatched)
+        #expect(try !IO.waitUntil(watch.raw, readable: true, deadline: MonotonicClock.now()), "drained")
+        try File.removeTree(place)
+        #expect(try IO.waitUntil(watch.raw, readable: true, deadline: soon))
+        let isGone = !watch.drain()
+        #expect(isGone)
+        #expect(throws: OSError.self) { _ = try DirectoryWatch(place) }
+    }
 }

@@ -96,6 +96,25 @@ import Testing
         #expect(fired && turns <= 5, "\(turns) turns")
     }
 
+    @Test(
+        "A few timers, however far ahead, are reached without a wake-up between them", arguments: [1, 2, 3] as [UInt64])
+    func noWakeUpForNothing(seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        var now = Instant(nanoseconds: UInt64.random(in: 0...(1 << 50), using: &random))
+        var wheel = TimingWheel<Int>(now: now)
+        for id in 0..<TimingWheel<Int>.scannedMax {
+            let ahead = UInt64.random(in: 0...(1 << (20 + 2 * UInt64(id))), using: &random)
+            _ = wheel.start(at: Instant(nanoseconds: now.nanoseconds + ahead), id)
+        }
+        while let next = wheel.nextDeadline {
+            now = max(now, next)
+            var fired = 0
+            wheel.advance(to: now) { _ in fired += 1 }
+            #expect(fired > 0, "seed \(seed): woken for nothing at \(now)")
+        }
+        #expect(wheel.count == 0, "seed \(seed)")
+    }
+
     @Test("A timer that callbacks start for now waits for the next tick, so a turn always ends")
     func restartingAtOnceEnds() {
         let now = Instant(nanoseconds: 5_000_000)

@@ -52,6 +52,9 @@ public final class Loop: @unchecked Sendable {
     /// Turns taken so far.
     public private(set) var turnCount: UInt64 = 0
 
+    /// What a library keeps once for each loop, by its type; released with the loop. Loop thread only.
+    public var attachments: [ObjectIdentifier: AnyObject] = [:]
+
     let poller: Poller
     private let bell: Doorbell
     private var events: [PollEvent] = []

@@ -46,9 +46,13 @@ public struct ClientOptions: Sendable {
     public var pushesMax = 8192
     /// Bytes of pushes that wait for the handler.
     public var pushBytesMax = 16 << 20
-    /// The first and the longest pause between two attempts to connect.
+    /// The first pause before another attempt to connect, where waiting for the server's socket to appear is no use:
+    /// it is there and does not welcome us, or its directory cannot be watched. Doubled each time.
     public var retryFirst: Duration = .milliseconds(2)
+    /// The longest such pause while a call waits.
     public var retryMax: Duration = .milliseconds(100)
+    /// The longest such pause while nobody waits.
+    public var retryIdleMax: Duration = .seconds(5)
     /// A server that accepted must welcome within this, else the attempt is given up.
     public var welcomeTimeout: Duration = .seconds(2)
     /// Set-up calls in `onEstablished` may take so long, all together.

@@ -23,9 +23,13 @@ public struct EstablishedContext: ~Copyable {
 
 extension IOCConnection {
     /// Makes a connection, trying again until `deadline`. The caller has set `phase` to connecting.
-    func connect(until deadline: Instant) {
+    ///
+    /// - Parameter slice: how long to sleep at most without a look whether the connection is still wanted.
+    func connect(until deadline: Instant, slice: Duration = .milliseconds(500)) {
         var pause = options.retryFirst
+        var arrival: Arrival?
         while true {
+            var isAway = false
             switch attempt(until: deadline) {
             case .success: return
             case .failure(let failure):
@@ -39,11 +43,46 @@ extension IOCConnection {
                     failAll(failure.error, failure.text)
                     return endConnecting()
                 }
+                isAway = failure.isAway
             }
             let now = MonotonicClock.now()
             guard now < deadline else { return endConnecting() }
+            if !isAway {
+                arrival = nil
+            } else if let waiting = arrival {
+                waiting.wait(until: min(deadline, now + slice))
+                if !waiting.isGood { arrival = nil }
+                continue
+            } else if let fresh = Arrival(beside: endpointPath) {
+                arrival = fresh
+                continue  // it may have come before we watched
+            }
             rest(min(pause, deadline - now))
             pause = min(pause * 2, options.retryMax)
+        }
+    }
+
+    private var endpointPath: String? {
+        if case .endpoint(let endpoint) = destination { endpoint.path(in: places.runDirectory) } else { nil }
+    }
+
+    /// Sleeps until something appears where a server's socket will be.
+    private final class Arrival {
+        private let watch: DirectoryWatch
+        private(set) var isGood = true
+
+        /// Nil when the directory cannot be watched.
+        init?(beside path: String?) {
+            guard let path, let watch = try? DirectoryWatch(File.parent(of: path)) else { return nil }
+            self.watch = watch
+        }
+
+        func wait(until deadline: Instant) {
+            guard let isHeard = try? IO.waitUntil(watch.raw, readable: true, deadline: deadline) else {
+                isGood = false
+                return
+            }
+            if isHeard { isGood = watch.drain() }
         }
     }
 
@@ -91,6 +130,8 @@ extension IOCConnection {
         var error = AisError.tryAgain
         var text: String
         var isFinal = false
+        /// Nobody listens: waiting for a socket to appear is of use.
+        var isAway = false
     }
 
     private func attempt(until deadline: Instant) -> Result<Void, Failure> {
@@ -122,7 +163,9 @@ extension IOCConnection {
                 }
             }
         } catch {
-            if error.isNobodyListening { return .failure(Failure(text: "\(endpoint) is not running (\(path))")) }
+            if error.isNobodyListening {
+                return .failure(Failure(text: "\(endpoint) is not running (\(path))", isAway: true))
+            }
             if error.isNotPermitted { return .failure(Failure(error: .access, text: "\(error)", isFinal: true)) }
             return .failure(Failure(text: "\(endpoint): \(error)"))
         }
@@ -208,6 +251,9 @@ extension IOCConnection {
         if started == nil { lock.withLock { _ in isReconnecting = false } }
     }
 
+    /// How often the background thread looks whether it is still wanted; a server that comes is found at once.
+    private static var reconnectSlice: Duration { .seconds(5) }
+
     /// One slice of background connecting; false when it is not needed any more.
     private func reconnectOnce() -> Bool {
         enum Step { case connect, wait, end }
@@ -224,7 +270,7 @@ extension IOCConnection {
         switch step {
         case .end: return false
         case .wait: rest(.milliseconds(5))
-        case .connect: connect(until: MonotonicClock.now() + .milliseconds(500))
+        case .connect: connect(until: MonotonicClock.now() + Self.reconnectSlice, slice: Self.reconnectSlice)
         }
         return true
     }

@@ -5,7 +5,8 @@ import SAFTypes
 
 /// A client for daemons: calls another daemon from a ``EOLoop/Loop`` and never blocks it. Loop thread only.
 ///
-/// Reconnects by itself until ``close()``. A call made while the server is away waits for it until its deadline.
+/// Reconnects by itself until ``close()``, as soon as the server's socket appears; nothing is polled meanwhile. A call
+/// made while the server is away waits for it until its deadline.
 public final class LoopConnection {
     public let endpoint: Endpoint
     /// Called for every push; the body is valid only during the call, the descriptors are the handler's to close.
@@ -30,6 +31,8 @@ public final class LoopConnection {
     private var calls: [UInt64: Call] = [:]
     private var retryPause: Duration
     private var retryTimer: LoopTimer?
+    /// Tells when a server may have come; nil while there is no need, or no way.
+    private var arrival: Arrivals.Waiter?
     private let backlink = Backlink<LoopConnection>()
 
     private enum Phase {
@@ -109,7 +112,7 @@ public final class LoopConnection {
         let number = numbers.issue()
         let timer = loop.schedule(after: timeout) { [unowned self] in expire(number, timeout) }
         calls[number] = Call(code: code, lane: lane, body: body, descriptors: owned, timer: timer, then: then)
-        if case .up(let connected) = phase { transmit(number, on: connected.link) }
+        if case .up(let connected) = phase { transmit(number, on: connected.link) } else { hurry() }
     }
 
     /// One-way; false when there is no connection or the lane is full: nothing was sent.
@@ -131,6 +134,7 @@ public final class LoopConnection {
         downReason = "closed"
         if let spinner { loop.removeSpinner(spinner) }
         if let retryTimer { loop.cancel(retryTimer) }
+        forgetArrival()
         for number in calls.keys.sorted() {
             finish(number, .failure(CallError(.badHandle, "the connection to \(endpoint) was closed")))
         }
@@ -140,6 +144,7 @@ public final class LoopConnection {
 
     private func connect() {
         guard case .down = phase else { return }
+        if let retryTimer { loop.cancel(retryTimer) }
         retryTimer = nil
         do throws(OSError) {
             let attempt = Attempt(
@@ -150,15 +155,49 @@ public final class LoopConnection {
             }
             phase = .connecting(attempt)
         } catch {
-            retry(error.isNobodyListening ? "\(endpoint) is not running (\(path))" : "\(endpoint): \(error)")
+            guard error.isNobodyListening else { return retry("\(endpoint): \(error)") }
+            waitForArrival("\(endpoint) is not running (\(path))")
         }
     }
 
+    /// There is no server: sleeps until something appears where its socket will be.
+    private func waitForArrival(_ reason: String) {
+        if arrival != nil {
+            downReason = reason
+            return
+        }
+        arrival = Arrivals.of(loop).wait(in: File.parent(of: path)) { [unowned self] in arrived() }
+        // It may have come before we watched.
+        if arrival != nil { connect() } else { retry(reason) }
+    }
+
+    private func arrived() {
+        if arrival?.isDirect == false { forgetArrival() }
+        connect()
+    }
+
+    private func forgetArrival() {
+        if let arrival { Arrivals.of(loop).cancel(arrival) }
+        arrival = nil
+    }
+
+    /// Tries again later: ever later while nobody waits.
     private func retry(_ reason: String) {
         disconnect()
+        forgetArrival()
         downReason = reason
+        let longest = calls.isEmpty ? options.retryIdleMax : options.retryMax
+        retryPause = min(retryPause, longest)
         retryTimer = loop.schedule(after: retryPause) { [unowned self] in connect() }
-        retryPause = min(retryPause * 2, options.retryMax)
+        retryPause = min(retryPause * 2, longest)
+    }
+
+    /// Somebody waits now: a long pause is not for him.
+    private func hurry() {
+        guard case .down = phase, let timer = retryTimer, retryPause > options.retryMax else { return }
+        loop.cancel(timer)
+        retryPause = options.retryFirst
+        retryTimer = loop.schedule(after: retryPause) { [unowned self] in connect() }
     }
 
     private func hear(_ attempt: Attempt) {
@@ -190,6 +229,7 @@ public final class LoopConnection {
         isHot = true
         downReason = nil
         retryPause = options.retryFirst
+        forgetArrival()
         let waiting = calls.keys.sorted()
         onUp?(isChanged)
         for number in waiting {
