@@ -6,26 +6,82 @@ import Testing
 struct DemonstrationTests {
     @Test("A word count killed with all daemons, amfd and the guard is right to the last word", arguments: [UInt64(7)])
     func identical(seed: UInt64) throws {
+        let run = try DemoRun(["--kills", "16", "--megabytes", "2", "--seed", "\(seed)"])
+        let status = try run.end(within: .seconds(300))
+        #expect(status == .exited(code: 0), "seed \(seed):\n\(run.output)")
+        #expect(run.output.contains("result: identical"), "seed \(seed):\n\(run.output)")
+        #expect(run.output.contains("16: active component 8"), "seed \(seed): every kill is made\n\(run.output)")
+    }
+
+    @Test("An interrupted demonstration takes its node along")
+    func interrupted() throws {
+        let run = try DemoRun(["--kills", "0", "--megabytes", "64"])
+        let node = try run.wait(for: "its node") { run.marked.count > 6 ? run.marked : nil }
+        _ = try Process.kill(run.pid, .interrupt)
+        let status = try run.end(within: .seconds(20))
+        #expect(status == .exited(code: 128 + 2))
+        let left = node.filter { pid in Process.information(of: pid).map { !$0.isExiting } ?? false }
+        #expect(left.isEmpty, "still running: \(left)")
+    }
+}
+
+/// One run of `demo`, with its output in a folder of its own.
+private final class DemoRun {
+    private let folder: String
+    private let child: SpawnedProcess
+    private let mark: String
+    var pid: Int32 { child.pid }
+    private var isReaped = false
+
+    init(_ arguments: [String]) throws {
         let programs = File.parent(of: try #require(Environment.executablePath))
         let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
-        let folder = try File.makeTemporaryDirectory("/tmp/swiftsaf-demotest")
-        defer { try? File.removeTree(folder) }
-        let output = try File.openForAppending(folder + "/output")
+        folder = try File.makeTemporaryDirectory("/tmp/swiftsaf-demotest")
+        let file = try File.openForAppending(folder + "/output")
+        mark = "DEMONSTRATION_TEST=" + folder
         var options = SpawnOptions(
             path: programs + "/demo",
-            arguments: [
-                "demo", "--kills", "16", "--megabytes", "2", "--seed", "\(seed)",
-                "--example", root + "/deploy/examples/wordcount",
-            ])
-        options.descriptors = [DescriptorMapping(output.raw, as: 1), DescriptorMapping(output.raw, as: 2)]
-        let child = try Process.spawn(options)
-        let isOver = try IO.waitUntil(
-            child.rawPidfd, readable: true, deadline: MonotonicClock.now() + .seconds(300))
-        if !isOver { _ = try? Process.kill(child.pid, .terminate) }
-        let text = try File.readText(folder + "/output")
-        #expect(isOver, "seed \(seed): not over in time\n\(text)")
-        #expect(Process.reap(child.pid) == .exited(code: 0), "seed \(seed):\n\(text)")
-        #expect(text.contains("result: identical"), "seed \(seed):\n\(text)")
-        #expect(text.contains("16: active component 8"), "seed \(seed): every kill is made\n\(text)")
+            arguments: ["demo"] + arguments + ["--example", root + "/deploy/examples/wordcount"],
+            environment: Environment.all + [mark])
+        options.descriptors = [DescriptorMapping(file.raw, as: 1), DescriptorMapping(file.raw, as: 2)]
+        child = try Process.spawn(options)
     }
+
+    var output: String { (try? File.readText(folder + "/output")) ?? "" }
+
+    /// What lives of the run, but for the demonstration itself.
+    var marked: [Int32] {
+        ((try? File.list("/proc")) ?? []).compactMap { Int32($0) }.filter { other in
+            guard other != pid, let all = try? File.readAll("/proc/\(other)/environ") else { return false }
+            return all.split(separator: 0).contains { $0.elementsEqual(mark.utf8) }
+        }
+    }
+
+    func wait<Value>(for what: String, _ condition: () -> Value?) throws -> Value {
+        let deadline = MonotonicClock.now() + .seconds(60)
+        while MonotonicClock.now() < deadline {
+            if let value = condition() { return value }
+            OSThread.yield()
+        }
+        throw NotInTime(what: "\(what)\n\(output)")
+    }
+
+    /// Nil when it had to be ended.
+    func end(within limit: Duration) throws -> OSAL.ExitStatus? {
+        let isOver = try IO.waitUntil(child.rawPidfd, readable: true, deadline: MonotonicClock.now() + limit)
+        if !isOver { _ = try? Process.kill(pid, .terminate) }
+        isReaped = true
+        let status = Process.reap(pid)
+        return isOver ? status : nil
+    }
+
+    deinit {
+        if !isReaped {
+            _ = try? Process.kill(pid, .terminate)
+            _ = Process.reap(pid)
+        }
+        try? File.removeTree(folder)
+    }
+
+    struct NotInTime: Error { let what: String }
 }

@@ -4,6 +4,7 @@ import OSAL
 import SafStage
 
 let options = Options.fromArguments()
+Interruption.cleanUpNodes()
 do {
     Environment.exit(try demonstrate(options) ? 0 : 1)
 } catch {

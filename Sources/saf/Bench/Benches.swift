@@ -1,4 +1,5 @@
 import OSAL
+import SafStage
 
 /// The benches of `saf bench`, by name.
 public enum Benches {
@@ -25,6 +26,7 @@ public enum Benches {
     /// Measures the floor and then each named bench (all when none is named), and prints a table or JSON lines.
     /// - Returns: false when a figure is beyond its bound or a bench failed.
     public static func run(_ names: [String], json: Bool) -> Bool {
+        Interruption.cleanUpNodes()
         var isGood = true
         let publish = { (result: BenchResult) in
             if result.holds == false { isGood = false }

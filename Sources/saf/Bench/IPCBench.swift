@@ -11,7 +11,7 @@ enum IPCBench {
         let folder = try File.makeTemporaryDirectory("/tmp/swiftsaf-bench")
         defer { try? File.removeTree(folder) }
         let places = privatePlaces(in: folder)
-        let peer = try Peer.spawn("ioc-echo", environment: Environment.all + places.environment)
+        let peer = try Peer.spawn("ioc-echo", environment: PrivateNode.environment(of: places))
         defer { end(peer.pid, pidfd: peer.rawPidfd) }
         let connection = IOCConnection(to: .port(PortID(2_000)), places: places)
         defer { connection.close() }

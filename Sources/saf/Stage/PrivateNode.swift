@@ -30,6 +30,7 @@ public final class PrivateNode {
         places = Places(
             runDirectory: folder + "/run", shmDirectory: "/dev/shm/\(id)", stateDirectory: folder + "/state",
             logDirectory: folder + "/log", configDirectory: folder + "/config", nodeName: "node1")
+        Interruption.add(folder, places)
         try File.makeDirectories(folder + "/config/model")
         if let model { try write(model: model) }
     }
@@ -47,9 +48,12 @@ public final class PrivateNode {
     }
 
     /// The environment a program needs to talk to this node.
-    public var environment: [String] {
+    public var environment: [String] { Self.environment(of: places) + ["SAF_BIN_DIR=" + binaries] }
+
+    /// This program's environment with nothing in it that names another node.
+    public static func environment(of places: Places) -> [String] {
         Environment.all.filter { !$0.hasPrefix("SAF_") && !$0.hasPrefix("SA_AMF_") && !$0.hasPrefix("CL_LOG_") }
-            + places.environment + ["SAF_BIN_DIR=" + binaries]
+            + places.environment
     }
 
     /// Starts `amfd --guard`; what it prints goes to `amfd.out` in ``folder``.
@@ -125,5 +129,6 @@ public final class PrivateNode {
         if !processes().isEmpty { stop(timeout: .seconds(5)) }
         try? File.removeTree(places.shmDirectory)
         if !keepingFolder { try? File.removeTree(folder) }
+        Interruption.remove(folder)
     }
 }

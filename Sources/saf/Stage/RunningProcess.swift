@@ -13,7 +13,9 @@ public struct RunningProcess: Equatable, Sendable {
 
 extension PrivateNode {
     /// Every living process that was started in this node's environment, by pid; this program is not among them.
-    public func processes() -> [RunningProcess] {
+    public func processes() -> [RunningProcess] { Self.processes(in: places) }
+
+    static func processes(in places: Places) -> [RunningProcess] {
         let mark = "SAF_RUN_DIR=" + places.runDirectory
         let pids = ((try? File.list("/proc")) ?? []).compactMap { Int32($0) }.sorted()
         return pids.compactMap { pid in

@@ -1,0 +1,48 @@
+import OSAL
+
+/// What is left to clean up when this program is interrupted: its private nodes with all their processes and folders.
+public enum Interruption {
+    private static let nodes = Lock<[String: Places]>([:])
+
+    static func add(_ folder: String, _ places: Places) { nodes.withLock { $0[folder] = places } }
+    static func remove(_ folder: String) { nodes.withLock { $0[folder] = nil } }
+
+    /// From now on SIGINT, SIGTERM and SIGHUP kill what the private nodes run, remove their folders and end this program
+    /// with 128 and the signal's number. Call it first in `main`, before any thread is started.
+    public static func cleanUpNodes() {
+        do throws(OSError) {
+            let signals = try SignalDescriptor(blocking: [.interrupt, .terminate, .hangup])
+            let waiting = SharedSignals(signals)
+            _ = try OSThread.spawn(name: "interruption") {
+                while true {
+                    _ = try? IO.waitUntil(waiting.signals.raw, readable: true, deadline: nil)  // again after whatever ended the wait
+                    if let information = waiting.signals.next() { end(information.signal) }
+                }
+            }
+        } catch {
+            StandardError.write("an interruption will leave processes behind: \(error)\n")
+        }
+    }
+
+    private static func end(_ signal: SignalNumber) -> Never {
+        let left = nodes.withLock { $0 }
+        for folder in left.keys.sorted() {
+            guard let places = left[folder] else { continue }
+            // The guard first: nobody is started again then. Once more, for who was being started meanwhile.
+            for _ in 0..<2 {
+                let running = PrivateNode.processes(in: places)
+                for process in running.filter(\.isGuard) + running.filter({ !$0.isGuard }) {
+                    _ = try? Process.kill(process.pid, .kill)  // ended by itself is as good
+                }
+            }
+            try? File.removeTree(places.shmDirectory)
+            try? File.removeTree(folder)
+        }
+        Environment.exit(128 + signal.rawValue)
+    }
+
+    private final class SharedSignals: Sendable {
+        let signals: SignalDescriptor
+        init(_ signals: consuming SignalDescriptor) { self.signals = signals }
+    }
+}
