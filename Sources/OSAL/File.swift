@@ -191,6 +191,18 @@ public enum File {
         return descriptor
     }
 
+    /// Whether some process holds a ``fileLock(_:mode:)``; false without the file, nil when this user may not look.
+    public static func isLocked(_ path: String) -> Bool? {
+        let descriptor: Descriptor
+        do throws(OSError) {
+            descriptor = try File.open(path)
+        } catch {
+            return error.isNotFound ? false : nil
+        }
+        // Shared, and for a moment only: who wants the lock itself tries again.
+        return flock(descriptor.raw, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
+    }
+
     /// The directory part of a path; "." when there is none.
     public static func parent(of path: String) -> String {
         guard let slash = path.lastIndex(of: "/") else { return "." }

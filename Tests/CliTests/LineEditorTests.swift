@@ -110,6 +110,35 @@ struct TextForPeopleTests {
         #expect(LogLine.admits(line, severity: nil))
     }
 
+    @Test("Severities are named as people and as the lines name them")
+    func severityNames() {
+        #expect(LogLine.severity(named: "WARN") == "warning")
+        #expect(LogLine.severity(named: "Warning") == "warning")
+        #expect(LogLine.severity(named: "warnung") == nil)
+    }
+
+    @Test("A stream's files are those that logd numbers, in their order; the link to the newest is none")
+    func logFiles() {
+        let names = [
+            "system.log", "system_20260301T123456-10.log", "system_20260301T123456.log", "system_20260301T123456-2.log",
+            "system_20250301T123456.log", "application_20260301T123456.log", "system_x.log", "notes",
+        ]
+        #expect(
+            LogLine.files(of: "system", in: names) == [
+                "system_20250301T123456.log", "system_20260301T123456.log", "system_20260301T123456-2.log",
+                "system_20260301T123456-10.log",
+            ])
+        #expect(LogLine.files(of: "sys", in: names).isEmpty)
+    }
+
+    @Test("Two streams are merged by time; a line without one follows its predecessor")
+    func merged() {
+        let first = ["2026-03-01T12:00:01.000000Z a", "tail of a", "2026-03-01T12:00:03.000000Z c"]
+        let second = ["2026-03-01T12:00:02.000000Z b"]
+        #expect(LogLine.merged(first, second) == [first[0], first[1], second[0], first[2]])
+        #expect(LogLine.merged(first, []) == first)
+    }
+
     @Test("Bytes are shown as text only when they are")
     func bytes() {
         #expect(PrintableBytes.text(Array("wörd".utf8)) == "wörd")

@@ -24,9 +24,11 @@ enum Tool {
         return ExitCode(status.rawValue)
     }
 
-    /// Tells at once that there is no node, instead of waiting for one.
+    /// Tells at once that there is no node, instead of waiting for one: neither amfd nor its guard holds its lock.
     static func requireNode() throws {
-        if !File.exists(places.runDirectory + "/ioc") { throw noNode() }
+        let amfd = places.runDirectory + "/amfd"
+        let locks = [amfd + "/amfd.lock", amfd + "/guard.lock"].map(File.isLocked)
+        if locks.allSatisfy({ $0 == false }) { throw noNode() }
     }
 
     private static func noNode() -> any Error {

@@ -7,15 +7,16 @@ public enum Interruption {
     static func add(_ folder: String, _ places: Places) { nodes.withLock { $0[folder] = places } }
     static func remove(_ folder: String) { nodes.withLock { $0[folder] = nil } }
 
-    /// From now on SIGINT, SIGTERM and SIGHUP kill what the private nodes run, remove their folders and end this program
-    /// with 128 and the signal's number. Call it first in `main`, before any thread is started.
+    /// From now on SIGINT, SIGTERM and SIGHUP kill what the private nodes run, remove their folders and end this
+    /// program with 128 and the signal's number. Call it first in `main`, before any thread is started.
     public static func cleanUpNodes() {
         do throws(OSError) {
             let signals = try SignalDescriptor(blocking: [.interrupt, .terminate, .hangup])
             let waiting = SharedSignals(signals)
             _ = try OSThread.spawn(name: "interruption") {
                 while true {
-                    _ = try? IO.waitUntil(waiting.signals.raw, readable: true, deadline: nil)  // again after whatever ended the wait
+                    // Again after whatever ended the wait.
+                    _ = try? IO.waitUntil(waiting.signals.raw, readable: true, deadline: nil)
                     if let information = waiting.signals.next() { end(information.signal) }
                 }
             }
