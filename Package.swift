@@ -60,6 +60,14 @@ let package = Package(
         room("IOCGroups", "IOC/Groups", base, exclude: ["README.md"]),
         room("IOC", "IOC/Transport", base + ["OSAL", "EOLoop", "Containers"]),
         room("EOReplicated", "EO/Replicated", base + ["IOCGroups"]),
+        room("IOCCluster", "IOC/Cluster", ["SAFTypes", "OSAL"]),
+        .systemLibrary(name: "CCorosync", path: "Sources/IOC/Corosync/CCorosync"),
+        room(
+            "IOCCorosync", "IOC/Corosync", base + ["OSAL", "IOCGroups", "IOCCluster", "CCorosync"],
+            exclude: ["CCorosync"]),
+        room(
+            "EOHost", "EO/Host",
+            base + ["OSAL", "EOLoop", "EOReplicated", "IOCGroups", "IOCCluster", "IOCCorosync"]),
         room("ExecutionObject", "EO/ExecutionObject", client + ["CliProtocol", "CliClient"]),
 
         // amfd: availability.
@@ -164,6 +172,9 @@ let package = Package(
         tests("ContainersTests", ["Containers"]),
         tests("SAFTypesTests", ["SAFTypes"]),
         tests("EOTests", ["EngineKit", "EOLoop", "EOReplicated", "IOCGroups", "OSAL", "SAFTypes"]),
+        tests(
+            "ClusterTests",
+            base + ["OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync"]),
         tests("IOCTests", ["IOC", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
         tests(
             "AmfTests",

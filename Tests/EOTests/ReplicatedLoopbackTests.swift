@@ -15,7 +15,7 @@ func told(_ outputs: [LoopbackLedger.Output]) -> [String] {
         case .answer(let ticket, let outcome): "answer \(ticket) \(outcome)"
         case .status(let status): "status \(status)"
         case .stateReplaced: "replaced"
-        case .journal, .note: nil
+        case .journal, .view, .note: nil
         }
     }
 }

@@ -4,7 +4,7 @@ import Testing
 enum Rooms {
     static let ground: Set<String> = ["SAFTypes", "Containers"]
     static let pure = ground.union(["EngineKit", "IOCGroups", "EOReplicated"])
-    static let running = pure.union(["OSAL", "EOLoop", "IOC", "Synchronization"])
+    static let running = pure.union(["OSAL", "EOLoop", "EOHost", "IOC", "IOCCluster", "Synchronization"])
     static let services = [
         "Amf": "amfd", "Clm": "clmd", "Ckpt": "ckptd", "Log": "logd", "Event": "eventd", "Cli": "cliserver",
     ]
@@ -22,8 +22,15 @@ enum Rooms {
             "Sources/EO/EngineKit": [],
             "Sources/EO/Loop": ground.union(["EngineKit", "OSAL", "Synchronization"]),
             "Sources/EO/Replicated": ["EngineKit", "SAFTypes", "IOCGroups", "Containers"],
+            "Sources/EO/Host": [
+                "EngineKit", "SAFTypes", "OSAL", "EOLoop", "EOReplicated", "IOCGroups", "IOCCluster", "IOCCorosync",
+            ],
             "Sources/EO/ExecutionObject": running.union(["CliProtocol", "CliClient"]),
             "Sources/IOC/Groups": ["EngineKit", "SAFTypes", "Containers"],
+            "Sources/IOC/Cluster": ["SAFTypes", "OSAL"],
+            "Sources/IOC/Corosync": [
+                "EngineKit", "SAFTypes", "OSAL", "IOCGroups", "IOCCluster", "CCorosync", "Synchronization",
+            ],
             "Sources/IOC/Transport": ["EngineKit", "SAFTypes", "OSAL", "EOLoop", "Containers", "Synchronization"],
             "Sources/saf/Config": ground.union(["EngineKit", "AmfProtocol", "CliProtocol", "Yams"]),
             "Sources/saf/Text": ["SAFTypes", "AmfProtocol", "CliProtocol"],

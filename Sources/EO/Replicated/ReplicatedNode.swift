@@ -17,6 +17,8 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
         case answer(ticket: UInt64, ProposalOutcome)
         case stateReplaced
         case status(ReplicatedStatus)
+        /// Who is in the group from here on, before anything that is delivered in that view.
+        case view(GroupView)
         case note(ReplicatedNote)
     }
 
@@ -48,6 +50,14 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     public mutating func start(_ name: String, at now: Instant) throws(GroupError) -> [Output] {
         try group.join(name)
         return pump(at: now)
+    }
+
+    /// Leaves the group; the state stays, and ``start(_:at:)`` joins anew. What was delivered and is not yet taken is
+    /// lost, what was not sent is not sent any more: the next view has it said again.
+    public mutating func leave() {
+        group.leave()
+        outbox.removeAll()
+        isBusy = false
     }
 
     /// Orders an event. Its ticket is answered exactly once, at once or later; effects routed `.answer` come before it,
@@ -89,6 +99,7 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
             flush()
             while let event = group.next() {
                 isBusy = false
+                if case .view(let view) = event { outputs.append(.view(view)) }
                 feed(.group(event), at: now, &outputs)
                 flush()
             }

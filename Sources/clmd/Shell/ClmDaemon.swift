@@ -147,7 +147,8 @@ public final class ClmDaemon {
                     handle(.answered(ticket, nil))
                 }
             case .performOnce(let id, _): perform(group.effectDone(id, at: loop.now))
-            case .stateReplaced, .status: break  // a group of one: the state is what was restored, the status is fixed
+            // A group of one: the state is what was restored, the status is fixed.
+            case .stateReplaced, .status, .view: break
             case .note: break  // about other members
             }
         }
