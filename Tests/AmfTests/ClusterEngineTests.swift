@@ -305,20 +305,88 @@ struct ClusterEngineTests {
         #expect(world.violations.isEmpty)
     }
 
-    @Test("Node fail-over after too many unit fail-overs: everything restarts")
-    func nodeFailover() {
-        var model = Models.twoN()
-        model.nodes[0].suFailoverMax = 1
+    @Test("A crash loop with no other node to go to takes its own unit out of service, nothing else")
+    func crashLoop() {
+        var model = MiddlewareModel.merged(into: Models.twoN())
+        model.nodes[0].suFailoverMax = 2
+        var bystander = Models.noRedundancy(units: 1, instances: 1).applications[0]
+        bystander.name = "B"
+        model.applications.append(bystander)
         var world = AmfWorld(model)
         world.settle()
-        world.kill(c1)
-        world.settle()
-        world.trace = []
+        world.advance(.seconds(11))
+        for _ in 0..<5 {
+            world.kill(c1)
+            world.settle()
+        }
+        let spared = world.processes.filter {
+            !$0.component.description.contains("safComp=C1,safSu=SU1,safSg=G,safApp=A")
+        }
+        #expect(spared.count == 7 && spared.allSatisfy { $0.isAlive && $0.instance == 1 }, "others were disturbed")
+        #expect(world.describe().contains { $0.hasPrefix("SU1 unlocked disabled uninstantiated out-of-service") })
+        #expect(world.describe().contains("SI1 partially-assigned W11:SU2/C1=active"))
+        let escalations = world.notifications.filter { $0.attribute == .escalation }.map(\.text)
+        #expect(escalations.count == 1 && escalations[0].hasPrefix("fail-over 3 of SU1 within 60.0 seconds"))
+        let failed = world.cluster.status().applications[5].serviceGroups[0].serviceUnits[0].components[0]
+        #expect(failed.lastError == escalations[0])
+        // A first fail-over of somebody else within the same time is an ordinary one.
         world.kill(c2)
         world.settle()
-        #expect(world.trace.contains("SU1/C1:2 cleanup"))
-        #expect(world.describe().last!.hasPrefix("SI1 fully-assigned"))
-        #expect(world.violations.isEmpty)
+        #expect(world.describe().contains("SI1 partially-assigned W11:SU2/C1=active"))
+        _ = world.admin(.repaired, "safSu=SU1,safSg=G,safApp=A")
+        world.settle()
+        #expect(world.describe().contains("SI1 fully-assigned W11:SU1/C1=standby W11:SU2/C1=active"))
+    }
+
+    @Test("With another member in service a node fails over after too many unit fail-overs; its middleware runs on")
+    func nodeFailover() {
+        var model = Models.twoN()
+        model.nodes.append(NodeModel(name: "n2", id: NodeID(2)))
+        model.nodes[0].suFailoverMax = 1
+        model.applications[0].serviceGroups[0].serviceUnits[1].node = "n2"
+        var bystander = Models.noRedundancy(units: 1, instances: 1).applications[0]
+        bystander.name = "B"
+        model.applications.append(bystander)
+        var cluster = ClusterEngine()
+        let now = Instant(nanoseconds: 1)
+        _ = cluster.handle(.model(MiddlewareModel.merged(into: model)), at: now)
+        for id in 1...2 { obey(&cluster, .nodeJoined(NodeID(UInt32(id)), incarnation: 1, living: []), at: now) }
+        obey(&cluster, .timer(.startup), at: now)
+        func instance(_ name: String) -> InstanceNumber? {
+            guard case .component(let component) = cluster.positions[SaName(name)!] else { return nil }
+            return cluster.components[component].run.instance
+        }
+        for life in 1...2 as ClosedRange<InstanceNumber> {
+            obey(
+                &cluster,
+                .report(
+                    NodeID(1),
+                    .failed(SaName(c1)!, life, recovery: .componentFailover, isDead: true, cause: .died)), at: now)
+        }
+        #expect(instance("safComp=C1,safSu=SU1,safSg=G,safApp=B") == 2, "the bystander fails over with the node")
+        #expect(instance(c2) == 1)
+        #expect(instance("safComp=clmd,safSu=n1,safSg=n1,safApp=safClmService") == 1)
+        #expect(cluster.status().nodes[0].operationalState == .enabled)
+    }
+
+    /// Handles the event and does what it orders, at once.
+    private func obey(_ cluster: inout ClusterEngine, _ event: ClusterEvent, at now: Instant) {
+        var events = [event]
+        while !events.isEmpty {
+            for case .order(let id, let order) in cluster.handle(events.removeFirst(), at: now) {
+                switch order {
+                case .instantiate(let name, let instance, _):
+                    events.append(.report(id, .instantiated(name, instance, pid: 1, startedAt: 1)))
+                case .terminate(let name, let instance), .cleanup(let name, let instance):
+                    events.append(.report(id, .uninstantiated(name, instance)))
+                case .csiSet(let set):
+                    events.append(.report(id, .answered(set.component, set.instance, set.invocation)))
+                case .csiRemove(let remove):
+                    events.append(.report(id, .answered(remove.component, remove.instance, remove.invocation)))
+                case .confirm: break
+                }
+            }
+        }
     }
 
     @Test("Switch-over of a node for a faulty component moves and restarts everything on it")

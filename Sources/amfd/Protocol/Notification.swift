@@ -13,6 +13,8 @@ public struct AmfNotification: Hashable, Sendable {
         case membership = 101
         /// An error of a component; `text` says which.
         case error = 102
+        /// A recovery became a bigger one; `text` says why, with counter and limit.
+        case escalation = 103
     }
 
     public var attribute: Attribute = .presence
@@ -80,7 +82,7 @@ extension AmfNotification {
         case .admin: AdminState(rawValue: raw)?.word ?? ""
         case .assignment: AssignmentState(rawValue: raw)?.word ?? ""
         case .membership: raw == 2 ? "joined" : raw == 1 ? "left" : ""
-        case .error: ""
+        case .error, .escalation: ""
         }
     }
 }

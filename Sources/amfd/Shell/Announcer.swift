@@ -33,8 +33,17 @@ final class Announcer {
     func publish(_ notifications: [AmfNotification]) {
         for var notification in notifications {
             notification.time = MonotonicClock.wallNanoseconds()
+            record(notification)
             let patterns = [[notification.attribute.rawValue], notification.dn.bytes]
             publisher.publish(EventMessage(patterns: patterns, data: notification.encoded))
+        }
+    }
+
+    /// What an operator would write in the diary.
+    private func record(_ notification: AmfNotification) {
+        switch notification.attribute {
+        case .escalation: write(.error, "\(notification.dn): \(notification.text)")
+        case .readiness, .ha, .presence, .operational, .admin, .assignment, .membership, .error: break
         }
     }
 

@@ -198,6 +198,7 @@ extension ClusterEngine {
         units[unit].run.isBeingRepaired = true
         units[unit].run.restarts = Counter()
         units[unit].run.componentRestarts = Counter()
+        units[unit].run.failovers = Counter()
         for component in units[unit].components {
             switch components[component].run.presence {
             case .instantiationFailed, .terminationFailed:

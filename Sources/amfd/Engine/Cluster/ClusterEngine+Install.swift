@@ -107,7 +107,9 @@ extension ClusterEngine {
         let isNonPreInstantiable = unit.components.allSatisfy { $0.category == .nonSaAware }
         units.append(
             UnitEntity(
-                name: name, model: unit, group: group, node: node, isNonPreInstantiable: isNonPreInstantiable, run: run)
+                name: name, model: unit, group: group, node: node, isNonPreInstantiable: isNonPreInstantiable,
+                isMiddleware: MiddlewareModel.isMiddleware(applications[groups[group].application].model.name),
+                run: run)
         )
         groups[group].units.append(position)
         nodes[node].units.append(position)

@@ -57,6 +57,13 @@ extension ClusterEngine {
         tell(.membership, nodes[node].name, isMember ? 1 : 2, isMember ? 2 : 1, node)
     }
 
+    mutating func tellEscalation(_ component: Int, _ text: String) {
+        var notification = AmfNotification(.escalation, components[component].name, old: 0, new: 0)
+        notification.node = nodes[components[component].node].model.id
+        notification.text = text
+        notifications.append(notification)
+    }
+
     mutating func tellError(_ component: Int, _ text: String) {
         var notification = AmfNotification(.error, components[component].name, old: 0, new: 0)
         notification.node = nodes[components[component].node].model.id

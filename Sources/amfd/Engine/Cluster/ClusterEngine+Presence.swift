@@ -43,7 +43,7 @@ extension ClusterEngine {
     /// The unit's processes may run now: its node is there, nothing is broken or locked for instantiation.
     func isStartable(_ unit: Int) -> Bool {
         let node = units[unit].node
-        return isNodeEnabled(node) && !units[unit].run.isDisabled && !nodes[node].run.isStopping
+        return isNodeEnabled(for: unit) && !units[unit].run.isDisabled && !nodes[node].run.isStopping
             && !adminStates(ofUnit: unit).contains(.lockedInstantiation)
     }
 
@@ -176,10 +176,11 @@ extension ClusterEngine {
         let all = units[unit].components
         guard all.allSatisfy({ components[$0].run.presence == .uninstantiated && components[$0].run.order == nil })
         else { return }
-        let isRepaired = groups[units[unit].group].model.autoRepair || units[unit].run.isBeingRepaired
+        let isAutomatic = groups[units[unit].group].model.autoRepair && !units[unit].run.isGivenUp
         units[unit].run.phase = .normal
-        guard isRepaired else { return }
+        guard isAutomatic || units[unit].run.isBeingRepaired else { return }
         units[unit].run.isBeingRepaired = false
+        units[unit].run.isGivenUp = false
         units[unit].run.isDisabled = false
         for component in all { components[component].run.isDisabled = false }
     }
@@ -188,9 +189,8 @@ extension ClusterEngine {
 
     mutating func settleNode(_ node: Int) {
         guard nodes[node].run.isMember else { return }
-        let isLeaving = nodes[node].run.isStopping || nodes[node].run.isDisabled
-        let isDown = isLeaving && nodes[node].units.allSatisfy { !hasProcesses($0) }
         if nodes[node].run.isStopping {
+            let isDown = nodes[node].units.allSatisfy { !hasProcesses($0) }
             if isDown, !nodes[node].run.hasStopped {
                 nodes[node].run.hasStopped = true
                 rest.append(.nodeStopped(nodes[node].model.id))
@@ -198,7 +198,8 @@ extension ClusterEngine {
             return
         }
         if nodes[node].run.isDisabled {
-            // The repair of a node is the restart of everything on it.
+            // The repair of a node is the restart of everything on it but the middleware.
+            let isDown = nodes[node].units.allSatisfy { units[$0].isMiddleware || !hasProcesses($0) }
             if isDown, nodes[node].model.autoRepair {
                 nodes[node].run.isDisabled = false
                 nodes[node].run.bootLevel = 0

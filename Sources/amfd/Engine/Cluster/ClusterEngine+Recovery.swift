@@ -113,12 +113,41 @@ extension ClusterEngine {
             return
         }
         let model = nodes[node].model
-        if nodes[node].run.suFailovers.allows(max: model.suFailoverMax, within: model.suFailoverProbation, at: now) {
-            failOverUnit(unit, dead: isDead ? component : nil)
-            components[component].run.isDisabled = true
-        } else {
-            failOverNode(component, isDead: isDead, isAbrupt: true)
+        let (limit, probation) = (model.suFailoverMax, model.suFailoverProbation)
+        let isWithinUnit = units[unit].run.failovers.allows(max: limit, within: probation, at: now)
+        let isWithinNode = nodes[node].run.suFailovers.allows(max: limit, within: probation, at: now)
+        if !isWithinNode, canMoveElsewhere(node) {
+            tellEscalation(
+                component,
+                "fail-over \(UInt64(limit) + 1) of a service unit on node \(model.name) within \(probation) "
+                    + "(suFailoverMax \(limit)): the applications of the node fail over")
+            return failOverNode(component, isDead: isDead, isAbrupt: true)
         }
+        if !isWithinUnit { giveUp(unit, component, limit, probation) }
+        failOverUnit(unit, dead: isDead ? component : nil)
+        components[component].run.isDisabled = true
+    }
+
+    /// Another member could take over something that the node hosts, so that failing the node over would help somebody.
+    private func canMoveElsewhere(_ node: Int) -> Bool {
+        nodes[node].units.contains { unit in
+            !units[unit].isMiddleware
+                && groups[units[unit].group].units.contains { other in
+                    guard units[other].node != node, canTakeAssignments(other) else { return false }
+                    return groups[units[other].group].model.redundancyModel == .twoN || !hasAssignments(other)
+                }
+        }
+    }
+
+    /// A unit that fails over again and again, with no other node to go to, disturbs nobody but itself.
+    private mutating func giveUp(_ unit: Int, _ component: Int, _ limit: UInt32, _ probation: Duration) {
+        units[unit].run.isGivenUp = true
+        let cause = components[component].run.lastError
+        let text =
+            "fail-over \(UInt64(limit) + 1) of \(units[unit].model.name) within \(probation) (suFailoverMax \(limit)): "
+            + "taken out of service until it is repaired (saf admin repaired); the last time, \(cause)"
+        components[component].run.lastError = text
+        tellEscalation(component, text)
     }
 
     /// Every process of the unit is cleaned up; what they held moves as soon as each is known dead.
@@ -141,14 +170,15 @@ extension ClusterEngine {
         }
     }
 
-    /// All assignments of the node move: at once with the death of its processes, or quiesced first.
+    /// All assignments of the node's applications move: at once with the death of its processes, or quiesced first.
     private mutating func failOverNode(_ component: Int, isDead: Bool, isAbrupt: Bool) {
         let node = components[component].node
         nodes[node].run.isDisabled = true
         failOverUnit(components[component].unit, dead: isDead ? component : nil)
         components[component].run.isDisabled = true
         guard isAbrupt else { return }
-        for unit in nodes[node].units where unit != components[component].unit { failOverUnit(unit) }
+        let failed = components[component].unit
+        for unit in nodes[node].units where unit != failed && !units[unit].isMiddleware { failOverUnit(unit) }
     }
 
     mutating func instantiationFailed(_ component: Int, _ reason: String) {

@@ -13,7 +13,11 @@ extension ClusterEngine {
         ]
     }
 
-    func isNodeEnabled(_ node: Int) -> Bool { nodes[node].run.isMember && !nodes[node].run.isDisabled }
+    /// The unit's node is there and works, as far as that unit is concerned.
+    func isNodeEnabled(for unit: Int) -> Bool {
+        let node = nodes[units[unit].node].run
+        return node.isMember && (!node.isDisabled || units[unit].isMiddleware)
+    }
 
     func presence(ofUnit unit: Int) -> PresenceState {
         let all = units[unit].components
@@ -31,7 +35,7 @@ extension ClusterEngine {
     }
 
     func readiness(ofUnit unit: Int) -> ReadinessState {
-        guard !units[unit].run.isDisabled, isNodeEnabled(units[unit].node), !nodes[units[unit].node].run.isStopping
+        guard !units[unit].run.isDisabled, isNodeEnabled(for: unit), !nodes[units[unit].node].run.isStopping
         else { return .outOfService }
         let states = adminStates(ofUnit: unit)
         if states.contains(.locked) || states.contains(.lockedInstantiation) { return .outOfService }

@@ -235,6 +235,7 @@ extension ClusterEngine {
         }
         for unit in nodes[node].units {
             units[unit].run.phase = .normal
+            units[unit].run.isGivenUp = false
             if groups[units[unit].group].model.autoRepair { units[unit].run.isDisabled = false }
         }
         tellMembership(node, isMember: false)

@@ -154,6 +154,8 @@ extension UnitRun: WireFields {
         try coder.flag(&isDisabled)
         try coder.raw(&phase)
         try coder.flag(&isBeingRepaired)
+        try coder.flag(&isGivenUp)
+        try coder.value(&failovers)
         try coder.value(&componentRestarts)
         try coder.value(&restarts)
         try coder.raw(&toldPresence)

@@ -67,6 +67,8 @@ struct UnitEntity: Sendable {
     var components: [Int] = []
     /// All its components run only while they are active.
     let isNonPreInstantiable: Bool
+    /// One of the middleware's own: what happens to its node for an application's sake does not touch it.
+    let isMiddleware: Bool
     var run: UnitRun
 }
 
@@ -86,6 +88,9 @@ struct UnitRun: Hashable, Sendable {
     var phase: UnitPhase = .normal
     /// An administrator asked for the repair of a failed unit.
     var isBeingRepaired = false
+    /// It failed over too often: only an administrator brings it back.
+    var isGivenUp = false
+    var failovers = Counter()
     var componentRestarts = Counter()
     var restarts = Counter()
     /// What was told last.
