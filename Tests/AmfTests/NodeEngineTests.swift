@@ -179,6 +179,25 @@ struct NodeEngineTests {
                     .failed(name, 1, recovery: .componentRestart, isDead: false, cause: .healthcheckTimeout))))
     }
 
+    @Test("A health check that a lost connection swallowed is asked again, with its whole time")
+    func healthcheckAcrossReconnection() throws {
+        var engine = engine()
+        ready(&engine)
+        let started = engine.handle(
+            .request(
+                .healthcheckStart(component: name, key: "h", .amfInvoked, recovery: .componentRestart), ticket: 3,
+                pid: 42), at: now)
+        let asked = engine.handle(.timer(timers(started)[0]), at: now)
+        let question = try #require(asked.first { if case .push = $0 { true } else { false } })
+        let late = try #require(timers(asked).first { $0.kind == .healthcheckAnswer("h") })
+        _ = engine.handle(.connectionLost(name, 1), at: now)
+        let back = engine.handle(
+            .request(.register(Registration(component: name, pid: 42)), ticket: 5, pid: 42), at: now)
+        #expect(back.contains(question))
+        #expect(timers(back).map(\.kind) == [.healthcheckAnswer("h")])
+        #expect(engine.handle(.timer(late), at: now).isEmpty, "the old time limit is over")
+    }
+
     @Test("Component-invoked health check: a missed confirmation is an error")
     func componentInvoked() {
         var engine = engine()

@@ -72,6 +72,17 @@ extension NodeEngine {
         }
     }
 
+    /// After a lost connection: what was asked may not have arrived, so it is asked again and has its whole time again.
+    mutating func askHealthAgain(_ position: Int, _ effects: inout [NodeEffect]) {
+        let component = components[position]
+        for check in component.healthchecks {
+            guard let invocation = check.outstanding else { continue }
+            let key = check.model.key
+            effects.append(.push(.healthcheck(invocation, component: component.name, key: key)))
+            startTimer(position, .healthcheckAnswer(key), after: check.model.maxDuration, &effects)
+        }
+    }
+
     mutating func healthcheckIsLate(_ position: Int, _ key: String, _ effects: inout [NodeEffect]) {
         guard let check = components[position].healthchecks.first(where: { $0.model.key == key }) else { return }
         endHealthcheck(position, key, &effects)

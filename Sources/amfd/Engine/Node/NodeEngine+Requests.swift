@@ -106,6 +106,7 @@ extension NodeEngine {
         }
         // Pushed again: on a lost connection nobody knows what arrived; the id makes it harmless.
         if let pending = components[position].pending { effects.append(.push(pending.push)) }
+        askHealthAgain(position, &effects)
         return .registered(name, component.processInstance)
     }
 
