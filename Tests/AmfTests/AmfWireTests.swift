@@ -127,7 +127,7 @@ struct AmfWireTests {
         #expect((try? AmfModel(decoding: world.model.encoded)) == world.model)
         for bytes in [status.encoded, notification.encoded, world.model.encoded] {
             var other = bytes
-            other[0] = 2
+            other[0] = 9
             #expect((try? StatusReport(decoding: other)) == nil)
             #expect((try? AmfNotification(decoding: other)) == nil)
             #expect((try? AmfModel(decoding: other)) == nil)

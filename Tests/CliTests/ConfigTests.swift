@@ -48,6 +48,20 @@ struct ConfigTests {
         #expect(try AmfModel(decoding: outcome.model.encoded) == outcome.model)
     }
 
+    @Test("A program that is not there is strict for a check, and costs only its component when the model is used")
+    func missingProgram() throws {
+        let outcome = load(small.replacing("counter", with: "countre"))
+        #expect(outcome.errors.map(\.isWarning) == [true])
+        #expect(outcome.isUsable)
+        let group = try #require(outcome.model.applications.first?.serviceGroups.first)
+        #expect(group.serviceUnits[0].components[0].command == "countre", "amfd names it when it is to be started")
+        let plain = load(small.replacing("counter", with: "./plain"))
+        #expect(plain.isUsable)
+        #expect(
+            plain.model.applications[0].serviceGroups[0].serviceUnits[0].components[0].command == "/etc/app/plain")
+        #expect(!load(small.replacing("serviceUnits: 2", with: "serviceUnits: 0")).isUsable)
+    }
+
     @Test("Component types are templates: own keys win, environment, limits and timeouts are merged")
     func types() throws {
         let outcome = load(

@@ -126,6 +126,16 @@ struct StatusTextTests {
         #expect(lines.allSatisfy { $0.count <= 80 })
     }
 
+    @Test("A model that is not used is the first trouble, by its first line")
+    func modelNotUsed() {
+        var status = report()
+        status.problems = ["the application model is not used: app.yaml:3:1: one\napp.yaml:4:1: two"]
+        status.applications[0].serviceInstances[0].assignmentState = .unassigned
+        let headline = StatusText.render(status, now: now, width: 200).split(separator: "\n").first
+        #expect(
+            headline == "Cluster swiftsaf: the application model is not used: app.yaml:3:1: one (and 1 more)")
+    }
+
     @Test("Trouble comes first, and long names are cut to the width")
     func trouble() {
         var status = report()

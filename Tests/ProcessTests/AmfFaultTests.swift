@@ -99,8 +99,10 @@ struct AmfFaultTests {
             return components.count == 5 && components.allSatisfy { $0.has(.active) } ? true : nil
         }
         #expect(isUp == true, "amfd said: \(stand.output)")
+        #expect(stand.status?.problems == ["the application model is not used: \(error)"])
         try stand.admin.load(TestModel.twoN())
         #expect(isWell(stand), "amfd said: \(stand.output)")
+        #expect(stand.status?.problems == [])
     }
 
     @Test("A model with errors is refused with each of them")

@@ -4,6 +4,8 @@ import SAFTypes
 public struct StatusReport: Hashable, Sendable {
     public var cluster = ""
     public var adminState: AdminState = .unlocked
+    /// What is wrong with the whole: that the model on disk is not used, and why. More serious than any state below.
+    public var problems: [String] = []
     public var nodes: [NodeStatus] = []
     public var applications: [ApplicationStatus] = []
     public init() {}
@@ -105,7 +107,7 @@ public struct CSIAssignmentStatus: Hashable, Sendable {
 }
 
 extension StatusReport: WireFields {
-    public static let wireVersion: UInt16 = 1
+    public static let wireVersion: UInt16 = 2
 
     public func encode(to writer: inout ByteWriter) {
         writer.integer(Self.wireVersion)
@@ -129,6 +131,7 @@ extension StatusReport: WireFields {
     public mutating func fields<Coder: FieldCoder>(_ coder: inout Coder) throws(Coder.Failure) {
         try coder.text(&cluster)
         try coder.raw(&adminState)
+        try coder.texts(&problems)
         try coder.list(&nodes)
         try coder.list(&applications)
     }

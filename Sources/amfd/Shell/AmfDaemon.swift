@@ -134,14 +134,29 @@ final class AmfDaemon {
     /// The first model of this node: the applications, or the middleware alone when they are not to be had.
     private func compiled(_ outcome: ModelCompiler.Outcome) {
         guard !isStopping else { return }
+        take(outcome)
+        guard host.model == nil else { return }
+        let problem = modelProblem
+        install(AmfModel(), ticket: nil)
+        modelProblem = problem
+    }
+
+    /// What the compiler gave; what is wrong with it stays in the status until another model is loaded.
+    private func take(_ outcome: ModelCompiler.Outcome) {
         switch outcome {
-        case .success(let applications):
-            let errors = applications.validate()
-            if errors.isEmpty { return install(applications, ticket: nil) }
-            announcer.tell(.modelBad(errors.map { "\($0)" }.joined(separator: "\n")))
-        case .failure(let refusal): announcer.tell(.modelBad(refusal.text))
+        case .success(let compiled):
+            let errors = compiled.model.validate()
+            guard errors.isEmpty else { return notUsed(errors.map { "\($0)" }.joined(separator: "\n")) }
+            if !compiled.warnings.isEmpty { announcer.tell(.modelWarnings(compiled.warnings)) }
+            install(compiled.model, ticket: nil)
+        case .failure(let refusal): notUsed(refusal.text)
         }
-        if host.model == nil { install(AmfModel(), ticket: nil) }
+    }
+
+    private func notUsed(_ reason: String) {
+        let note = ShellNote.modelBad(reason)
+        announcer.tell(note)
+        modelProblem = String(note.text.prefix(Self.problemLengthMax))
     }
 
     /// Proposes a model with the middleware merged in; the node engine gets it when it has been applied.
@@ -170,16 +185,21 @@ final class AmfDaemon {
 
     private func settle(_ installed: PendingModel, isFirst: Bool) {
         if let refusal = installed.refusal {
+            guard let ticket = installed.ticket else { return notUsed(refusal) }
             announcer.tell(.modelBad(refusal))
-            if let ticket = installed.ticket { gateway.finish(ticket, .failure(CallError(.invalidParam, refusal))) }
-            return
+            return gateway.finish(ticket, .failure(CallError(.invalidParam, refusal)))
         }
         if let ticket = installed.ticket { gateway.finish(ticket, .success([])) }
+        modelProblem = nil
         announcer.tell(.modelLoaded(components: installed.model.components(on: host.node).count))
         if isFirst { host.propose(.nodeJoined(host.node, incarnation: host.incarnation, living: living)) }
     }
 
     private var living: [LivingComponent] = []
+    /// Characters of a problem in the status; the log has the whole.
+    private static let problemLengthMax = 8_000
+    /// Why the model on disk is not what runs.
+    private var modelProblem: String?
 
     /// An earlier life of amfd had this model: carry on.
     private func join(_ model: AmfModel) {
@@ -232,7 +252,10 @@ final class AmfDaemon {
             lastAdmin += 1
             adminTickets[lastAdmin] = ticket
             host.propose(.admin(AdminTicket(node: host.node, number: lastAdmin), operation, name))
-        case .status: gateway.finish(ticket, .success(host.status.encoded))
+        case .status:
+            var report = host.status
+            if let modelProblem { report.problems = [modelProblem] }
+            gateway.finish(ticket, .success(report.encoded))
         case .loadModel(let model):
             let errors = model.validate()
             guard errors.isEmpty else {
@@ -263,17 +286,8 @@ final class AmfDaemon {
 
     private func signal(_ information: SignalInfo) {
         switch information.signal {
-        case .hangup: compiler.compile { [unowned self] in recompiled($0) }
+        case .hangup: compiler.compile { [unowned self] in if !isStopping { take($0) } }  // changed on disk
         default: stop("\(information.signal) from process \(information.pid)")
-        }
-    }
-
-    /// SIGHUP: the model was changed on disk.
-    private func recompiled(_ outcome: ModelCompiler.Outcome) {
-        switch outcome {
-        case .success(let model) where model.validate().isEmpty: install(model, ticket: nil)
-        case .success(let model): announcer.tell(.modelBad(model.validate().map { "\($0)" }.joined(separator: "\n")))
-        case .failure(let refusal): announcer.tell(.modelBad(refusal.text))
         }
     }
 

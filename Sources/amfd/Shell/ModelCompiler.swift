@@ -7,8 +7,16 @@ import SAFTypes
 /// Gets the application model from `saf config compile`, a short-lived process of its own: amfd links no parser, and
 /// what the parser does to its memory it does to its own. Loop thread only.
 final class ModelCompiler {
-    /// The checked model, or what is wrong with it, a line for each error: FILE:LINE:COLUMN: text.
-    typealias Outcome = Result<AmfModel, ModelRefusal>
+    /// The checked model, or what is wrong with it.
+    typealias Outcome = Result<CompiledModel, ModelRefusal>
+
+    struct CompiledModel: Hashable, Sendable {
+        let model: AmfModel
+        /// What single components will not start for, a line for each; empty: nothing.
+        let warnings: String
+    }
+
+    /// A line for each error: FILE:LINE:COLUMN: text.
 
     struct ModelRefusal: Error, Hashable, Sendable { let text: String }
 
@@ -79,7 +87,7 @@ final class ModelCompiler {
             return .failure(ModelRefusal(text: text.isEmpty ? "saf config compile \(status)" : text))
         }
         do throws(DecodeError) {
-            return .success(try AmfModel(decoding: output))
+            return .success(CompiledModel(model: try AmfModel(decoding: output), warnings: text))
         } catch {
             return .failure(ModelRefusal(text: "saf config compile gave no model of this version: \(error)"))
         }

@@ -14,6 +14,7 @@ enum ShellNote: Hashable, Sendable {
     case journalFull(String)
     case childrenDamaged(slots: Int)
     case modelBad(String)
+    case modelWarnings(String)
     case modelLoaded(components: Int)
     case adoptedComponents(Int)
     case guardDied(pid: Int32)
@@ -31,7 +32,9 @@ extension ShellNote {
     var level: NoteLevel {
         switch self {
         case .cannotAdopt, .cannotKill, .journalDamaged, .journalFull, .childrenDamaged, .modelBad, .guardFailed: .error
-        case .endedStray, .noLifeLock, .lifeLockUnreliable, .guardDied, .stopLate, .refusedPeer, .pushDropped: .warning
+        case .endedStray, .noLifeLock, .lifeLockUnreliable, .guardDied, .modelWarnings, .stopLate, .refusedPeer,
+            .pushDropped:
+            .warning
         case .modelLoaded, .adoptedComponents, .guardStarted, .stopping: .notice
         }
     }
@@ -51,6 +54,7 @@ extension ShellNote {
             "the state cannot be kept: \(reason); SAF_SHM_DIR needs free space, until then a death of amfd loses state"
         case .childrenDamaged(let slots): "\(slots) damaged records in the children table were dropped"
         case .modelBad(let text): "the application model is not used: \(text)"
+        case .modelWarnings(let text): "the application model is used, but not all of it can start: \(text)"
         case .modelLoaded(let components): "the model is loaded: \(components) components"
         case .adoptedComponents(let count): "adopted \(count) living components of an earlier amfd"
         case .guardDied(let pid): "the guard (pid \(pid)) died; starting a new one"

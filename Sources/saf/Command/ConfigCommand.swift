@@ -50,13 +50,16 @@ struct ConfigCommand: ParsableCommand {
     struct Compile: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "compile", abstract: "Writes the checked model in wire form; for amfd.",
-            discussion: "Writes to standard output; what is wrong goes to standard error, with exit status 2.")
+            discussion: """
+                Writes to standard output; what is wrong goes to standard error, with exit status 2. A program that \
+                cannot be executed is a warning only: its component will not start, the others run.
+                """)
         @Argument(help: "A model file, or a folder.", completion: .file()) var path: String?
 
         func run() throws {
             let outcome = try ConfigFiles.load(path)
             for error in outcome.errors { StandardError.write("\(error)\n") }
-            guard outcome.errors.isEmpty else { throw ExitCode(Tool.Status.refused.rawValue) }
+            guard outcome.isUsable else { throw ExitCode(Tool.Status.refused.rawValue) }
             if isTerminal(StandardOutput.raw) {
                 throw Tool.fail(
                     "saf: compile writes bytes, not text; send them to a file or use: saf config check", .refused)

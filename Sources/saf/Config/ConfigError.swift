@@ -18,11 +18,14 @@ public struct ConfigError: Error, Hashable, Sendable, CustomStringConvertible {
     public var file: String
     public var position: SourcePosition
     public var message: String
+    /// The model can be run all the same; only the component it names cannot be started.
+    public var isWarning: Bool
 
-    public init(file: String, position: SourcePosition, message: String) {
+    public init(file: String, position: SourcePosition, message: String, isWarning: Bool = false) {
         self.file = file
         self.position = position
         self.message = message
+        self.isWarning = isWarning
     }
 
     /// `FILE:LINE:COLUMN: MESSAGE`, as compilers write it and editors read it.

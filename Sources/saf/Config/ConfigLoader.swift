@@ -40,10 +40,12 @@ public struct ConfigEnvironment: Sendable {
 /// Turns `cluster.yaml` and `model/*.yaml` into a checked model, or into every error they have.
 public enum ConfigLoader {
     public struct Outcome: Sendable {
-        /// Complete only when there are no errors.
+        /// Complete only when it is usable.
         public var model: AmfModel
-        /// Sorted by file, line and column; no two alike.
+        /// Sorted by file, line and column; no two alike. Warnings included.
         public var errors: [ConfigError]
+        /// Nothing is wrong that touches more than one component.
+        public var isUsable: Bool { errors.allSatisfy(\.isWarning) }
     }
 
     /// - Parameter cluster: `cluster.yaml`; nil stands for one node with the name in `environment`.

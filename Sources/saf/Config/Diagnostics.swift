@@ -4,15 +4,15 @@ import CliProtocol
 final class Diagnostics {
     private(set) var errors: Set<ConfigError> = []
 
-    func report(_ file: String, _ position: SourcePosition, _ message: String) {
-        errors.insert(ConfigError(file: file, position: position, message: message))
+    func report(_ file: String, _ position: SourcePosition, _ message: String, isWarning: Bool = false) {
+        errors.insert(ConfigError(file: file, position: position, message: message, isWarning: isWarning))
     }
 
     func add(_ found: [ConfigError]) { errors.formUnion(found) }
 
     /// True when something was reported for this line already: what follows from it is not worth another error.
     func hasError(in file: String, line: Int) -> Bool {
-        errors.contains { $0.file == file && $0.position.line == line }
+        errors.contains { $0.file == file && $0.position.line == line && !$0.isWarning }
     }
 }
 
@@ -56,8 +56,8 @@ final class MapReader {
         if case .map(let entries)? = node?.value { entries } else { [] }
     }
 
-    func report(_ position: SourcePosition, _ message: String) {
-        diagnostics.report(file, position, "\(what): \(message)")
+    func report(_ position: SourcePosition, _ message: String, isWarning: Bool = false) {
+        diagnostics.report(file, position, "\(what): \(message)", isWarning: isWarning)
     }
 
     /// The value of a key; an empty value counts as absent.

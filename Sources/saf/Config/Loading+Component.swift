@@ -47,7 +47,8 @@ extension Loading {
         return component
     }
 
-    /// Finds the program now, so that a wrong path is an error before anything starts.
+    /// Finds the program now, so that a wrong path is known before anything starts. A program that is not there costs
+    /// its component alone: amfd finds out the same when it is to be started.
     private func program(_ text: String, _ map: MapReader, key: String) -> String {
         let position = map.position(of: key)
         guard !text.isEmpty else {
@@ -67,14 +68,17 @@ extension Loading {
         }
         for candidate in candidates where environment.program(candidate) == .executable { return candidate }
         if let found = candidates.first(where: { environment.program($0) == .notExecutable }) {
-            map.report(position, "\(key): \(found) is not an executable file; check its type and mode (chmod +x)")
+            map.report(
+                position, "\(key): \(found) is not an executable file; check its type and mode (chmod +x)",
+                isWarning: true)
+            return found
         } else {
             let places =
                 candidates.count == 1
                 ? candidates[0] : "'\(text)' in \(environment.programFolders.joined(separator: ", "))"
-            map.report(position, "\(key): there is no program \(places)")
+            map.report(position, "\(key): there is no program \(places)", isWarning: true)
         }
-        return text
+        return candidates.count == 1 ? candidates[0] : text
     }
 
     /// `environment: { NAME: value }`; those of the type first, then the component's own.

@@ -9,6 +9,7 @@ extension StatusText {
         [
             "cluster": .string(report.cluster),
             "adminState": .string(report.adminState.word),
+            "problems": .array(report.problems.map { .string($0) }),
             "nodes": .array(report.nodes.map(node)),
             "applications": .array(report.applications.map(application)),
         ]

@@ -55,7 +55,9 @@ private struct StatusRendering {
             table.line("\(cluster): everything is in service", .good)
         } else {
             let more = troubles.count > 1 ? " (and \(troubles.count - 1) more)" : ""
-            table.line("\(cluster): \(troubles[0])\(more)", .attention)
+            // An error list is a line each; the first says where to look.
+            let first = troubles[0].split(separator: "\n").first.map(String.init) ?? ""
+            table.line("\(cluster): \(first)\(more)", .attention)
         }
         return table
     }

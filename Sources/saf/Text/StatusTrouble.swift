@@ -3,7 +3,7 @@ import AmfProtocol
 /// What an operator should look at first, most serious first.
 enum StatusTrouble {
     static func all(in report: StatusReport) -> [String] {
-        var found: [String] = []
+        var found = report.problems
         let applications = report.applications
         for node in report.nodes where !node.isMember { found.append("node \(node.name) is not a member") }
         for node in report.nodes where node.operationalState == .disabled {
@@ -19,7 +19,8 @@ enum StatusTrouble {
             }
             for unit in application.serviceGroups.flatMap(\.serviceUnits) {
                 if unit.operationalState == .disabled {
-                    found.append("\(unit.name) is disabled")
+                    let reason = unit.components.first { $0.operationalState == .disabled }?.lastError ?? ""
+                    found.append("\(unit.name) is disabled" + (reason.isEmpty ? "" : ": \(reason)"))
                 } else if unit.readinessState != .inService {
                     found.append("\(unit.name) is \(unit.readinessState.word)")
                 }
