@@ -59,6 +59,9 @@ let package = Package(
         room("EOLoop", "EO/Loop", ["OSAL", "EngineKit", "SAFTypes", "Containers"]),
         room("IOCGroups", "IOC/Groups", base, exclude: ["README.md"]),
         room("IOC", "IOC/Transport", base + ["OSAL", "EOLoop", "Containers"]),
+        room(
+            "IOCLinks", "IOC/Links", base + ["OSAL", "EOLoop", "IOC", "IOCCluster", "Containers"],
+            exclude: ["README.md"]),
         room("EOReplicated", "EO/Replicated", base + ["IOCGroups"]),
         room("IOCCluster", "IOC/Cluster", ["SAFTypes", "OSAL"]),
         .systemLibrary(name: "CCorosync", path: "Sources/IOC/Corosync/CCorosync"),
@@ -176,6 +179,7 @@ let package = Package(
             "ClusterTests",
             base + ["OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync"]),
         tests("IOCTests", ["IOC", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
+        tests("LinkTests", ["IOCLinks", "IOC", "IOCCluster", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
         tests(
             "AmfTests",
             ["AmfProtocol", "AmfEngine", "AmfClient", "AmfShell", "SAFTypes", "EngineKit", "OSAL", "IOC", "EOLoop"],

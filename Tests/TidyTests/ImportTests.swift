@@ -32,6 +32,7 @@ enum Rooms {
                 "EngineKit", "SAFTypes", "OSAL", "IOCGroups", "IOCCluster", "CCorosync", "Synchronization",
             ],
             "Sources/IOC/Transport": ["EngineKit", "SAFTypes", "OSAL", "EOLoop", "Containers", "Synchronization"],
+            "Sources/IOC/Links": ground.union(["EngineKit", "OSAL", "EOLoop", "IOC", "IOCCluster"]),
             "Sources/saf/Config": ground.union(["EngineKit", "AmfProtocol", "CliProtocol", "Yams"]),
             "Sources/saf/Text": ["SAFTypes", "AmfProtocol", "CliProtocol"],
             "Sources/saf/Stage": ["EngineKit", "OSAL"],

@@ -1,0 +1,18 @@
+/// Times and bounds of the links; the defaults are for daemons, tests use smaller ones.
+public struct LinkOptions: Hashable, Sendable {
+    public var limits = LinkLimits()
+    /// An address that does not answer for so long is given up.
+    public var connectTimeout: Duration = .seconds(1)
+    /// From accept or connect to a standing link.
+    public var handshakeTimeout: Duration = .seconds(2)
+    /// Data not taken for so long ends a connection.
+    public var silenceMax: Duration = .seconds(5)
+    /// The pause after no address answered: the first, and what it doubles up to.
+    public var pauseFirst: Duration = .milliseconds(10)
+    public var pauseMax: Duration = .seconds(1)
+    /// Connections that have not said who they are, in all and from one address.
+    public var strangersMax = 64
+    public var strangersPerAddressMax = 8
+
+    public init() {}
+}

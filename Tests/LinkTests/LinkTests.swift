@@ -1,0 +1,168 @@
+import EngineKit
+import IOC
+import OSAL
+import SAFTypes
+import Testing
+
+@testable import IOCLinks
+
+@Suite("Links")
+struct LinkTests {
+    let net = TestNet()
+
+    private func pair() -> (TestNode, TestNode) {
+        (TestNode(net.settings(1)), TestNode(net.settings(2), incarnation: 77))
+    }
+
+    @Test("A call is answered with the service's body, or fails with its error and text")
+    func calls() {
+        let (one, two) = pair()
+        #expect(one.call(Code.echo, [1, 2, 3], to: second) == .success([1, 2, 3]))
+        #expect(one.call(Code.echo, [], to: second, lane: .control) == .success([]))
+        #expect(one.call(Code.fail, [], to: second) == .failure(CallError(.noSpace, "no space for it")))
+        #expect(two.call(Code.echo, [4], to: first) == .success([4]), "the other direction has a link of its own")
+        one.seen.withLock {
+            #expect($0.up.map(\.incarnation) == [77])
+            #expect($0.up.map(\.isNew) == [true])
+        }
+        one.stop()
+        two.stop()
+    }
+
+    @Test(
+        "Bodies of every size arrive as they were",
+        arguments: [0, 1, 16_384, 16_385, 131_072, 131_073, 1 << 20, 9 << 20])
+    func sizes(size: Int) {
+        let (one, two) = pair()
+        var random = SeededRandom(seed: UInt64(size))
+        let body = (0..<size).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+        #expect(one.call(Code.echo, body, to: second) == .success(body))
+        one.stop()
+        two.stop()
+    }
+
+    @Test("One-way messages of a lane arrive in order, each once")
+    func order() {
+        let (one, two) = pair()
+        one.reach(second)
+        #expect(eventually { one.isUp(second) })
+        let count = 5000
+        one.on { _ in
+            for index in 0..<count {
+                let body = [UInt8](repeating: UInt8(index & 0xff), count: index % 7 == 0 ? 20_000 : 10)
+                if one.links.send(UInt16(index), body, to: second, lane: .low) == .full { break }
+            }
+        }
+        #expect(eventually { one.status(second)?.queuedBytes == 0 })
+        let sent = one.status(second)?.refused == 0 ? count : -1
+        #expect(eventually { two.seen.withLock { $0.messages.count } >= (sent > 0 ? sent : 300) })
+        let codes = two.seen.withLock { $0.messages.map(\.code) }
+        #expect(codes == (0..<codes.count).map { UInt16($0) })
+        one.stop()
+        two.stop()
+    }
+
+    @Test("A node that is not there: TRY_AGAIN at the deadline, with the reason; unknown nodes do not exist")
+    func nobody() {
+        let one = TestNode(net.settings(1))
+        let outcome = one.call(Code.echo, [], to: second, timeout: .milliseconds(150))
+        guard case .failure(let error) = outcome else {
+            Issue.record("answered by nobody")
+            return
+        }
+        #expect(error.code == .tryAgain)
+        #expect(error.text.contains("node-2"), "\(error.text)")
+        #expect(error.text.contains(net.ip(2)), "\(error.text)")
+        guard case .failure(let unknown) = one.call(Code.echo, [], to: NodeID(9)) else { return }
+        #expect(unknown.code == .notExist)
+        #expect(one.send(1, [], to: second) == .down)
+        one.stop()
+    }
+
+    @Test("A call made while the peer is away is answered when it comes")
+    func late() {
+        let one = TestNode(net.settings(1))
+        let outcome = one.begin(Code.echo, [5], to: second)
+        #expect(eventually { (one.status(second)?.addresses[0].attempts ?? 0) > 2 })
+        let two = TestNode(net.settings(2))
+        #expect(outcome.wait(until: MonotonicClock.now() + .seconds(10)) { $0 } == .success([5]))
+        one.stop()
+        two.stop()
+    }
+
+    @Test("A restarted peer is told from a reconnected one; what it had not answered is unknown")
+    func restarted() {
+        let (one, two) = pair()
+        let outcome = one.begin(Code.silent, [], to: second)
+        #expect(eventually { two.seen.withLock { $0.executed.count } == 1 })
+        two.stop()
+        let three = TestNode(net.settings(2), incarnation: 78)
+        guard case .failure(let error)? = outcome.wait(until: MonotonicClock.now() + .seconds(10), { $0 }) else {
+            Issue.record("answered by nobody")
+            return
+        }
+        #expect(error.code == .timeout)
+        #expect(error.text.contains("restarted"))
+        #expect(eventually { one.seen.withLock { $0.up.count } == 2 })
+        one.seen.withLock {
+            #expect($0.up.map(\.incarnation) == [77, 78])
+            #expect($0.up.map(\.isNew) == [true, true])
+        }
+        one.stop()
+        three.stop()
+    }
+
+    @Test("After a broken connection a request is sent again and executed once")
+    func brokenConnection() {
+        let (one, two) = pair()
+        let outcome = one.begin(Code.silent, [], to: second)
+        #expect(eventually { two.on { _ in two.held.value.count } == 1 })
+        one.on { _ in
+            if let link = one.links.peers[2]?.outgoing { one.links.lose(link, "cut by the test") }
+        }
+        #expect(eventually { one.isUp(second) })
+        two.on { _ in two.held.value.first?.reply([8]) }
+        #expect(outcome.wait(until: MonotonicClock.now() + .seconds(10)) { $0 } == .success([8]))
+        #expect(two.seen.withLock { $0.executed.count } == 1)
+        one.seen.withLock { #expect($0.up.map(\.isNew) == [true, false]) }
+        one.stop()
+        two.stop()
+    }
+
+    @Test("The first address is dead: the second carries the link")
+    func deadPlane() {
+        let one = TestNode(net.settings(1, planes: 2))
+        var settings = net.settings(2, planes: 2)
+        settings.nodes[1].addresses.removeFirst()  // node 2 does not listen on the first plane
+        let two = TestNode(settings)
+        #expect(one.call(Code.echo, [1], to: second) == .success([1]))
+        let status = one.status(second)
+        #expect(status?.address == "\(net.ip(2, plane: 1)):\(net.port)")
+        #expect(status?.addresses[0].lastError.isEmpty == false)
+        one.stop()
+        two.stop()
+    }
+
+    @Test("A peer that does not read fills its lane and is told so; other peers and lanes are not concerned")
+    func stalled() {
+        let one = TestNode(net.settings(1, nodes: 3))
+        let two = TestNode(net.settings(2, nodes: 3))
+        let three = TestNode(net.settings(3, nodes: 3))
+        for node in [second, NodeID(3)] {
+            one.reach(node)
+            #expect(eventually { one.isUp(node) })
+        }
+        let gate = Monitor(false)
+        two.thread.loop.post(.control) { _ = gate.wait(until: MonotonicClock.now() + .seconds(30)) { $0 ? true : nil } }
+        let body = [UInt8](repeating: 1, count: 100_000)
+        var sent = 0
+        while sent < 2000, one.send(1, body, to: second, lane: .low) == .sent { sent += 1 }
+        #expect(sent > 50 && sent < 2000, "\(sent) bodies were taken")
+        #expect(one.send(1, [1], to: second, lane: .control) == .sent, "another lane has room")
+        #expect(one.call(Code.echo, [3], to: NodeID(3)) == .success([3]))
+        gate.update { $0 = true }
+        #expect(eventually { one.seen.withLock { $0.writable.contains(.low) } })
+        #expect(eventually { two.seen.withLock { $0.messages.count } == sent + 1 })
+        for node in [one, two, three] { node.stop() }
+    }
+}
