@@ -118,7 +118,8 @@ let package = Package(
         room("EventEngine", "eventd/Engine", base + ["EventProtocol", "Containers"]),
         room("EventClient", "eventd/Client", client + ["EventProtocol"]),
         program(
-            "eventd", "Sources/eventd/Daemon", daemon + ["EventProtocol", "EventEngine", "AmfClient", "CliClient"]),
+            "eventd", "Sources/eventd/Daemon",
+            daemon + ["EventProtocol", "EventEngine", "LogProtocol", "AmfClient", "CliClient", "CliProtocol"]),
 
         // cliserver and saf: the console.
         room("CliProtocol", "cliserver/Protocol", ["SAFTypes", "Containers"]),
@@ -198,7 +199,13 @@ let package = Package(
                 "IOC", "logd", "logwriter", .product(name: "Logging", package: "swift-log"),
             ]),
         program("logwriter", "Tests/Helpers/logwriter", ["LogClient", "OSAL"]),
-        tests("EventTests", ["EventProtocol", "EventEngine", "EventClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
+        tests(
+            "EventTests",
+            [
+                "EventProtocol", "EventEngine", "EventClient", "SAFTypes", "EngineKit", "OSAL", "IOC", "eventd",
+                "eventworker",
+            ]),
+        program("eventworker", "Tests/Helpers/eventworker", ["EventClient", "EventProtocol", "OSAL", "SAFTypes"]),
         tests(
             "CliTests",
             [

@@ -34,9 +34,9 @@ struct ChannelTests {
         world.join(2)
         world.publish("new", from: 2)
         #expect(world.data(of: 1) == ["kept", "kept"])
-        world.run(.clientLeft(ClientID(1)))
+        world.die(1)
         #expect(world.engine.channelList.channels.count == 1)
-        #expect(world.kept.keys.map(\.description) == ["channel-2"], "nothing is kept of what has ended")
+        #expect(world.registry.channels.count == 1, "nothing is left of what has ended")
     }
 
     @Test("What a dead process had open is closed")
@@ -44,7 +44,7 @@ struct ChannelTests {
         var world = Harness()
         world.join(1)
         world.join(2)
-        world.run(.clientLeft(ClientID(2)))
+        world.die(2)
         world.publish("x")
         #expect(world.data(of: 1) == ["x"])
         #expect(world.data(of: 2) == [])
@@ -67,9 +67,9 @@ struct ChannelTests {
 
     @Test("Limits are enforced with the code of the specification")
     func limits() {
-        var limits = EventEngine.Limits()
-        (limits.channelsMax, limits.instancesMax, limits.subscriptionsMax, limits.retainedMax) = (2, 3, 2, 1)
-        var world = Harness(limits: limits)
+        var limits = NodeEngine.Limits()
+        (limits.instancesMax, limits.subscriptionsMax, limits.retainedMax) = (3, 2, 1)
+        var world = Harness(limits: limits, channelsMax: 2)
         world.ask(.open(instance: 1, flags: [.publisher, .subscriber, .create], name: name))
         world.ask(.open(instance: 2, flags: [.publisher, .create], name: SaName("d")!))
         #expect(world.ask(.open(instance: 3, flags: [.publisher, .create], name: SaName("e")!)).code == .noResources)

@@ -211,6 +211,8 @@ public struct Request {
     ///
     /// Retransmissions that this life of the server knows never reach the service.
     public let isRetransmission: Bool
+    /// The client wants no answer up to this number any more: what a service keeps of its requests up to there may go.
+    public let acknowledged: UInt64
     /// Owned by whoever handles the request: wrap each in a ``OSAL/Descriptor`` or close it.
     public let descriptors: [Int32]
 

@@ -389,7 +389,9 @@ public final class IOCServer {
             let isForeign = header.flags.contains(.retransmission) && !peer.isReconnect
             let request = Request(
                 peer: peer, id: RequestID(session: session.id, number: header.number), code: header.code,
-                lane: header.lane, isRetransmission: isForeign, descriptors: descriptors, session: session)
+                lane: header.lane, isRetransmission: isForeign,
+                acknowledged: min(header.acknowledged, header.number &- 1),
+                descriptors: descriptors, session: session)
             onRequest(request, body)
             return
         }

@@ -7,8 +7,8 @@ public import SAFTypes
 ///
 /// Publishers and subscribers do not know each other. Delivery is best effort and at most once: events of one publisher
 /// and one priority come in order, more important ones overtake. What a slow reader cannot take is dropped, the least
-/// important first, and the reader finds one event with ``EventMessage/isLost`` in its place. After a restart of eventd
-/// the channel is opened again by itself, and each subscription gets that mark, too.
+/// important first, and the reader finds one event with ``EventMessage/isLost`` in its place. A restart of eventd
+/// loses nothing and repeats nothing: the channel goes on by itself.
 ///
 /// May be used from any thread and task.
 /// - Source: SAI-AIS-EVT-B.01.01.
@@ -25,11 +25,13 @@ public final class EventChannel: Sendable {
     ///   - timeout: bound on the whole call; a restart of eventd is waited for.
     /// - Throws: `.invalidParam` the name is empty or longer than 256 octets; `.badFlags`; `.notExist` without
     ///   `.create`;
-    ///   `.noResources` too many channels; `.tryAgain` eventd is not there; `.timeout` outcome unknown.
+    ///   `.noResources` too many channels; `.tryAgain` eventd is not there; `.timeout` outcome unknown, or
+    ///   `timeout` is not positive.
     public static func open(
         _ name: String, _ flags: ChannelOpenFlags, places: Places = .fromEnvironment(), timeout: Duration = .seconds(5)
     ) async throws(AisError) -> EventChannel {
         guard let name = SaName(name) else { throw .invalidParam }
+        guard flags.isValid else { throw .badFlags }
         let session = EventSession.shared(places)
         return EventChannel(name, session, try await session.open(name, flags, timeout: timeout))
     }
@@ -61,7 +63,7 @@ public final class EventChannel: Sendable {
 
     deinit { close() }
 
-    /// Publishes an event and returns its id, unique on this node.
+    /// Publishes an event and returns its id, unique in the cluster.
     ///
     /// - Parameters:
     ///   - patterns: what filters look at; at most 10 of at most 255 octets.
@@ -77,6 +79,14 @@ public final class EventChannel: Sendable {
         var event = EventMessage(
             patterns: patterns, data: data, priority: priority, retention: retention.nanoseconds)
         event.publisherName = Array(publisher.utf8)
+        return try await publish(event, timeout: timeout)
+    }
+
+    /// Publishes an event as it is, also one that was received; its id and time of publication are given anew.
+    ///
+    /// - Throws: as ``publish(patterns:data:priority:retention:publisher:timeout:)``.
+    @discardableResult
+    public func publish(_ event: EventMessage, timeout: Duration = .seconds(5)) async throws(AisError) -> EventID {
         if let defect = event.defect { throw defect.error }
         guard !isClosed.withLock({ $0 }) else { throw .badHandle }
         let body = try await session.call(.publish(instance: instance, event), timeout: timeout)
@@ -104,6 +114,7 @@ public final class EventChannel: Sendable {
     /// - Throws: `.notExist` unknown or expired; `.invalidParam` a reserved id; `.badHandle`; `.tryAgain`; `.timeout`.
     public func clearRetention(of event: EventID, timeout: Duration = .seconds(5)) async throws(AisError) {
         guard !isClosed.withLock({ $0 }) else { throw .badHandle }
+        guard event > EventIDs.reservedMax else { throw .invalidParam }
         _ = try await session.call(.clearRetention(instance: instance, event: event), timeout: timeout)
     }
 
@@ -137,7 +148,7 @@ public final class EventSubscription: AsyncSequence, Sendable {
 
     deinit { session.unsubscribe(instance, id) }
 
-    /// Events waiting for no other subscription of the channel are dropped.
+    /// Events that wait for it go to other subscriptions of the channel that match, or nowhere.
     public func unsubscribe() { session.unsubscribe(instance, id) }
 
     public func makeAsyncIterator() -> Iterator { Iterator(subscription: self) }

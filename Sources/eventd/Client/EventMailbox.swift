@@ -47,9 +47,22 @@ final class EventMailbox: Sendable {
         }
     }
 
-    func close() {
+    /// No more comes; the reader still takes what is there.
+    func end() {
         state.withLock { $0.isClosed = true }
         takeWaiter()?.resume(returning: nil)
+    }
+
+    /// No more comes, and the reader gets nothing more: what it has not taken.
+    func close() -> [EventDelivery] {
+        let left = state.withLock { state in
+            state.isClosed = true
+            let left = state.queue.waiting
+            state.queue.replaceAll { _ in nil }
+            return left
+        }
+        takeWaiter()?.resume(returning: nil)
+        return left
     }
 
     private func takeWaiter() -> CheckedContinuation<EventMessage?, Never>? {

@@ -1,62 +1,96 @@
-import AmfClient
-import CliClient
-import CliProtocol
 import EOLoop
-import EngineKit
 import EventEngine
 import EventProtocol
 import IOC
 import LogClient
+import LogProtocol
 import OSAL
 import SAFTypes
 
-/// Everything of eventd that touches the world; decides nothing about events.
+/// Frames in and out of eventd; decides nothing about events. Loop thread only.
 final class EventShell {
     private let loop: Loop
-    private let files: RecordFiles
+    private let host: EngineHost
     private let server: IOCServer
-    private let commands: LoopCommands
-    private let component: DaemonComponent
-    private var engine: EventEngine
-    private var requests: [UInt64: Request] = [:]
-    private var nextTicket: UInt64 = 0
-    private var peers: [ClientID: Peer] = [:]
-    private var timer: LoopTimer?
+    private var requests: [RequestKey: Request] = [:]
+    private var peers: [ClientSession: Peer] = [:]
+    /// Clients that had no room: nothing is tried, so that the order is kept, until they have some.
+    private var refusing: Set<ClientSession> = []
+    /// They are tried again even if they do not say that they have.
+    private var retries: [ClientSession: LoopTimer] = [:]
 
-    init(loop: Loop, places: Places) throws(OSError) {
+    init(loop: Loop, places: Places, node: NodeID) throws(OSError) {
         self.loop = loop
-        files = try RecordFiles(places: places)
-        // Nanoseconds of the day: no earlier life can have given so many ids.
-        engine = EventEngine(firstEventID: EventID(clamping: MonotonicClock.wallNanoseconds()))
+        // First the address, so that a second eventd on this node touches nothing that is kept.
         server = try IOCServer(loop: loop, endpoint: .wellKnown(.eventd), places: places)
-        component = DaemonComponent(loop: loop, places: places) { loop.stop() }
-        commands = LoopCommands(loop: loop, places: places, owner: "eventd")
-        restore()
-        server.onConnect = { [unowned self] peer in
-            let client = ClientID(peer.id.rawValue)
-            peers[client] = peer
-            peer.onWritable = { [unowned self] in process(.writable(client)) }
+        host = try EngineHost(loop: loop, places: places, node: node) { isError, text in
+            Log.record(isError ? .error : .notice, text, area: "EVT", context: "KEP")
         }
-        server.onDisconnect = { [unowned self] peer in
-            peers[ClientID(peer.id.rawValue)] = nil
-            process(.clientLeft(ClientID(peer.id.rawValue)))
+        host.perform = { [unowned self] effects in perform(effects) }
+        host.start()
+        let status = engine.status
+        if status.channels > 0 {
+            Log.notice(
+                "\(status.channels) channels, open \(status.instances) times, and \(status.retained) retained events "
+                    + "found again", area: "EVT", context: "RST")
         }
+        for (session, process) in engine.absentClients where !isAlive(process) {
+            host.handle(.disconnected(session, isDead: true))
+        }
+        server.onConnect = { [unowned self] peer in connected(peer) }
+        server.onDisconnect = { [unowned self] peer in disconnected(peer) }
         server.onRequest = { [unowned self] request, body in handle(request, body) }
-        registerCommands()
     }
 
+    var engine: NodeEngine { host.engine }
+    var isJournalBroken: Bool { host.isJournalBroken }
+    var registryStatus: String { "\(host.registryStatus)" }
+
+    /// Hanging up says nothing about the clients: the next life finds what they have open.
     func stop() {
-        component.close()
-        commands.close()
+        server.onDisconnect = { _ in }
         server.close()
     }
 
-    private func restore() {
-        let (records, damaged) = files.load()
-        for path in damaged { Log.error("record \(path) is damaged and was moved aside", area: "EVT", context: "RST") }
-        for effect in engine.restore(records) { perform(effect) }
-        if !records.isEmpty {
-            Log.notice("\(records.count) channels and retained events found again", area: "EVT", context: "RST")
+    // MARK: Events
+
+    private static func session(_ peer: Peer) -> ClientSession {
+        ClientSession(high: peer.sessionID.high, low: peer.sessionID.low)
+    }
+
+    private static func process(_ peer: Peer) -> ProcessIdentity {
+        ProcessIdentity(id: UInt32(bitPattern: peer.info.credentials.pid), start: peer.info.startTime)
+    }
+
+    private func isAlive(_ process: ProcessIdentity) -> Bool {
+        Process.isAlive(Int32(bitPattern: process.id), startTime: process.start)
+    }
+
+    private func connected(_ peer: Peer) {
+        let session = Self.session(peer)
+        peers[session] = peer
+        refusing.remove(session)
+        peer.onWritable = { [unowned self] in tryAgain(session) }
+        host.handle(.connected(session, Self.process(peer)))
+    }
+
+    private func disconnected(_ peer: Peer) {
+        let session = Self.session(peer)
+        // The same client may be back already, on a newer connection.
+        guard peers[session] === peer else { return }
+        peers[session] = nil
+        refusing.remove(session)
+        if let retry = retries.removeValue(forKey: session) { loop.cancel(retry) }
+        let process = Self.process(peer)
+        host.handle(.disconnected(session, isDead: !isAlive(process)))
+        if engine.absentClients.contains(where: { $0.session == session }) { lookAgain(session, process) }
+    }
+
+    /// A process hangs up a moment before it is dead.
+    private func lookAgain(_ session: ClientSession, _ process: ProcessIdentity) {
+        loop.schedule(after: .milliseconds(100)) { [weak self] in
+            guard let self, peers[session] == nil, !isAlive(process) else { return }
+            host.handle(.disconnected(session, isDead: true))
         }
     }
 
@@ -68,91 +102,55 @@ final class EventShell {
         } catch {
             return request.fail(.invalidParam, "\(error)")
         }
-        nextTicket += 1
-        requests[nextTicket] = request
-        let client = ClientID(request.peer.id.rawValue)
+        let key = RequestKey(session: Self.session(request.peer), number: request.id.number)
+        requests[key] = request
         let wall = MonotonicClock.wallNanoseconds()
-        process(.request(decoded, client: client, ticket: nextTicket, wall: wall))
+        host.handle(
+            .request(decoded, RequestOrigin(key: key, acknowledged: request.acknowledged, wall: wall)))
     }
 
-    /// One event and what follows. What a client had no room for is given back last first, so that it keeps its order.
-    private func process(_ event: EventEngine.Event) {
-        var refused: [(delivery: EventDelivery, client: ClientID)] = []
-        for effect in engine.handle(event, at: loop.now) {
-            guard case .deliver(let delivery, let client) = effect else {
-                perform(effect)
-                continue
+    // MARK: Effects
+
+    private func perform(_ effects: [NodeEngine.Effect]) {
+        for effect in effects {
+            switch effect {
+            case .reply(let key, let result): requests.removeValue(forKey: key).map { reply($0, result) }
+            case .deliver(let delivery, let session):
+                if refusing.contains(session) || !deliver(delivery, to: session) { refused(delivery, session) }
+            case .forward: break  // there is no other node in a group of one
+            case .propose, .setTimer: break  // performed by the host
             }
-            let isBehindRefused = refused.contains { $0.client == client }
-            if isBehindRefused || !deliver(delivery, to: client) { refused.append((delivery, client)) }
-        }
-        for (delivery, client) in refused.reversed() {
-            for effect in engine.handle(.refused(delivery, client: client), at: loop.now) { perform(effect) }
         }
     }
 
     /// False when the client has no room; true also when it has gone.
-    private func deliver(_ delivery: EventDelivery, to client: ClientID) -> Bool {
-        guard let peer = peers[client], peer.isConnected else { return true }
+    private func deliver(_ delivery: EventDelivery, to session: ClientSession) -> Bool {
+        guard let peer = peers[session], peer.isConnected else { return true }
         // A lane for each priority, so that what is important overtakes inside the connection, too.
         let lane = Lane(rawValue: delivery.event.priority.rawValue) ?? .low
         return peer.push(EventDelivery.code, lane: lane, delivery.encoded) == .queued
     }
 
-    private func perform(_ effect: EventEngine.Effect) {
-        switch effect {
-        case .reply(let ticket, let result): reply(ticket, result)
-        case .deliver: break  // in process(_:), which keeps the order
-        case .keep(let key, let record):
-            do throws(OSError) {
-                try files.keep(key, record)
-            } catch {
-                Log.error("\(key) will not survive a restart of eventd: \(error)", area: "EVT", context: "RST")
-            }
-        case .forget(let key): files.forget(key)
-        case .setTimer(let instant):
-            if let timer { loop.cancel(timer) }
-            timer = instant.map { instant in
-                loop.schedule(after: max(.milliseconds(1), instant - loop.now)) { [unowned self] in
-                    timer = nil
-                    process(.timer)
-                }
-            }
-        }
+    private func refused(_ delivery: EventDelivery, _ session: ClientSession) {
+        refusing.insert(session)
+        host.handle(.refused(session, instance: delivery.instance, number: delivery.number))
+        guard retries[session] == nil else { return }
+        retries[session] = loop.schedule(after: .milliseconds(250)) { [unowned self] in tryAgain(session) }
     }
 
-    private func reply(_ ticket: UInt64, _ result: Result<EventEngine.EventReply, EventFailure>) {
-        guard let request = requests.removeValue(forKey: ticket) else { return }
+    private func tryAgain(_ session: ClientSession) {
+        if let retry = retries.removeValue(forKey: session) { loop.cancel(retry) }
+        guard refusing.remove(session) != nil else { return }
+        host.handle(.writable(session))
+    }
+
+    private func reply(_ request: Request, _ result: Result<NodeEngine.Reply, EventFailure>) {
         switch result {
         case .success(.done): request.reply([])
         case .success(.published(let id)): request.reply(PublishedEvent(id: id).encoded)
+        case .success(.opened(let id)): request.reply(OpenedChannel(channel: id.rawValue).encoded)
         case .success(.channels(let list)): request.reply(list.encoded)
         case .failure(let failure): request.fail(failure.code, failure.text)
         }
-    }
-
-    private func registerCommands() {
-        commands.register(CommandSpec(name: "channels", help: "the channels of this node")) { [unowned self] _, reply in
-            let list = engine.channelList.channels
-            reply.either(
-                text: list.isEmpty ? "no channels" : list.map(\.line).joined(separator: "\n"),
-                json: .array(list.map(\.json)))
-        }
-    }
-}
-
-extension ChannelStatus {
-    fileprivate var line: String {
-        "\(name): \(publishers) publishers, \(subscribers) subscribers, \(published) published, \(retained) retained, "
-            + "\(dropped) dropped\(isUnlinked ? ", unlinked" : "")"
-    }
-
-    fileprivate var json: JSONValue {
-        .object([
-            .init("name", .string(name.description)), .init("unlinked", .bool(isUnlinked)),
-            .init("publishers", .integer(Int64(publishers))), .init("subscribers", .integer(Int64(subscribers))),
-            .init("published", .integer(Int64(clamping: published))), .init("retained", .integer(Int64(retained))),
-            .init("dropped", .integer(Int64(clamping: dropped))),
-        ])
     }
 }

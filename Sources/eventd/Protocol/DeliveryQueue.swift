@@ -3,8 +3,7 @@ import SAFTypes
 /// What waits for one receiver: by priority, in order of arrival within it, and bounded.
 ///
 /// When it is full the least important of what waits and what comes is dropped, and one lost-event mark takes the
-/// place of
-/// everything dropped until the receiver has taken it. Source: SAI-AIS-EVT-B.01.01 §3.1.5.
+/// place of everything dropped until the receiver has taken it. Source: SAI-AIS-EVT-B.01.01 §3.1.5.
 public struct DeliveryQueue: Sendable {
     private var lanes: [[EventDelivery]] = EventPriority.allCases.map { _ in [] }
     /// Index of the first that was not taken, per lane; the taken ones are removed now and then.
@@ -60,32 +59,39 @@ public struct DeliveryQueue: Sendable {
         return nil
     }
 
-    /// Gives back what could not be handed over; it comes first again.
-    public mutating func putBack(_ delivery: EventDelivery) {
-        if delivery.event.isLost {
-            lostMark = delivery
-            return
-        }
-        let lane = Int(delivery.event.priority.rawValue)
-        lanes[lane].insert(delivery, at: heads[lane])
-        count += 1
-        bytes += Self.cost(delivery)
-    }
-
     /// Notes that something was, or may have been, dropped.
     public mutating func drop(instance: UInt32, at time: SaTime) {
         dropped += 1
         if lostMark == nil { lostMark = EventDelivery(instance: instance, subscription: 0, event: .lost(at: time)) }
     }
 
-    public mutating func removeAll(where isGone: (EventDelivery) -> Bool) {
+    /// Puts another delivery in the place of each, or none; the lost-event mark stays.
+    public mutating func replaceAll(_ replacement: (EventDelivery) -> EventDelivery?) {
         for lane in lanes.indices {
-            lanes[lane].removeFirst(heads[lane])
+            lanes[lane] = lanes[lane].dropFirst(heads[lane]).compactMap(replacement)
             heads[lane] = 0
-            lanes[lane].removeAll(where: isGone)
         }
         count = lanes.reduce(0) { $0 + $1.count }
         bytes = lanes.reduce(0) { $0 + $1.reduce(0) { $0 + Self.cost($1) } }
+    }
+
+    /// Everything that waits, in the order in which it will be taken.
+    public var waiting: [EventDelivery] {
+        (lostMark.map { [$0] } ?? []) + lanes.indices.flatMap { lanes[$0].dropFirst(heads[$0]) }
+    }
+
+    /// A queue as it was: what waited, and how much had been dropped.
+    public mutating func restore(_ waiting: [EventDelivery], dropped: UInt64) {
+        for delivery in waiting {
+            if delivery.event.isLost {
+                lostMark = delivery
+                continue
+            }
+            lanes[Int(delivery.event.priority.rawValue)].append(delivery)
+            count += 1
+            bytes += Self.cost(delivery)
+        }
+        self.dropped = dropped
     }
 
     private func leastImportant() -> EventPriority? {
@@ -102,7 +108,8 @@ public struct DeliveryQueue: Sendable {
         }
     }
 
-    private static func cost(_ delivery: EventDelivery) -> Int {
+    /// Octets that a delivery counts for.
+    public static func cost(_ delivery: EventDelivery) -> Int {
         delivery.event.patterns.reduce(delivery.event.data.count + 64) { $0 + $1.count }
     }
 }

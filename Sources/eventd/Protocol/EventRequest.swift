@@ -3,7 +3,7 @@ import SAFTypes
 /// Client → eventd. The code of the frame says which; an *instance* is one opening of a channel, numbered by the
 /// client.
 public enum EventRequest: Hashable, Sendable {
-    /// Code 1. instance u32 · flags u8 · name.
+    /// Code 1. instance u32 · flags u8 · name. Answered with the channel's id, u64.
     case open(instance: UInt32, flags: ChannelOpenFlags, name: SaName)
     /// Code 2. instance u32.
     case close(instance: UInt32)
@@ -21,6 +21,12 @@ public enum EventRequest: Hashable, Sendable {
     case listChannels
     /// Code 9. name · event. As publish, but the channel is named, and made if need be; for daemons that only publish.
     case publishNamed(SaName, EventMessage)
+    /// Code 10. instance u32 · numbers. Frees room for more; not remembered as executed, for it may come twice.
+    case confirm(instance: UInt32, ReceivedNumbers)
+    /// Code 11. Says on a new connection what the client has of an instance. Answered with the channel's id, u64.
+    case resume(ResumedInstance)
+    /// Code 12. count u32 · instances u32. Closes all others: their close was lost with an earlier connection.
+    case keepOnly([UInt32])
 
     public var code: UInt16 {
         switch self {
@@ -33,6 +39,9 @@ public enum EventRequest: Hashable, Sendable {
         case .clearRetention: 7
         case .listChannels: 8
         case .publishNamed: 9
+        case .confirm: 10
+        case .resume: 11
+        case .keepOnly: 12
         }
     }
 
@@ -62,6 +71,13 @@ public enum EventRequest: Hashable, Sendable {
         case .publishNamed(let name, let event):
             writer.value(name)
             writer.value(event)
+        case .confirm(let instance, let numbers):
+            writer.integer(instance)
+            writer.value(numbers)
+        case .resume(let resumed): writer.value(resumed)
+        case .keepOnly(let instances):
+            writer.integer(UInt32(instances.count))
+            for instance in instances { writer.integer(instance) }
         }
         return writer.bytes
     }
@@ -85,101 +101,21 @@ public enum EventRequest: Hashable, Sendable {
         case 7: self = .clearRetention(instance: try reader.integer(), event: try reader.integer())
         case 8: self = .listChannels
         case 9: self = .publishNamed(try reader.value(), try reader.value())
-        default: throw .badValue("event request \(code) is unknown; 1 to 9 expected")
+        case 10: self = .confirm(instance: try reader.integer(), try reader.value())
+        case 11: self = .resume(try reader.value())
+        case 12: self = .keepOnly(try Self.instances(&reader))
+        default: throw .badValue("event request \(code) is unknown; 1 to 12 expected")
         }
         try reader.finish()
     }
-}
 
-/// eventd → client, one-way, code 101: an event for an open instance.
-///
-/// instance u32 · subscription u32 · event.
-public struct EventDelivery: Hashable, Sendable, WireCodable {
-    public static let code: UInt16 = 101
-
-    public var instance: UInt32
-    /// One of those that match; 0 for the lost-event mark.
-    public var subscription: UInt32
-    public var event: EventMessage
-
-    public init(instance: UInt32, subscription: UInt32, event: EventMessage) {
-        self.instance = instance
-        self.subscription = subscription
-        self.event = event
+    private static func instances(_ reader: inout ByteReader) throws(DecodeError) -> [UInt32] {
+        let count = try reader.integer(UInt32.self)
+        guard count <= EventLimits.instancesMax else {
+            throw .badValue("\(count) instances; at most \(EventLimits.instancesMax) expected")
+        }
+        var instances: [UInt32] = []
+        for _ in 0..<count { instances.append(try reader.integer()) }
+        return instances
     }
-
-    public func encode(to writer: inout ByteWriter) {
-        writer.integer(instance)
-        writer.integer(subscription)
-        writer.value(event)
-    }
-
-    public init(decoding reader: inout ByteReader) throws(DecodeError) {
-        instance = try reader.integer()
-        subscription = try reader.integer()
-        event = try reader.value()
-    }
-}
-
-/// What eventd says of a channel. name · isUnlinked u8 · publishers u32 · subscribers u32 · retained u32 · published
-/// u64 · dropped u64.
-public struct ChannelStatus: Hashable, Sendable, WireCodable {
-    public var name: SaName
-    public var isUnlinked: Bool
-    public var publishers: UInt32
-    public var subscribers: UInt32
-    public var retained: UInt32
-    public var published: UInt64
-    public var dropped: UInt64
-
-    public init(
-        name: SaName, isUnlinked: Bool, publishers: UInt32, subscribers: UInt32, retained: UInt32, published: UInt64,
-        dropped: UInt64
-    ) {
-        self.name = name
-        self.isUnlinked = isUnlinked
-        self.publishers = publishers
-        self.subscribers = subscribers
-        self.retained = retained
-        self.published = published
-        self.dropped = dropped
-    }
-
-    public func encode(to writer: inout ByteWriter) {
-        writer.value(name)
-        writer.bool(isUnlinked)
-        writer.integer(publishers)
-        writer.integer(subscribers)
-        writer.integer(retained)
-        writer.integer(published)
-        writer.integer(dropped)
-    }
-
-    public init(decoding reader: inout ByteReader) throws(DecodeError) {
-        name = try reader.value()
-        isUnlinked = try reader.bool()
-        publishers = try reader.integer()
-        subscribers = try reader.integer()
-        retained = try reader.integer()
-        published = try reader.integer()
-        dropped = try reader.integer()
-    }
-}
-
-/// The answer to ``EventRequest/listChannels``. count u32 · channels.
-public struct ChannelList: Hashable, Sendable, WireCodable {
-    public var channels: [ChannelStatus]
-    public init(_ channels: [ChannelStatus]) { self.channels = channels }
-    public func encode(to writer: inout ByteWriter) { writer.list(channels) }
-    public init(decoding reader: inout ByteReader) throws(DecodeError) {
-        channels = try reader.list(max: EventLimits.channelsMax)
-    }
-}
-
-/// The answer to ``EventRequest/publish(instance:_:)``. id u64.
-public struct PublishedEvent: Hashable, Sendable, WireCodable {
-    public var id: EventID
-    public init(id: EventID) { self.id = id }
-    public func encode(to writer: inout ByteWriter) { writer.integer(id) }
-    public init(decoding reader: inout ByteReader) throws(DecodeError) { id = try reader.integer() }
 }

@@ -18,7 +18,34 @@ public enum EventLimits {
     /// Events that wait for one open instance before the least important are dropped.
     public static let queueMax = 1_000
     public static let queueBytesMax = 8 << 20
+    /// Deliveries on their way to one open instance that it has not confirmed yet.
+    public static let windowMax = 128
+    /// Octets of them, unless it is a single one.
+    public static let windowBytesMax = 256 << 10
+    /// A receiver confirms at least after so many deliveries, or so many octets.
+    public static let confirmEvery = 32
+    public static let confirmBytes = 64 << 10
     public static let retainedMax = 4_096
+}
+
+/// SaEvtLimitIdT: a limit that a program may ask for. Source: SAI-AIS-EVT-B.03.01, saEvtLimitGet().
+public enum EventLimitID: UInt32, Hashable, Sendable, CaseIterable {
+    case channels = 1
+    case eventSize
+    case patternSize
+    case patterns
+    /// Nanoseconds.
+    case retentionDuration
+
+    public var value: Int64 {
+        switch self {
+        case .channels: Int64(EventLimits.channelsMax)
+        case .eventSize: Int64(EventLimits.eventSizeMax)
+        case .patternSize: Int64(EventLimits.patternSizeMax)
+        case .patterns: Int64(EventLimits.patternsMax)
+        case .retentionDuration: EventLimits.retentionMax
+        }
+    }
 }
 
 /// SaEvtEventPriorityT: a higher priority is delivered first, and dropped last.

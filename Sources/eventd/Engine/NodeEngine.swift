@@ -1,0 +1,213 @@
+import Containers
+public import EngineKit
+public import EventProtocol
+public import SAFTypes
+
+/// Decides who on this node gets which event; performs nothing. Source: SAI-AIS-EVT-B.01.01, B.03.01.
+///
+/// The channels themselves are the ``ChannelRegistry``'s: this engine proposes to it and is told what it became. All it
+/// decides follows from its events alone, so a life that replays the kept events (``Event/isKept``) of an earlier one
+/// holds the same queues under the same numbers, and goes on where a kill ended that one.
+public struct NodeEngine: Engine, Sendable {
+    public enum Event: Hashable, Sendable {
+        /// A client is there, or there again; then it says of each instance what it has (``EventRequest/resume(_:)``).
+        case connected(ClientSession, ProcessIdentity)
+        /// Dead: everything it had open is closed. Else it may come back within ``NodeEngine/Limits/absenceMax``.
+        case disconnected(ClientSession, isDead: Bool)
+        case request(EventRequest, RequestOrigin)
+        /// The registry has a channel now (changed), or no more (nil).
+        case registered(ChannelID, RegisteredChannel?)
+        /// The registry has answered a proposal. 0: one that nobody waits for.
+        case answered(ticket: UInt64, RegistryAnswer)
+        /// Another node's event for subscribers of this one.
+        case forwarded(ChannelID, EventMessage)
+        /// All that the registry has, when this life begins and when it was replaced as a whole. Every client is taken
+        /// to be away; keep a snapshot afterwards.
+        case registryReplaced([RegistryEntry], lineage: UInt32)
+        /// The client had no room for this delivery, nor for what followed.
+        case refused(ClientSession, instance: UInt32, number: UInt64)
+        case writable(ClientSession)
+        /// The instant of the last ``Effect/setTimer(_:)`` has come.
+        case timer
+    }
+
+    public enum Effect: Hashable, Sendable {
+        case reply(RequestKey, Result<Reply, EventFailure>)
+        case deliver(EventDelivery, to: ClientSession)
+        /// Ticket 0: only a refusal must be reported.
+        case propose(ChannelRegistry.Command, ticket: UInt64)
+        /// Once per node that has a subscriber whose filters may match.
+        case forward(ChannelID, EventMessage, to: NodeID)
+        /// The one timer; nil cancels it.
+        case setTimer(Instant?)
+    }
+
+    public enum Reply: Hashable, Sendable {
+        case done
+        case published(EventID)
+        case opened(ChannelID)
+        case channels(ChannelList)
+    }
+
+    let node: NodeID
+    let limits: Limits
+    var lineage: UInt32 = 0
+    var nextEvent: UInt64
+    var nextTicket: UInt64 = 1
+    var channels: OrderedMap<ChannelID, Channel> = [:]
+    /// Channels that can be opened, by name.
+    var names: [SaName: ChannelID] = [:]
+    var clients: OrderedMap<ClientSession, Client> = [:]
+    /// Requests that wait for the registry, by ticket.
+    var pending: OrderedMap<UInt64, Pending> = [:]
+    var retainedCount = 0
+    /// Not later than anything that time brings; the exact deadlines are with their owners.
+    var wakeAt: Instant?
+    var timer: Instant?
+    var retryAt: Instant?
+    /// What a registry of its own would be named; only used for the very first channel.
+    let lineageProposal: UInt32
+
+    /// - Parameters:
+    ///   - firstEvent: counts this node's events, below 2^48; a life that restores another's snapshot goes on with its.
+    ///   - lineage: a random number, for the registry that has none yet.
+    public init(node: NodeID, firstEvent: UInt64, lineage: UInt32, limits: Limits = Limits()) {
+        self.node = node
+        self.limits = limits
+        nextEvent = max(firstEvent & ((1 << 48) - 1), EventIDs.reservedMax + 1)
+        lineageProposal = max(lineage, 1)
+    }
+
+    public mutating func handle(_ event: Event, at now: Instant) -> [Effect] {
+        defer { checkInvariants() }
+        var effects: [Effect] = []
+        if let wakeAt, wakeAt <= now { wake(at: now, &effects) }
+        switch event {
+        case .connected(let session, let process): connect(session, process)
+        case .disconnected(let session, let isDead): disconnect(session, isDead: isDead, at: now, &effects)
+        case .request(let request, let origin): answer(request, origin, at: now, &effects)
+        case .registered(let id, let channel): register(id, channel, &effects)
+        case .answered(let ticket, let answer): settle(ticket, answer, at: now, &effects)
+        case .forwarded(let id, let message): distribute(message, on: id, at: now, &effects)
+        case .registryReplaced(let entries, let lineage): replaceRegistry(entries, lineage, at: now, &effects)
+        case .refused(let session, let instance, let number):
+            clients[session]?.isBlocked = true
+            clients[session]?.instances[instance]?.unsend(from: number)
+        case .writable(let session):
+            clients[session]?.isBlocked = false
+            sendAll(session, at: now, &effects)
+        case .timer: timer = nil
+        }
+        if wakeAt != timer {
+            timer = wakeAt
+            effects.append(.setTimer(wakeAt))
+        }
+        return effects
+    }
+
+    private mutating func answer(
+        _ request: EventRequest, _ origin: RequestOrigin, at now: Instant, _ effects: inout [Effect]
+    ) {
+        let session = origin.key.session
+        clients[session]?.forgetExecuted(upTo: origin.acknowledged)
+        if let executed = clients[session]?.executed[origin.key.number] {
+            if case .open(let instance, _, _) = request { clients[session]?.instances[instance]?.isResumed = true }
+            effects.append(.reply(origin.key, .success(Self.reply(to: request, executed))))
+            return
+        }
+        do throws(EventFailure) {
+            guard let reply = try execute(request, origin, at: now, &effects) else { return }
+            finish(request, origin, reply, &effects)
+        } catch {
+            effects.append(.reply(origin.key, .failure(error)))
+        }
+    }
+
+    /// Remembers that the request was executed, and answers it before anybody else hears of it.
+    mutating func finish(
+        _ request: EventRequest, _ origin: RequestOrigin, _ reply: Reply, _ effects: inout [Effect]
+    ) {
+        if request.changesState { clients[origin.key.session]?.executed[origin.key.number] = reply.value }
+        effects.insert(.reply(origin.key, .success(reply)), at: 0)
+    }
+
+    /// Nil: the answer comes later.
+    private mutating func execute(
+        _ request: EventRequest, _ origin: RequestOrigin, at now: Instant, _ effects: inout [Effect]
+    ) throws(EventFailure) -> Reply? {
+        let session = origin.key.session
+        switch request {
+        case .open(let instance, let flags, let name):
+            return try open(name, instance, flags, request, origin, &effects)
+        case .close(let instance): try close(instance, of: session, &effects)
+        case .unlink(let name): return try unlink(name, request, origin, &effects)
+        case .publish(let instance, let message):
+            let id = try channel(of: instance, session, needs: .publisher)
+            return .published(try publish(message, on: id, wall: origin.wall, at: now, &effects))
+        case .publishNamed(let name, let message):
+            guard let id = names[name] else {
+                if let defect = message.defect { throw EventFailure(defect.error, defect.text) }
+                propose(.open(name, creating: true, lineage: lineageProposal, by: node), request, origin, &effects)
+                return nil
+            }
+            return .published(try publish(message, on: id, wall: origin.wall, at: now, &effects))
+        case .subscribe(let instance, let id, let filters):
+            try subscribe(session, instance, Subscription(id: id, filters: filters), origin.wall, at: now, &effects)
+        case .unsubscribe(let instance, let id): try unsubscribe(session, instance, id, &effects)
+        case .clearRetention(let instance, let event): try clearRetention(session, instance, event)
+        case .listChannels: return .channels(channelList)
+        case .confirm(let instance, let numbers): try confirm(session, instance, numbers, at: now, &effects)
+        case .resume(let resumed): return try resume(resumed, request, origin, at: now, &effects)
+        case .keepOnly(let instances):
+            for number in clients[session]?.instances.keys ?? [] where !instances.contains(number) {
+                try close(number, of: session, &effects)
+            }
+        }
+        return .done
+    }
+
+    private static func reply(to request: EventRequest, _ value: UInt64) -> Reply {
+        switch request {
+        case .publish, .publishNamed: .published(value)
+        case .open, .resume: .opened(ChannelID(rawValue: value))
+        case .close, .unlink, .subscribe, .unsubscribe, .clearRetention, .listChannels, .confirm, .keepOnly: .done
+        }
+    }
+
+    func checkInvariants() {
+        invariant(names.count <= channels.count, "a name without a channel")
+        invariant(retainedCount >= 0 && retainedCount <= limits.retainedMax, "\(retainedCount) events retained")
+    }
+}
+
+extension NodeEngine.Event {
+    /// What the next life must replay; everything else follows from it or passes.
+    public var isKept: Bool {
+        switch self {
+        case .request(let request, _): request != .listChannels
+        case .connected, .disconnected, .registered, .forwarded: true
+        case .answered(let ticket, _): ticket != 0
+        case .registryReplaced, .refused, .writable, .timer: false
+        }
+    }
+}
+
+extension EventRequest {
+    /// Must not be executed twice.
+    var changesState: Bool {
+        switch self {
+        case .listChannels, .confirm, .resume, .keepOnly: false
+        case .open, .close, .unlink, .publish, .subscribe, .unsubscribe, .clearRetention, .publishNamed: true
+        }
+    }
+}
+
+extension NodeEngine.Reply {
+    var value: UInt64 {
+        switch self {
+        case .done, .channels: 0
+        case .published(let id): id
+        case .opened(let id): id.rawValue
+        }
+    }
+}
