@@ -20,6 +20,8 @@ struct Ledger: ReplicatedEngine, Equatable {
     }
     struct Alarm: WireCodable, Hashable, Sendable {
         var request: UInt64
+        /// Asked of node 1, not of the oldest member.
+        var isForNode: Bool { request % 4 == 3 }
         func encode(to writer: inout ByteWriter) { writer.integer(request) }
         init(request: UInt64) { self.request = request }
         init(decoding reader: inout ByteReader) throws(DecodeError) { request = try reader.integer() }
@@ -31,13 +33,29 @@ struct Ledger: ReplicatedEngine, Equatable {
     var requests: [UInt64] = []
     var alarmed: [UInt64] = []
     var reminded: UInt64 = 0
+    /// The latest time it was told; it must not go back.
+    var latest = Instant.start
+    var wentBack = false
+    /// A fault of one member's memory, not part of the state: with so many requests, a total changes.
+    var flaw = Flaw()
     /// For the tests of the checkers: a state that depends on the process.
     var isDisorderly = false
     var scrambled: UInt64 = 0
 
+    struct Flaw: Equatable {
+        var atRequests = 0
+        static func == (left: Flaw, right: Flaw) -> Bool { true }
+    }
+
     init() {}
 
     mutating func handle(_ event: Event, at now: Instant) -> [Effect] {
+        if now < latest { wentBack = true }
+        latest = max(latest, now)
+        if flaw.atRequests > 0, requests.count >= flaw.atRequests {
+            flaw.atRequests = 0
+            totals[9, default: 0] += 1
+        }
         switch event {
         case .add(let name, let amount, let request):
             totals[name, default: 0] += amount
@@ -62,7 +80,8 @@ struct Ledger: ReplicatedEngine, Equatable {
     static func route(_ effect: Effect) -> EffectRoute<Alarm> {
         switch effect {
         case .added: .answer
-        case .raise(let request): .once(Alarm(request: request), by: .oldest)
+        case .raise(let request):
+            .once(Alarm(request: request), by: Alarm(request: request).isForNode ? .node(NodeID(1)) : .oldest)
         case .remindAt(let key, let instant): .startTimer(key: key, at: instant)
         case .rang: .everyMember
         }
@@ -124,6 +143,8 @@ extension Ledger {
             for request in list { writer.integer(request) }
         }
         writer.integer(reminded)
+        writer.integer(latest.nanoseconds)
+        writer.bool(wentBack)
         writer.bool(isDisorderly)
         writer.integer(scrambled)
     }
@@ -136,6 +157,8 @@ extension Ledger {
         for _ in 0..<(try reader.integer(UInt32.self)) { requests.append(try reader.integer()) }
         for _ in 0..<(try reader.integer(UInt32.self)) { alarmed.append(try reader.integer()) }
         reminded = try reader.integer()
+        latest = Instant(nanoseconds: try reader.integer())
+        wentBack = try reader.bool()
         isDisorderly = try reader.bool()
         scrambled = try reader.integer()
     }

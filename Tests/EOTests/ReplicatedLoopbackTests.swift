@@ -15,6 +15,7 @@ func told(_ outputs: [LoopbackLedger.Output]) -> [String] {
         case .answer(let ticket, let outcome): "answer \(ticket) \(outcome)"
         case .status(let status): "status \(status)"
         case .stateReplaced: "replaced"
+        case .sendSnapshot(let member, let point, _): "send to \(member) \(point.position)"
         case .journal, .view, .note: nil
         }
     }

@@ -23,7 +23,7 @@ struct ReplicatedMessageTests {
         .report(
             Report(
                 view: 9, isContinuing: true, claim: Epoch(number: 2, id: 8), stable: 3, index: 4, chain: 5, promised: 6,
-                seniority: Seniority(epoch: 1, position: 2), versionMin: 1, versionMax: 3)),
+                seniority: Seniority(epoch: 1, position: 2), versionMin: 1, versionMax: 3, takesTransfers: true)),
         .acknowledge, .offer(Offer(view: 1, position: 2, index: 3, version: 1, byteCount: 9, chunkCount: 2)),
         .chunk(Chunk(view: 1, position: 2, number: 0, bytes: [4, 5])), .request(view: 1, attempt: 2),
         .synchronised(view: 3), .digest(index: 4, digest: 5), .form(view: 6),

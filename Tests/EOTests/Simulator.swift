@@ -13,18 +13,26 @@ struct SimulatorOptions {
     var bufferedMax: Int
     var outboxMax: Int
     var messageBytesMax: Int
+    var duplicatePercent: Int
+    /// How many of the processes take snapshots by peer link, in percent.
+    var carryingPercent: Int
+    /// With so many requests the memory of one member fails; 0: never.
+    var flawAtRequests: Int
     var sabotage: Replicated<Ledger>.Sabotage?
     var isDisorderly = false
 
     init(random: inout SeededRandom) {
         nodes = [1, 2, 3, 3, 3, 4, 5, 5].randomElement(using: &random) ?? 3
-        steps = Int.random(in: 40...110, using: &random)
-        faultPerMille = [5, 20, 60].randomElement(using: &random) ?? 20
+        steps = Int.random(in: 40...130, using: &random)
+        faultPerMille = [10, 40, 150].randomElement(using: &random) ?? 20
         chunkBytes = [16, 64, 4096].randomElement(using: &random) ?? 64
         digestInterval = [2, 8, 32].randomElement(using: &random) ?? 8
         bufferedMax = [8, 64, 1024].randomElement(using: &random) ?? 64
         outboxMax = [8, 16, 64].randomElement(using: &random) ?? 16
         messageBytesMax = [64, 4096, 4096].randomElement(using: &random) ?? 4096
+        duplicatePercent = [0, 0, 0, 10].randomElement(using: &random) ?? 0
+        carryingPercent = [0, 70, 100].randomElement(using: &random) ?? 0
+        flawAtRequests = random.chance(percent: 15) ? Int.random(in: 1...15, using: &random) : 0
     }
 }
 
@@ -34,6 +42,9 @@ struct SimulatorCounts {
     var snapshots = 0
     var answers = 0
     var journalRestarts = 0
+    var transfers = 0
+    var divergences = 0
+    var rejoins = 0
 
     static func += (left: inout SimulatorCounts, right: SimulatorCounts) {
         left.commands += right.commands
@@ -41,6 +52,9 @@ struct SimulatorCounts {
         left.snapshots += right.snapshots
         left.answers += right.answers
         left.journalRestarts += right.journalRestarts
+        left.transfers += right.transfers
+        left.divergences += right.divergences
+        left.rejoins += right.rejoins
     }
 }
 
@@ -57,6 +71,15 @@ struct Simulator {
         var clockSkew: Duration
     }
 
+    /// A snapshot on a peer link.
+    struct Transfer {
+        var due: Instant
+        var sender: GroupMember
+        var joiner: GroupMember
+        var point: SnapshotPoint
+        var bytes: [UInt8]
+    }
+
     let options: SimulatorOptions
     let network: SimulatedNetwork
     var random: SeededRandom
@@ -64,6 +87,7 @@ struct Simulator {
     var processes: [NodeID: Process] = [:]
     /// What survives a process in its node's memory.
     var journals: [NodeID: [[UInt8]]] = [:]
+    var transfers: [Transfer] = []
     var nextIncarnation: UInt64 = 1
     var nextRequest: UInt64 = 1
     var checker = SimulatorChecker()
@@ -77,16 +101,21 @@ struct Simulator {
         network = SimulatedNetwork(
             nodes: options.nodes, seed: random.next(), outboxMax: options.outboxMax,
             messageBytesMax: options.messageBytesMax)
+        network.duplicatePercent = options.duplicatePercent
+        checker.isFlawed = options.flawAtRequests > 0
     }
 
     /// Returns what was found wrong; empty is good.
     mutating func run() -> [String] {
-        for node in network.nodes { start(node, restoring: false) }
+        for node in network.nodes {
+            start(node, restoring: false, flaw: node == network.nodes.last ? options.flawAtRequests : 0)
+        }
         for _ in 0..<options.steps where checker.findings.isEmpty {
             if random.chance(percent: 60) { propose() }
             if Int.random(in: 0..<1000, using: &random) < options.faultPerMille { fault() }
             for _ in 0..<Int.random(in: 1...12, using: &random) { _ = network.step() }
             if let node = network.nodes.randomElement(using: &random) { pump(node) }
+            bringTransfers()
             now = now + .microseconds(Int64.random(in: 10...2_000, using: &random))
             if random.chance(percent: 1) { now = now + .seconds(Int64.random(in: 1...4, using: &random)) }
         }
@@ -98,7 +127,7 @@ struct Simulator {
 
     // MARK: Life and death
 
-    private mutating func start(_ node: NodeID, restoring: Bool) {
+    private mutating func start(_ node: NodeID, restoring: Bool, flaw: Int = 0) {
         let incarnation = nextIncarnation
         nextIncarnation += 1
         let group = FragmentingGroup(network.attach(node, incarnation: incarnation), queuedBytesMax: 4096)
@@ -110,8 +139,10 @@ struct Simulator {
         configuration.isJournaling = true
         configuration.journalBytesMin = 2048
         configuration.outstandingMax = 32
+        configuration.carriesSnapshots = random.chance(percent: options.carryingPercent)
         var ledger = Ledger()
         ledger.isDisorderly = options.isDisorderly
+        ledger.flaw.atRequests = flaw
         var replicated = Replicated(core: ledger, configuration: configuration, sabotage: options.sabotage)
         if restoring, let journal = journals[node] {
             do {
@@ -144,17 +175,51 @@ struct Simulator {
         return holders.count >= options.nodes / 2 + 1
     }
 
+    /// The group's engine died under a process, which goes on in the next one as another member.
+    private mutating func rejoin(_ node: NodeID) {
+        let group = FragmentingGroup(network.attach(node, incarnation: nextIncarnation), queuedBytesMax: 4096)
+        nextIncarnation += 1
+        counts.rejoins += 1
+        act(node) { node, now in (try? node.rejoin("ledger", over: group, at: now)) ?? [] }
+    }
+
+    /// Everybody dies at once, while all are well: the journals hold all that was answered.
+    private mutating func crashAll() {
+        let members = network.nodes.compactMap { processes[$0]?.node }
+        guard members.count == options.nodes, members.allSatisfy({ $0.status == .synchronised }),
+            Set(members.map(\.replicated.viewID)).count == 1,
+            network.nodes.allSatisfy({ node in
+                processes[node]?.node.replicated.viewID.map { network.isCurrent($0, of: node) } ?? false
+            })
+        else { return }
+        for node in network.nodes { crash(node) }
+        for node in network.nodes.shuffled(using: &random) { start(node, restoring: true) }
+    }
+
+    private mutating func partition() {
+        var shuffled = network.nodes.shuffled(using: &random)
+        var sets: [[NodeID]] = []
+        while !shuffled.isEmpty {
+            let count = Int.random(in: 1...shuffled.count, using: &random)
+            sets.append(Array(shuffled.prefix(count)))
+            shuffled.removeFirst(count)
+        }
+        network.connect(sets)
+    }
+
+    /// One-way loss, as Corosync shows it: several rings in a row, none of which lasts.
+    private mutating func flap() {
+        for _ in 0..<Int.random(in: 2...6, using: &random) {
+            if random.chance(percent: 30) { network.heal() } else { partition() }
+            for _ in 0..<Int.random(in: 0...8, using: &random) { _ = network.step() }
+            if random.chance(percent: 50) { propose() }
+            if let node = network.nodes.randomElement(using: &random) { pump(node) }
+        }
+    }
+
     private mutating func fault() {
-        switch Int.random(in: 0..<10, using: &random) {
-        case 0...3:
-            var shuffled = network.nodes.shuffled(using: &random)
-            var sets: [[NodeID]] = []
-            while !shuffled.isEmpty {
-                let count = Int.random(in: 1...shuffled.count, using: &random)
-                sets.append(Array(shuffled.prefix(count)))
-                shuffled.removeFirst(count)
-            }
-            network.connect(sets)
+        switch Int.random(in: 0..<14, using: &random) {
+        case 0...3: partition()
         case 4...5: network.heal()
         case 6...7:
             if let node = network.nodes.randomElement(using: &random), mayCrash(node) {
@@ -165,9 +230,17 @@ struct Simulator {
             for node in network.nodes where processes[node] == nil {
                 start(node, restoring: random.chance(percent: 50))
             }
+        case 9: flap()
+        case 10:
+            if let node = network.nodes.randomElement(using: &random), mayCrash(node) {
+                network.lose(node)
+            }
+        case 11: crashAll()
+        case 12: for _ in 0..<Int.random(in: 5...40, using: &random) { propose() }
         default:
             if let node = network.nodes.randomElement(using: &random) {
-                processes[node]?.hungUntil = now + .milliseconds(Int64.random(in: 1...100, using: &random))
+                let time: Int64 = random.chance(percent: 80) ? 100 : 3_000
+                processes[node]?.hungUntil = now + .milliseconds(Int64.random(in: 1...time, using: &random))
             }
         }
     }
@@ -191,6 +264,7 @@ struct Simulator {
     private mutating func pump(_ node: NodeID) {
         guard let process = processes[node], process.hungUntil <= now else { return }
         act(node) { node, now in node.pump(at: now) }
+        if network.isLost(node), !network.hasInbox(node) { return rejoin(node) }
         guard let owed = processes[node]?.owed, !owed.isEmpty, random.chance(percent: 50) else { return }
         processes[node]?.owed.removeFirst()
         let (id, request) = owed[0]
@@ -207,6 +281,14 @@ struct Simulator {
             case .journal(.replace(let record)): journals[id] = [record]
             case .performOnce(let effect, let alarm): process.owed.append((effect, alarm.request))
             case .note(.snapshotLoaded): counts.snapshots += 1
+            case .note(.diverged): counts.divergences += 1
+            case .sendSnapshot(let joiner, let point, let bytes):
+                guard !random.chance(percent: 20) else { continue }  // the link is down
+                let delay = Duration.microseconds([10, 10_000, 3_000_000].randomElement(using: &random) ?? 10)
+                transfers.append(
+                    Transfer(
+                        due: now + delay, sender: process.node.group.member, joiner: joiner, point: point, bytes: bytes)
+                )
             default: break
             }
         }
@@ -219,17 +301,45 @@ struct Simulator {
         checker.compare(connected, changed: id)
     }
 
+    private mutating func bringTransfers() {
+        guard let place = transfers.firstIndex(where: { $0.due <= now }) else { return }
+        let transfer = transfers.remove(at: place)
+        guard let process = processes[transfer.joiner.node], process.node.group.member == transfer.joiner,
+            process.hungUntil <= now
+        else { return }
+        counts.transfers += 1
+        act(transfer.joiner.node) { node, now in
+            node.snapshotReceived(from: transfer.sender, point: transfer.point, bytes: transfer.bytes, at: now)
+        }
+    }
+
     // MARK: Liveness
 
     private mutating func converge() {
         network.heal()
         for node in network.nodes where processes[node] == nil { start(node, restoring: false) }
         for node in network.nodes { processes[node]?.hungUntil = .start }
+        settle()
+        if options.flawAtRequests > 0 {  // whatever is wrong must be found by digests
+            for _ in 0..<(2 * Int(options.digestInterval) + 20) where checker.findings.isEmpty {
+                propose()
+                for _ in 0..<30 { _ = network.step() }
+                for node in network.nodes { pump(node) }
+                now = now + .milliseconds(1)
+            }
+            settle()
+        }
+        guard checker.findings.isEmpty else { return }
+        checker.conclude(network.nodes.compactMap { node in processes[node].map { (node, $0.node.replicated) } })
+    }
+
+    private mutating func settle() {
         var rounds = 0
         repeat {
             rounds += 1
             while network.step() {}
             for node in network.nodes { pump(node) }
+            bringTransfers()
             if rounds % 20 == 0 { now = now + .seconds(1) } else { now = now + .milliseconds(15) }
         } while rounds < 2_000 && !isQuiet && checker.findings.isEmpty
         if !isQuiet {
@@ -238,8 +348,6 @@ struct Simulator {
             }
             checker.find("after healing, no quiet: \(states)")
         }
-        guard checker.findings.isEmpty else { return }
-        checker.conclude(network.nodes.compactMap { node in processes[node].map { (node, $0.node.replicated) } })
     }
 
     private var isQuiet: Bool {

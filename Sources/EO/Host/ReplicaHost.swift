@@ -29,6 +29,9 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
     public var onStatus: (ReplicatedStatus) -> Void = { _ in }
     /// Who is in the group from here on, and whether this side may act.
     public var onView: (GroupView) -> Void = { _ in }
+    /// Bring a snapshot to that member over a peer link; its host is fed with it. Called only if
+    /// ``ReplicatedConfiguration/carriesSnapshots``.
+    public var onSendSnapshot: (GroupMember, SnapshotPoint, [UInt8]) -> Void = { _, _, _ in }
     /// For the log. The loss of the group is told once, however often joining anew fails.
     public var onNote: (ReplicatedNote) -> Void = { _ in }
     /// Keep this before returning. Called only if ``ReplicatedConfiguration/isJournaling``.
@@ -162,6 +165,7 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
         case .perform(let effect, let ticket): onEffect(effect, ticket)
         case .performOnce(let id, let effect): onOnce(id, effect)
         case .answer(let ticket, let outcome): onAnswer(ticket, outcome)
+        case .sendSnapshot(let member, let point, let bytes): onSendSnapshot(member, point, bytes)
         case .stateReplaced: onStateReplaced()
         case .status(let status): onStatus(status)
         case .view(let view):

@@ -89,10 +89,10 @@ public struct JournalContents: Hashable, Sendable {
     public init() {}
 }
 
-/// One record. kind u8: 1 snapshot · epoch · state bytes to the end; 2 command · proposer · versionMax u16 · command.
+/// One record. kind u8: 1 snapshot · epoch · state bytes to the end; 2 command · proposer · spoken u16 · command.
 enum JournalRecord: Hashable, Sendable {
     case snapshot(Epoch, [UInt8])
-    case command(Command, from: GroupMember, versionMax: UInt16)
+    case command(Command, from: GroupMember, spoken: UInt16)
 }
 
 extension JournalRecord: WireCodable {
@@ -102,10 +102,10 @@ extension JournalRecord: WireCodable {
             writer.integer(UInt8(1))
             writer.value(epoch)
             writer.raw(bytes)
-        case .command(let command, let proposer, let versionMax):
+        case .command(let command, let proposer, let spoken):
             writer.integer(UInt8(2))
             writer.value(proposer)
-            writer.integer(versionMax)
+            writer.integer(spoken)
             writer.value(command)
         }
     }
@@ -118,8 +118,8 @@ extension JournalRecord: WireCodable {
             self = .snapshot(epoch, try reader.raw(reader.remaining))
         case 2:
             let proposer: GroupMember = try reader.value()
-            let versionMax: UInt16 = try reader.integer()
-            self = .command(try reader.value(), from: proposer, versionMax: versionMax)
+            let spoken: UInt16 = try reader.integer()
+            self = .command(try reader.value(), from: proposer, spoken: spoken)
         default: throw .badValue("journal record kind \(kind); 1 or 2 expected")
         }
     }
@@ -138,8 +138,8 @@ extension ReplicaState {
         for record in records.dropFirst() {
             switch try JournalRecord(decoding: record) {
             case .snapshot: throw .badValue("a snapshot inside the journal")
-            case .command(let command, let proposer, let versionMax):
-                guard case .applied = state.apply(command, from: proposer, versionMax: versionMax) else {
+            case .command(let command, let proposer, let spoken):
+                guard case .applied = state.apply(command, from: proposer, spoken: spoken) else {
                     throw .badValue("command \(command.sequence) of \(proposer) does not follow the one before")
                 }
             }

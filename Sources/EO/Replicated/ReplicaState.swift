@@ -51,14 +51,15 @@ extension ReplicaState {
         return mark.sequence
     }
 
-    /// - Parameter versionMax: the highest version that all members speak.
+    /// - Parameter spoken: the version that the members speak at this place of the order. A command in another is not
+    ///   taken: not every member might read it.
     mutating func apply(
-        _ command: Command, from proposer: GroupMember, versionMax: UInt16
+        _ command: Command, from proposer: GroupMember, spoken: UInt16
     ) -> Applied<Core.Effect> {
         let last = lastSequence(of: proposer)
         guard command.sequence > last else { return .repeated }
         let expected = max(last &+ 1, command.firstWanted)
-        guard command.sequence == expected, command.version <= versionMax else { return .outOfPlace }
+        guard command.sequence == expected, command.version == spoken else { return .outOfPlace }
 
         marks[proposer.node] = ProposerMark(incarnation: proposer.incarnation, sequence: command.sequence)
         index += 1
@@ -204,6 +205,7 @@ extension ReplicaState {
         let (index, chain, time): (UInt64, UInt64, UInt64) = (
             try reader.integer(), try reader.integer(), try reader.integer()
         )
+        guard index < 1 << 62 else { throw .badValue("index \(index)") }  // the next must exist
         var marks: [NodeID: ProposerMark] = [:]
         for _ in 0..<(try reader.integer(UInt32.self)) {
             let node: NodeID = try reader.value()

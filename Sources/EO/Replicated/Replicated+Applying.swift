@@ -8,7 +8,7 @@ struct Buffered: Sendable {
     var sender: GroupMember
     var command: Command
     /// The version spoken at its place in the order; nil: that of the view's activation.
-    var versionMax: UInt16?
+    var spoken: UInt16?
 }
 
 extension Replicated {
@@ -23,6 +23,7 @@ extension Replicated {
             effects.append(.note(.undecodable(from: sender, error)))
             return
         }
+        defer { if arrived != nil { loadArrived(at: now, &effects) } }
         noteStanding(message, of: sender, at: now, &effects)
         switch message.body {
         case .command(let command): take(command, from: sender, at: now, &effects)
@@ -51,20 +52,31 @@ extension Replicated {
         guard let epoch = formation.epoch, message.epoch == epoch else { return }
         if formation.promisers.insert(sender).inserted { activateIfPromised(at: now, &effects) }
         guard message.isSynchronised, formation.isSynchronised(sender) else { return }
-        // An equal index with another history is no acknowledgement of ours: this member may be the one being cut off.
-        guard recent.chain(at: message.applied) == message.chain else { return }
-        formation.acknowledged[sender] = max(message.applied, formation.acknowledged[sender] ?? 0)
+        formation.standings[sender] = Standing(applied: message.applied, chain: message.chain)
+        guard countStanding(of: sender) else { return }
         if sender == configuration.member, status == .synchronised {
             stable = max(stable, min(message.applied, state.index))
         }
         settleCommitted(&effects)
     }
 
+    /// False while it is of an index not yet applied here; ``takePart(at:_:)`` looks again. An equal index with another
+    /// history is no acknowledgement of ours: this member may be the one being cut off.
+    @discardableResult
+    mutating func countStanding(of member: GroupMember) -> Bool {
+        guard let standing = formation.standings[member], recent.chain(at: standing.applied) == standing.chain else {
+            return false
+        }
+        formation.acknowledged[member] = max(standing.applied, formation.acknowledged[member] ?? 0)
+        return true
+    }
+
     private mutating func take(_ command: Command, from sender: GroupMember, at now: Instant, _ effects: inout [Effect])
     {
+        guard !isMute else { return }
         let entry = Buffered(
             position: position, sender: sender, command: command,
-            versionMax: formation.isActive ? formation.version : nil)
+            spoken: formation.isActive ? formation.version : nil)
         if formation.isActive, formation.isOwnMatched {
             apply(entry, at: now, &effects)
             settleCommitted(&effects)
@@ -79,16 +91,16 @@ extension Replicated {
         if sabotage == .skipEveryTenth, (state.index + 1) % 10 == 0, configuration.member.node.rawValue == 2 { return }
         if sabotage == .forgetMarks { state.marks[entry.sender.node] = nil }
         let isOwn = entry.sender == configuration.member
-        let versionMax = entry.versionMax ?? formation.version
-        switch state.apply(entry.command, from: entry.sender, versionMax: versionMax) {
+        let spoken = entry.spoken ?? formation.version
+        switch state.apply(entry.command, from: entry.sender, spoken: spoken) {
         case .repeated: break
         case .outOfPlace:
             if isOwn, entry.command.generation == proposals.generation { sendAgain(at: now, &effects) }
         case .applied(let results, let isUnderstood):
-            if state.time > now + clockOffset { clockOffset = state.time - now }
+            keepTimeAhead(at: now)
             isAcknowledgementOwed = true
             recent.append(state.chain)
-            keep(entry.command, of: entry.sender, versionMax: versionMax, &effects)
+            keep(entry.command, of: entry.sender, spoken: spoken, &effects)
             if !isUnderstood { effects.append(.note(.eventNotUnderstood(index: state.index))) }
             settleAction(entry.command.action)
             let ticket = isOwn ? proposals.applied(entry.command.sequence, at: state.index, isUnderstood) : nil
@@ -154,10 +166,10 @@ extension Replicated {
     // MARK: Journal
 
     private mutating func keep(
-        _ command: Command, of proposer: GroupMember, versionMax: UInt16, _ effects: inout [Effect]
+        _ command: Command, of proposer: GroupMember, spoken: UInt16, _ effects: inout [Effect]
     ) {
         guard configuration.isJournaling else { return }
-        let record = JournalRecord.command(command, from: proposer, versionMax: versionMax).encoded
+        let record = JournalRecord.command(command, from: proposer, spoken: spoken).encoded
         journalBytes += record.count + JournalFramer.headerBytes
         if journalBytes > max(configuration.journalBytesMin, 2 * journalBase) {
             startJournal(&effects)
@@ -202,22 +214,23 @@ extension Replicated {
                 }?.1
         }
         guard let right else { return }
-        for (member, theirs) in told where theirs != right {
+        let wrong = told.filter { $0.1 != right }.map(\.0)
+        guard !wrong.isEmpty else { return }
+        for member in wrong {
             formation.remove(member)
-            digests[index]?[member] = nil
-            if member == configuration.member {
-                effects.append(.note(.diverged(index: index)))
-                hasMemory = false
-                isContinuing = false
-                formation.isOwnMatched = false
-                claim = .none
-                stable = 0
-                bufferStart = position
-                beginSynchronising(at: now, &effects)
-            } else {
-                effects.append(.note(.memberDiverged(member, index: index)))
-                offerIfOldest(position: position, &effects)
-            }
+            for index in digests.keys { digests[index]?[member] = nil }
+            if member != configuration.member { effects.append(.note(.memberDiverged(member, index: index))) }
+        }
+        if wrong.contains(configuration.member) {
+            effects.append(.note(.diverged(index: index)))
+            hasMemory = false
+            formation.isOwnMatched = false
+            claim = .none
+            stable = 0
+            bufferStart = position
+            beginSynchronising(at: now, &effects)
+        } else {
+            offerIfOldest(position: position, to: wrong, &effects)
         }
         settleCommitted(&effects)
     }

@@ -32,8 +32,13 @@ struct Formation: Sendable {
     var unsynchronised: [GroupMember] = []
     /// The highest index that each member is known to have applied in this epoch.
     var acknowledged: [GroupMember: UInt64] = [:]
-    /// The highest version that all members speak.
-    var version: UInt16 = 0
+    /// What each said last of how far it has applied.
+    var standings: [GroupMember: Standing] = [:]
+    /// The versions that all speak but the mute; ``version`` is the highest.
+    var spoken: ClosedRange<UInt16> = 0...0
+    /// Members that do not speak ``version``: they stay out of this view, and only promise.
+    var mute: Set<GroupMember> = []
+    var version: UInt16 { spoken.upperBound }
 
     struct Synchronised: Hashable, Sendable {
         var member: GroupMember
@@ -50,15 +55,49 @@ struct Formation: Sendable {
     mutating func remove(_ member: GroupMember) {
         synchronised.removeAll { $0.member == member }
         acknowledged[member] = nil
+        standings[member] = nil
         if !unsynchronised.contains(member) { unsynchronised.append(member) }
     }
 
     func isSynchronised(_ member: GroupMember) -> Bool { synchronised.contains { $0.member == member } }
+
+    /// At the end of the first round: the version that most holders of the state speak, then most members, then the
+    /// highest. Where there is one that all speak, that is it.
+    mutating func chooseVersion() {
+        let all = reports.sorted { $0.key < $1.key }
+        func merit(_ version: UInt16) -> (Int, Int, UInt16) {
+            let speakers = all.filter { $0.value.versions.contains(version) }
+            return (speakers.count { isSynchronised($0.key) }, speakers.count, version)
+        }
+        guard let version = all.map(\.value.versionMax).max(by: { merit($0) < merit($1) }) else { return }
+        spoken = version...version
+        for (member, report) in all { narrow(for: member, report) }
+        let low = all.filter { !mute.contains($0.key) }.map(\.value.versionMin).max() ?? version
+        spoken = min(low, version)...version
+    }
+
+    /// Takes another member's versions into account; one that speaks none of those in use is mute.
+    mutating func narrow(for member: GroupMember, _ report: Report) {
+        guard report.versions.overlaps(spoken) else {
+            mute.insert(member)
+            synchronised.removeAll { $0.member == member }
+            unsynchronised.removeAll { $0 == member }
+            return
+        }
+        spoken = spoken.clamped(to: report.versions)
+    }
+}
+
+/// How far a member has applied, and the hash of its log there.
+struct Standing: Hashable, Sendable {
+    var applied: UInt64
+    var chain: UInt64
 }
 
 extension Report {
-    /// The same log, hence the same state, by whatever way it came about.
-    func matches(_ base: Report) -> Bool { index == base.index && chain == base.chain }
+    /// The same log, hence the same state, by whatever way it came about. Not where one was found to be wrong.
+    func matches(_ base: Report) -> Bool { index == base.index && chain == base.chain && !isUseless }
+    var versions: ClosedRange<UInt16> { versionMin...versionMax }
 
     /// Which of two states the view goes on from: in the later epoch is what an earlier one answered, and below
     /// `stable` there is nothing that others lack.
@@ -72,9 +111,9 @@ extension Replicated {
     private static var taintedChain: UInt64 { .max }
 
     mutating func leaveView() {
-        let version = formation.version
+        let spoken = formation.spoken
         formation = Formation()
-        formation.version = version
+        formation.spoken = spoken
         position = 0
         buffer.removeAll()
         bufferStart = 0
@@ -89,6 +128,7 @@ extension Replicated {
     mutating func enter(_ view: GroupView, at now: Instant, _ effects: inout [Effect]) {
         leaveView()
         self.view = view
+        if arrived?.point.view != view.id { arrived = nil }
         guard view.isQuorate || sabotage == .applyWithoutQuorum else {
             isContinuing = false
             change(to: .withoutQuorum, &effects)
@@ -103,7 +143,7 @@ extension Replicated {
             view: view.id, isContinuing: isContinuing, claim: isTainted ? .none : claim, stable: isTainted ? 0 : stable,
             index: isTainted ? 0 : state.index, chain: isTainted ? Self.taintedChain : state.chain, promised: promised,
             seniority: isContinuing ? seniority : nil, versionMin: Core.versions.lowerBound,
-            versionMax: Core.versions.upperBound)
+            versionMax: Core.versions.upperBound, takesTransfers: configuration.carriesSnapshots)
     }
 
     /// Holds a state, but not one to go on from.
@@ -115,7 +155,6 @@ extension Replicated {
         guard let view, report.view == view.id, formation.reports[sender] == nil else { return }  // of an earlier view
         formation.reports[sender] = report
         if hasMemory { formation.rememberers.insert(sender) }
-        chooseVersion(&effects)
         if formation.epoch == nil {
             settleBase(in: view, at: now, &effects)
         } else {
@@ -136,9 +175,9 @@ extension Replicated {
         // With a majority that remembers, the best is among them; a journal's tail is not as certain.
         let isMajority = formation.rememberers.count >= view.majority
         let candidates = isMajority ? reports.filter { formation.rememberers.contains($0.key) } : reports
-        guard var base = candidates.first?.value else { return }
-        for (_, report) in candidates where base.isUseless || (base.precedes(report) && !report.isUseless) {
-            base = report
+        guard var (owner, base) = candidates.first.map({ ($0.key, $0.value) }) else { return }
+        for (member, report) in candidates where base.isUseless || (base.precedes(report) && !report.isUseless) {
+            (owner, base) = (member, report)
         }
         let number = (reports.map(\.value.promised).max() ?? 0) + 1
         let epoch = Epoch(number: number, id: view.id)
@@ -147,17 +186,21 @@ extension Replicated {
         formation.graceEnds = nil
         promised = max(promised, number)
         for (member, report) in reports {
-            if report.matches(base) {
+            if report.matches(base) || member == owner {
                 formation.insert(member, report.seniority ?? Seniority(epoch: number, position: 0))
             } else {
                 formation.unsynchronised.append(member)
             }
         }
+        formation.chooseVersion()
+        if isMute { fallSilent(&effects) }
         formation.isOwnMatched = formation.isSynchronised(configuration.member)
         if reports.contains(where: { $0.key == configuration.member }), !formation.isOwnMatched { isContinuing = false }
-        chooseVersion(&effects)
         effects.append(message(.acknowledge))
-        if formation.isForced { effects.append(.note(.formedWithoutMajority(epoch: number, index: base.index))) }
+        if formation.isForced, !isMajority {
+            issued.removeAll()  // an index may come to mean another command
+            effects.append(.note(.formedWithoutMajority(epoch: number, index: base.index)))
+        }
     }
 
     /// Whether nothing that was answered can be missing from the best of these reports.
@@ -177,15 +220,13 @@ extension Replicated {
         let weight = formation.promisers.intersection(formation.rememberers).count
         guard weight >= view.majority || formation.promisers.count == view.members.count else { return }
         formation.isActive = true
-        for index in buffer.indices where buffer[index].versionMax == nil {
-            buffer[index].versionMax = formation.version
-        }
+        for index in buffer.indices where buffer[index].spoken == nil { buffer[index].spoken = formation.version }
         effects.append(
             .note(
                 .formed(
                     epoch: epoch.number, index: formation.base?.index ?? 0, synchronised: formation.synchronised.count,
                     members: view.members.count)))
-        if !formation.unsynchronised.isEmpty { offerIfOldest(position: 0, &effects) }
+        offerIfOldest(position: 0, to: formation.unsynchronised, &effects)
         if formation.isOwnMatched {
             carryOn(at: now, &effects)
         } else if formation.reports[configuration.member] != nil {
@@ -201,6 +242,7 @@ extension Replicated {
         recent.restart(at: state.index, state.chain)
         hasMemory = true
         isRestored = false
+        keepTimeAhead(at: now)
         startJournal(&effects)
         takePart(at: now, &effects)
     }
@@ -213,6 +255,7 @@ extension Replicated {
         buffer.removeAll()
         change(to: .synchronised, &effects)
         for entry in waiting { apply(entry, at: now, &effects) }
+        for member in formation.synchronised.map(\.member) { countStanding(of: member) }
         sendAgain(at: now, &effects)
         settleCommitted(&effects)
     }
@@ -223,6 +266,14 @@ extension Replicated {
     ) {
         guard let base = formation.base, let epoch = formation.epoch else { return }
         let isOwn = sender == configuration.member
+        formation.narrow(for: sender, report)
+        guard !formation.mute.contains(sender) else {
+            if isOwn {
+                fallSilent(&effects)
+                if formation.isActive { beginSynchronising(at: now, &effects) }
+            }
+            return
+        }
         if report.matches(base) {
             formation.insert(sender, report.seniority ?? Seniority(epoch: epoch.number, position: position))
             guard isOwn else { return settleCommitted(&effects) }
@@ -234,24 +285,18 @@ extension Replicated {
         } else {
             if !formation.unsynchronised.contains(sender) { formation.unsynchronised.append(sender) }
             guard formation.isActive else { return }
-            if isOwn { beginSynchronising(at: now, &effects) } else { offerIfOldest(position: position, &effects) }
+            if isOwn { return beginSynchronising(at: now, &effects) }
+            offerIfOldest(position: position, to: [sender], &effects)
         }
     }
 
-    /// The highest version that all speak; where there is none, that of those who hold the state.
-    private mutating func chooseVersion(_ effects: inout [Effect]) {
-        func common(_ reports: [Report]) -> UInt16? {
-            guard let low = reports.map(\.versionMin).max(), let high = reports.map(\.versionMax).min() else {
-                return nil
-            }
-            return low <= high ? high : nil
-        }
-        let all = formation.reports.sorted { $0.key < $1.key }
-        let holders = all.filter { formation.isSynchronised($0.key) }.map(\.value)
-        formation.version = common(all.map(\.value)) ?? common(holders) ?? Core.versions.upperBound
-        if formation.epoch != nil, !Core.versions.contains(formation.version) {
-            effects.append(.note(.versionNotSpoken(spoken: formation.version)))
-        }
+    /// This build does not speak what the others do; it stays out until the members change.
+    var isMute: Bool { formation.mute.contains(configuration.member) }
+
+    private mutating func fallSilent(_ effects: inout [Effect]) {
+        buffer.removeAll()
+        isContinuing = false
+        effects.append(.note(.versionNotSpoken(spoken: formation.version)))
     }
 }
 

@@ -72,6 +72,16 @@ struct Proposals<Core: ReplicatedEngine>: Sendable {
         return known.compactMap(\.ticket)
     }
 
+    /// For a new member: nothing was sent yet. Keeps what is harmless to repeat, the reports; returns the tickets.
+    mutating func restart() -> [UInt64] {
+        let old = waiting
+        self = Proposals()
+        for proposal in old {
+            if case .done = proposal.action { _ = add(proposal.action, ticket: nil, deadline: nil) }
+        }
+        return old.compactMap(\.ticket)
+    }
+
     /// Removes what waited too long and returns the tickets.
     mutating func expire(at now: Instant) -> [UInt64] {
         let late = waiting.filter { $0.deadline.map { $0 <= now } ?? false }
@@ -82,6 +92,11 @@ struct Proposals<Core: ReplicatedEngine>: Sendable {
 }
 
 extension Replicated {
+    /// The group's time goes on from what was applied.
+    mutating func keepTimeAhead(at now: Instant) {
+        if state.time > now + clockOffset { clockOffset = state.time - now }
+    }
+
     /// The group's time as this member would stamp it.
     func groupTime(at now: Instant) -> Instant { max(state.time, now + clockOffset) }
 
@@ -91,8 +106,19 @@ extension Replicated {
             effects.append(.answer(ticket: ticket, .refused(.tryAgain)))
             return
         }
+        let bytes = encoded(event)
+        guard bytes.count <= eventBytesMax else {  // it would never be ordered, and hold up all that come after
+            effects.append(.answer(ticket: ticket, .refused(.tooBig)))
+            return
+        }
         let proposal = proposals.add(.event(event), ticket: ticket, deadline: now + configuration.proposalTimeout)
-        send(proposal, at: now, &effects)
+        send(proposal, as: .event(bytes), at: now, &effects)
+    }
+
+    private func encoded(_ event: Core.Event) -> [UInt8] {
+        var writer = ByteWriter(reserving: 64)
+        Core.encode(event, version: formation.version, to: &writer)
+        return writer.bytes
     }
 
     mutating func reportDone(_ id: EffectID, _ event: Core.Event?, at now: Instant, _ effects: inout [Effect]) {
@@ -101,21 +127,21 @@ extension Replicated {
     }
 
     private func send(_ proposal: Proposals<Core>.Waiting, at now: Instant, _ effects: inout [Effect]) {
-        let version = formation.version
-        func bytes(_ event: Core.Event) -> [UInt8] {
-            var writer = ByteWriter(reserving: 64)
-            Core.encode(event, version: version, to: &writer)
-            return writer.bytes
-        }
         let action: Command.Action =
             switch proposal.action {
-            case .event(let event): .event(bytes(event))
+            case .event(let event): .event(encoded(event))
             case .timer(let key, let deadline): .timer(key: key, deadline: deadline)
-            case .done(let id, let event): .done(id, event.map(bytes))
+            case .done(let id, let event): .done(id, event.map(encoded))
             }
+        send(proposal, as: action, at: now, &effects)
+    }
+
+    private func send(
+        _ proposal: Proposals<Core>.Waiting, as action: Command.Action, at now: Instant, _ effects: inout [Effect]
+    ) {
         let command = Command(
             sequence: proposal.sequence, firstWanted: proposals.firstWanted, generation: proposals.generation,
-            stamp: groupTime(at: now), version: version, action: action)
+            stamp: groupTime(at: now), version: formation.version, action: action)
         effects.append(message(.command(command)))
     }
 
@@ -136,7 +162,7 @@ extension Replicated {
             if let instant { earliest = min(instant, earliest ?? instant) }
         }
         consider(formation.graceEnds)
-        if status == .synchronising, !formation.isOwnMatched {
+        if isWaitingForState {
             consider(lastProgress + configuration.synchronisationTimeout)
         }
         if isOldest {
@@ -152,10 +178,7 @@ extension Replicated {
             formation.graceEnds = nil
             effects.append(message(.form(view: view.id)))
         }
-        if status == .synchronising, !formation.isOwnMatched, lastProgress + configuration.synchronisationTimeout <= now
-        {
-            ask(at: now, &effects)
-        }
+        if isWaitingForState, lastProgress + configuration.synchronisationTimeout <= now { ask(at: now, &effects) }
         guard isOldest, !state.timers.isEmpty else { return }
         let time = groupTime(at: now)
         let due = state.timers.filter { $0.value <= time && proposedTimers[$0.key] != $0.value }

@@ -16,9 +16,13 @@ public struct ReplicatedConfiguration: Hashable, Sendable {
     /// A quorate view in which too few members remember anything (a cold start with a node missing, or most of the
     /// cluster restarted at once) waits so long for more before it goes on with the best there is. Nil: for ever.
     public var formationGrace: Duration? = .seconds(5)
+    /// Whether the shell carries snapshots over peer links (``Replicated/Effect/sendSnapshot(to:point:bytes:)``) and
+    /// takes them from there. Where sender or joiner does not, or twice nothing came, they go through the group.
+    public var carriesSnapshots = false
     public var chunkBytes = 64 << 10
     public var chunksInFlight = 4
-    /// Commands a joiner keeps while it waits for its snapshot; beyond, it starts over.
+    /// Commands a joiner keeps while it waits for its snapshot; beyond, it starts over. The same on every member: what
+    /// comes beyond it while a view is formed is dropped by all.
     public var bufferedMax = 65_536
     /// Whether to emit ``Replicated/Effect/journal(_:)``.
     public var isJournaling = false
@@ -111,6 +115,11 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
         case propose(Core.Event, ticket: UInt64)
         /// A once-only effect was performed; the event, if any, is applied with its removal. Kept until it is ordered.
         case effectDone(EffectID, Core.Event?)
+        /// A snapshot came over a peer link, whole. The shell knows by the link that it is of that member.
+        case snapshotReceived(from: GroupMember, point: SnapshotPoint, bytes: [UInt8])
+        /// Some of one did; at least once in each half ``ReplicatedConfiguration/synchronisationTimeout``, or it counts
+        /// as lost.
+        case snapshotArriving
         /// Time passed; due at ``Replicated/nextDeadline``.
         case tick
     }
@@ -123,20 +132,22 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
         case perform(Core.Effect, ticket: UInt64?)
         case performOnce(EffectID, Core.OnceEffect)
         case answer(ticket: UInt64, ProposalOutcome)
+        /// Bring it there over a peer link, if it can be; nothing is to be said of success or failure.
+        case sendSnapshot(to: GroupMember, point: SnapshotPoint, bytes: [UInt8])
         /// The state was replaced as a whole: what was derived from it must be derived anew.
         case stateReplaced
         case status(ReplicatedStatus)
         case note(ReplicatedNote)
     }
 
-    let configuration: ReplicatedConfiguration
+    public internal(set) var configuration: ReplicatedConfiguration
     var state: ReplicaState<Core>
     public internal(set) var status = ReplicatedStatus.outside
 
     // What this member holds, as it would report it.
     var hasMemory = false
-    /// The memory is a journal's. It tells all this member applied, but not what it had acknowledged when it died, so
-    /// in a cluster of several nodes it does not count towards a majority that remembers.
+    /// The memory is a journal's, or of an earlier life of the group. It tells all this member applied, but not what it
+    /// had acknowledged last, so in a cluster of several nodes it does not count towards a majority that remembers.
     var isRestored = false
     var isContinuing = false
     var claim = Epoch.none
@@ -162,12 +173,16 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
     var bufferStart: UInt64 = 0
     var incoming: Incoming?
     var outgoing: [Outgoing] = []
+    /// Came over a peer link, maybe before the place in the order that it belongs to.
+    var arrived: Arrived?
     var lastProgress = Instant.start
     var attempt: UInt32 = 0
 
     var digests: [UInt64: [GroupMember: UInt64]] = [:]
     var journalBytes = 0
     var journalBase = 0
+    /// The largest event that the group takes as a command; more is refused with TOO_BIG.
+    var eventBytesMax = Int.max
     /// Wrong on purpose, for the tests that prove that the checkers see it.
     let sabotage: Sabotage?
 
@@ -181,7 +196,7 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
         self.configuration = configuration
         self.sabotage = sabotage
         state = ReplicaState(core: core)
-        formation.version = Core.versions.upperBound
+        formation.spoken = Core.versions
     }
 
     /// A member that carries on from its journal.
@@ -211,7 +226,7 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
         status == .synchronised && formation.synchronised.first?.member == configuration.member
     }
     /// Equal at equal ``index`` on every member.
-    public var digest: UInt64 { state.digest(version: formation.version) }
+    public var digest: UInt64 { state.digest(version: isMute ? Core.versions.upperBound : formation.version) }
     /// A hash over every command applied.
     public var logHash: UInt64 { state.chain }
     /// Once-only effects not yet reported done.
@@ -231,6 +246,9 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
         case .drained: acknowledgeIfOwed(&effects)
         case .propose(let event, let ticket): propose(event, ticket: ticket, at: now, &effects)
         case .effectDone(let id, let event): reportDone(id, event, at: now, &effects)
+        case .snapshotReceived(let sender, let point, let bytes):
+            receive(Arrived(sender: sender, point: point, bytes: bytes), at: now, &effects)
+        case .snapshotArriving: if isWaitingForState { lastProgress = now }
         case .tick: tick(at: now, &effects)
         }
         checkInvariants()
@@ -259,10 +277,23 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
         return .multicast(message.encoded)
     }
 
+    /// After ``GroupEvent/lost(reason:)``: takes part in the group's next life as another member, and remembers what it
+    /// holds. What it had proposed is answered with a timeout; it may have been applied.
+    public mutating func rejoining(as member: GroupMember) -> [Effect] {
+        invariant(status == .outside, "in a view as \(configuration.member), cannot become \(member)")
+        configuration.member = member
+        seniority = nil
+        proposedTimers.removeAll()
+        return proposals.restart().map { .answer(ticket: $0, .refused(.timeout)) }
+    }
+
     mutating func lose(_ reason: String, _ effects: inout [Effect]) {
         leaveView()
         view = nil
         isContinuing = false
+        // From now on like a journal's memory: fewer than a majority may go on without this member.
+        isRestored = hasMemory
+        stable = state.index
         change(to: .outside, &effects)
         effects.append(.note(.groupLost(reason)))
     }

@@ -41,6 +41,8 @@ struct Seniority: Hashable, Comparable, Sendable {
 /// applied u64 · chain u64 · body by kind.
 struct ReplicatedMessage: Hashable, Sendable {
     static let format: UInt8 = 1
+    /// What a command needs beyond its event's bytes, rounded up.
+    static let overheadMax = 128
 
     /// Where the sender stood when it sent: every message acknowledges.
     var isSynchronised: Bool
@@ -88,8 +90,9 @@ struct Command: Hashable, Sendable {
 
 /// What a member holds when it sees a view.
 ///
-/// view u64 · flags u8 (bit 0: continuing, bit 1: has seniority) · claim epoch · stable u64 · index u64 · chain u64 ·
-/// promised u64 · seniority (u64, u64) · oldest version u16 · newest version u16.
+/// view u64 · flags u8 (bit 0: continuing, bit 1: has seniority, bit 2: takes snapshots by peer link) ·
+/// claim epoch · stable u64 · index u64 · chain u64 · promised u64 · seniority (u64, u64) · oldest version u16 ·
+/// newest version u16.
 struct Report: Hashable, Sendable {
     var view: UInt64
     /// Synchronised, and in no view without quorum since.
@@ -105,6 +108,7 @@ struct Report: Hashable, Sendable {
     var seniority: Seniority?
     var versionMin: UInt16
     var versionMax: UInt16
+    var takesTransfers = false
 }
 
 /// Announces a snapshot. view u64 · position u64 · index u64 · version u16 · bytes u64 · chunks u32.
@@ -241,7 +245,7 @@ extension Command: WireCodable {
 extension Report: WireCodable {
     func encode(to writer: inout ByteWriter) {
         writer.integer(view)
-        writer.integer(UInt8((isContinuing ? 1 : 0) | (seniority != nil ? 2 : 0)))
+        writer.integer(UInt8((isContinuing ? 1 : 0) | (seniority != nil ? 2 : 0) | (takesTransfers ? 4 : 0)))
         writer.value(claim)
         writer.integer(stable)
         writer.integer(index)
@@ -256,8 +260,9 @@ extension Report: WireCodable {
     init(decoding reader: inout ByteReader) throws(DecodeError) {
         view = try reader.integer()
         let flags = try reader.integer(UInt8.self)
-        guard flags <= 3 else { throw .badValue("report flags \(flags); bits 0 and 1 only expected") }
+        guard flags <= 7 else { throw .badValue("report flags \(flags); bits 0 to 2 only expected") }
         isContinuing = flags & 1 != 0
+        takesTransfers = flags & 4 != 0
         claim = try reader.value()
         stable = try reader.integer()
         index = try reader.integer()
@@ -267,6 +272,7 @@ extension Report: WireCodable {
         seniority = flags & 2 != 0 ? Seniority(epoch: epoch, position: position) : nil
         versionMin = try reader.integer()
         versionMax = try reader.integer()
+        guard seniority != nil || (epoch, position) == (0, 0) else { throw .badValue("a seniority not flagged") }
         guard promised < 1 << 62 else { throw .badValue("epoch number \(promised)") }  // the next must exist
         guard versionMin <= versionMax else { throw .badValue("versions \(versionMin)...\(versionMax)") }
     }

@@ -15,6 +15,9 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
         /// Report with ``ReplicatedNode/effectDone(_:then:at:)``, when it is done.
         case performOnce(EffectID, Core.OnceEffect)
         case answer(ticket: UInt64, ProposalOutcome)
+        /// Only with ``ReplicatedConfiguration/carriesSnapshots``; what arrives goes to
+        /// ``ReplicatedNode/snapshotReceived(from:point:bytes:at:)``.
+        case sendSnapshot(to: GroupMember, point: SnapshotPoint, bytes: [UInt8])
         case stateReplaced
         case status(ReplicatedStatus)
         /// Who is in the group from here on, before anything that is delivered in that view.
@@ -36,6 +39,7 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
         invariant(replicated.configuration.member == group.member, "the engine and the group name different members")
         self.replicated = replicated
         self.group = group
+        self.replicated.eventBytesMax = group.messageBytesMax - ReplicatedMessage.overheadMax
         outboxMax = 2 * replicated.configuration.outstandingMax
     }
 
@@ -78,6 +82,34 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
         return outputs
     }
 
+    /// A peer link brought a snapshot.
+    public mutating func snapshotReceived(
+        from sender: GroupMember, point: SnapshotPoint, bytes: [UInt8], at now: Instant
+    ) -> [Output] {
+        var outputs: [Output] = []
+        feed(.snapshotReceived(from: sender, point: point, bytes: bytes), at: now, &outputs)
+        drain(at: now, &outputs)
+        return outputs
+    }
+
+    /// A peer link is bringing one.
+    public mutating func snapshotArriving(at now: Instant) {
+        _ = replicated.handle(.snapshotArriving, at: now)  // has no effects
+    }
+
+    /// After the group was lost: joins the one that took its place, as another member that remembers what it holds.
+    public mutating func rejoin(_ name: String, over group: Group, at now: Instant) throws(GroupError) -> [Output] {
+        self.group.leave()
+        self.group = group
+        outbox.removeAll()
+        isBusy = false
+        var outputs: [Output] = []
+        take(replicated.rejoining(as: group.member), &outputs)
+        try self.group.join(name)
+        drain(at: now, &outputs)
+        return outputs
+    }
+
     /// Takes what the group has, and lets time pass.
     public mutating func pump(at now: Instant) -> [Output] {
         var outputs: [Output] = []
@@ -108,13 +140,19 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     }
 
     private mutating func feed(_ event: Replicated<Core>.Event, at now: Instant, _ outputs: inout [Output]) {
-        for effect in replicated.handle(event, at: now) {
+        take(replicated.handle(event, at: now), &outputs)
+    }
+
+    private mutating func take(_ effects: [Replicated<Core>.Effect], _ outputs: inout [Output]) {
+        for effect in effects {
             switch effect {
             case .multicast(let bytes): outbox.append(bytes)
             case .journal(let write): outputs.append(.journal(write))
             case .perform(let effect, let ticket): outputs.append(.perform(effect, ticket: ticket))
             case .performOnce(let id, let effect): outputs.append(.performOnce(id, effect))
             case .answer(let ticket, let outcome): outputs.append(.answer(ticket: ticket, outcome))
+            case .sendSnapshot(let member, let point, let bytes):
+                outputs.append(.sendSnapshot(to: member, point: point, bytes: bytes))
             case .stateReplaced: outputs.append(.stateReplaced)
             case .status(let status): outputs.append(.status(status))
             case .note(let note): outputs.append(.note(note))

@@ -16,6 +16,8 @@ public final class SimulatedNetwork {
     /// Messages that wait in one member's outbox before it is told busy.
     public let outboxMax: Int
     public let messageBytesMax: Int
+    /// How often a message is delivered twice. No group does that; what stands on one should not mind.
+    public var duplicatePercent = 0
     /// The number of views delivered so far.
     public private(set) var viewCount = 0
 
@@ -33,6 +35,7 @@ public final class SimulatedNetwork {
     }
     private struct Process {
         var member: GroupMember
+        var isLost = false
         var ring: Int
         var cursor: Int
         var isJoined = false
@@ -55,7 +58,7 @@ public final class SimulatedNetwork {
 
     /// Starts a process on a node; one at a time.
     public func attach(_ node: NodeID, incarnation: UInt64) -> SimulatedGroup {
-        invariant(processes[node] == nil, "node \(node) has a process already")
+        invariant(processes[node]?.isLost ?? true, "node \(node) has a process already")
         let member = GroupMember(node: node, incarnation: incarnation)
         let ring = ringIndex(of: node)
         processes[node] = Process(member: member, ring: ring, cursor: rings[ring].log.count)
@@ -67,6 +70,18 @@ public final class SimulatedNetwork {
         guard let process = processes.removeValue(forKey: node), process.isJoined else { return }
         changeMembers(of: process.ring) { $0.removeAll { $0 == process.member } }
     }
+
+    /// The engine under a node's group dies: its process is told, and hears nothing more until it attaches anew.
+    public func lose(_ node: NodeID) {
+        guard let process = processes[node], process.isJoined else { return }
+        processes[node]?.isJoined = false
+        processes[node]?.isLost = true
+        processes[node]?.outbox.removeAll()
+        processes[node]?.inbox.append(.lost(reason: "simulated"))
+        changeMembers(of: process.ring) { $0.removeAll { $0 == process.member } }
+    }
+
+    public func isLost(_ node: NodeID) -> Bool { processes[node]?.isLost ?? false }
 
     /// Connects the nodes in these sets only; what is in none is alone.
     public func connect(_ sets: [[NodeID]]) {
@@ -137,7 +152,8 @@ public final class SimulatedNetwork {
     // MARK: What the group handles call
 
     fileprivate func join(_ member: GroupMember) throws(GroupError) {
-        guard let process = processes[member.node], process.member == member, !process.isJoined else {
+        guard let process = processes[member.node], process.member == member, !process.isJoined, !process.isLost
+        else {
             throw GroupError("member \(member) is gone or has joined")
         }
         processes[member.node]?.isJoined = true
@@ -175,6 +191,9 @@ public final class SimulatedNetwork {
         guard let process = processes[node], !process.outbox.isEmpty else { return }
         let bytes = processes[node]?.outbox.removeFirst() ?? []
         rings[process.ring].log.append(.message(from: process.member, bytes: bytes))
+        if duplicatePercent > 0, random.chance(percent: duplicatePercent) {
+            rings[process.ring].log.append(.message(from: process.member, bytes: bytes))
+        }
     }
 
     private func changeMembers(of ring: Int, _ change: (inout [GroupMember]) -> Void) {

@@ -159,7 +159,7 @@ final class EngineHost {
         case .perform(let effect, _): perform(effect)
         case .performOnce(let id, let notifications): told.append(.notifications(id, notifications))
         case .answer(let ticket, .refused(let error)): onRefusal(ticket, error)
-        case .answer(_, .done), .stateReplaced, .status, .view: break
+        case .answer(_, .done), .stateReplaced, .status, .view, .sendSnapshot: break
         case .note(let note): told.append(.replicatedNote(note))
         }
     }

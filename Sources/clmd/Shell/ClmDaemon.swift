@@ -148,7 +148,7 @@ public final class ClmDaemon {
                 }
             case .performOnce(let id, _): perform(group.effectDone(id, at: loop.now))
             // A group of one: the state is what was restored, the status is fixed.
-            case .stateReplaced, .status, .view: break
+            case .stateReplaced, .status, .view, .sendSnapshot: break
             case .note: break  // about other members
             }
         }
