@@ -149,7 +149,7 @@ final class EngineHost {
                 queue.append(.answered(ticket: ticket, .refused(code, "the registry of channels is not available")))
             case .stateReplaced: replaceRegistry()
             case .performOnce(let id, _): perform(registry.effectDone(id, at: loop.now))
-            case .view, .status, .note: break  // of a group of one: fixed, and about nobody
+            case .view, .status, .sendSnapshot, .note: break  // of a group of one: fixed, and about nobody
             }
         }
     }
