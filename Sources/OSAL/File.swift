@@ -281,3 +281,10 @@ extension File {
         try retrying("truncate", path) { Glibc.truncate(path, size) }
     }
 }
+
+extension File {
+    /// Removes a directory that has no files. Source: rmdir(2).
+    public static func removeEmptyDirectory(_ path: String) throws(OSError) {
+        try retrying("rmdir", path) { rmdir(path) }
+    }
+}

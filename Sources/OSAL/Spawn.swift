@@ -101,6 +101,8 @@ public struct SpawnOptions: Sendable {
     public var outOfMemoryScore: Int32?
     /// -20 (first) … 19 (last); nil keeps the caller's.
     public var niceness: Int32?
+    /// nil: the caller's.
+    public var namespaces: NamespaceChoice?
 
     public init(path: String, arguments: [String] = [], environment: [String] = Environment.all) {
         self.path = path
@@ -155,7 +157,7 @@ extension Process {
         raw.oom_score = options.outOfMemoryScore ?? .min
         raw.process_priority = options.niceness ?? .min
         var pidfd: Int32 = -1
-        var stage: UnsafePointer<CChar>?
+        var failed: (code: Int32, stage: String)?
         let pid = withExtendedLifetime((arguments, environment)) {
             options.path.withCString { path in
                 withOptionalCString(options.workingDirectory) { directory in
@@ -169,7 +171,14 @@ extension Process {
                                     raw.targets = targets.baseAddress
                                     raw.limits = limits.baseAddress
                                     raw.groups = groups.baseAddress
-                                    return cosal_spawn(&raw, &pidfd, &stage)
+                                    return NamespaceChoice.withRaw(options.namespaces) { namespaces in
+                                        raw.namespaces = namespaces
+                                        var stage: UnsafePointer<CChar>?
+                                        let pid = cosal_spawn(&raw, &pidfd, &stage)
+                                        // `stage` may be one of the texts that live only as long as this call.
+                                        if pid < 0 { failed = (errno, stage.map { String(cString: $0) } ?? "clone") }
+                                        return pid
+                                    }
                                 }
                             }
                         }
@@ -177,7 +186,7 @@ extension Process {
                 }
             }
         }
-        if pid < 0 { throw failure(code: errno, stage: stage.map { String(cString: $0) } ?? "clone", options) }
+        if let failed { throw failure(code: failed.code, stage: failed.stage, options) }
         return SpawnedProcess(pid: pid, pidfd: Descriptor(owning: pidfd))
     }
 

@@ -103,6 +103,7 @@ static void prepare(struct attempt *attempt) {
     int executable = options->executable;
     attempt->stage = "signals";
     reset_signals();
+    if (cosal_namespace_in_child(options->namespaces, &attempt->stage) != 0) return;
     attempt->stage = "setsid";
     if (options->new_session && setsid() < 0) return;
     attempt->stage = "descriptors";
@@ -129,7 +130,7 @@ static void prepare(struct attempt *attempt) {
     attempt->stage = "parent death signal"; /* after setuid, which clears it */
     if (options->death_signal != 0) {
         if (prctl(PR_SET_PDEATHSIG, (unsigned long)options->death_signal, 0ul, 0ul, 0ul) != 0) return;
-        if (getppid() != attempt->parent) _exit(127);
+        if (getppid() != attempt->parent && getppid() != 0) _exit(127); /* 0: it is in another pid namespace */
     }
     attempt->stage = "execve";
     sigset_t none;
@@ -161,9 +162,12 @@ pid_t cosal_spawn(const struct cosal_spawn *options, int *pidfd, const char **st
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD;
-    pid_t pid = clone(child, stack + STACK_BYTES + GUARD_BYTES, flags, &attempt, pidfd);
+    int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD | cosal_namespace_clone_flags(options->namespaces);
+    int own_namespace = -1;
+    pid_t pid = cosal_namespace_before_clone(options->namespaces, &own_namespace);
+    if (pid == 0) pid = clone(child, stack + STACK_BYTES + GUARD_BYTES, flags, &attempt, pidfd);
     int code = pid < 0 ? errno : attempt.code;
+    cosal_namespace_after_clone(own_namespace);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     munmap(stack, STACK_BYTES + GUARD_BYTES);
     if (pid >= 0 && code == 0) return pid;

@@ -142,6 +142,28 @@ enum cosal_resource {
 };
 int cosal_get_limit(int resource, struct cosal_limit *limit);
 int cosal_set_limit(int resource, uint64_t soft, uint64_t hard);
+/* Namespaces to be born into: existing ones of a process (`enter`, `pidfd`), or new ones (`create`). */
+enum cosal_namespace {
+    COSAL_NAMESPACE_MOUNT = 1,
+    COSAL_NAMESPACE_NETWORK = 2,
+    COSAL_NAMESPACE_PROCESS = 4,
+    COSAL_NAMESPACE_HOST_NAME = 8,
+    COSAL_NAMESPACE_IPC = 16
+};
+struct cosal_mount {
+    const char *source, *target, *type; /* type NULL: `source` is bound to `target` */
+};
+struct cosal_namespaces {
+    unsigned create, enter; /* bits of cosal_namespace */
+    int pidfd;              /* whose namespaces to enter */
+    const char *host_name;  /* or NULL */
+    const struct cosal_mount *mounts; /* done in this order when a mount namespace is created */
+    int mount_count;
+};
+int cosal_namespace_clone_flags(const struct cosal_namespaces *namespaces);
+int cosal_namespace_before_clone(const struct cosal_namespaces *namespaces, int *own);
+void cosal_namespace_after_clone(int own);
+int cosal_namespace_in_child(const struct cosal_namespaces *namespaces, const char *volatile *stage);
 struct cosal_spawn {
     const char *path;             /* executed as it is, no PATH search; ignored when executable >= 0 */
     int executable;               /* a descriptor to execute (fexecve), or -1 */
@@ -160,6 +182,7 @@ struct cosal_spawn {
     int death_signal; /* 0 = none */
     int oom_score;    /* /proc/self/oom_score_adj; INT32_MIN = leave */
     int process_priority; /* setpriority(2); INT32_MIN = leave */
+    const struct cosal_namespaces *namespaces; /* or NULL */
 };
 #define COSAL_SPAWN_DESCRIPTORS_MAX 64
 /* Starts a process without copying the caller's page tables. Returns its pid and *pidfd, or -1 with errno; *stage is
