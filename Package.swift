@@ -133,6 +133,7 @@ let package = Package(
             "SafConfig", "saf/Config", base + ["AmfProtocol", "CliProtocol", .product(name: "Yams", package: "Yams")],
             exclude: ["README.md"]),
         room("SafStage", "saf/Stage", ["OSAL", "EngineKit"]),
+        room("SafLab", "saf/Lab", ["OSAL", "EngineKit", "SAFTypes", "IOCCluster"]),
         room("SafText", "saf/Text", ["SAFTypes", "AmfProtocol", "CliProtocol"]),
         room(
             "SafBench", "saf/Bench",
@@ -167,6 +168,9 @@ let package = Package(
             "demo", "deploy/demo",
             ["OSAL", "EngineKit", "SAFTypes", "SafStage", "CkptClient"]),
 
+        // Several nodes on one machine: deploy/lab.
+        program("saflab", "deploy/clusterlab", ["SafLab", "OSAL", "EngineKit"]),
+
         // A component that behaves as a test wants.
         program("testcomponent", "Tests/Helpers/testcomponent", base + ["OSAL", "EOLoop", "AmfProtocol", "AmfClient"]),
 
@@ -178,7 +182,7 @@ let package = Package(
         tests("EOTests", ["EngineKit", "EOLoop", "EOReplicated", "IOCGroups", "OSAL", "SAFTypes"]),
         tests(
             "ClusterTests",
-            base + ["OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync"]),
+            base + ["OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync", "SafLab"]),
         tests("IOCTests", ["IOC", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
         tests("LinkTests", ["IOCLinks", "IOC", "IOCCluster", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
         tests(

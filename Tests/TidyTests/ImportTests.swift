@@ -36,6 +36,7 @@ enum Rooms {
             "Sources/saf/Config": ground.union(["EngineKit", "AmfProtocol", "CliProtocol", "Yams"]),
             "Sources/saf/Text": ["SAFTypes", "AmfProtocol", "CliProtocol"],
             "Sources/saf/Stage": ["EngineKit", "OSAL"],
+            "Sources/saf/Lab": ["EngineKit", "OSAL", "SAFTypes", "IOCCluster"],
             "Sources/saf/Bench": running.union(clients).union(protocols).union(["SafStage"]),
             "Sources/saf/Command": running.union(clients).union(protocols).union([
                 "ArgumentParser", "SafConfig", "SafText", "SafBench",

@@ -1,0 +1,179 @@
+import EngineKit
+import OSAL
+import SafLab
+import Testing
+
+/// What this machine lacks for a lab.
+enum Machinery {
+    static let obstacle = ClusterLab.obstacle()
+    static var reason: Comment { Comment(rawValue: obstacle ?? "nothing is missing") }
+}
+
+/// Real namespaces and a real corosync. Skipped, with the reason, where they cannot be had.
+@Suite("Cluster lab", .serialized, .enabled(if: Machinery.obstacle == nil, Machinery.reason))
+struct ClusterLabTests {
+    /// What a lab may leave nothing in.
+    private struct Machine: Equatable {
+        var namespaces: Set<String> = []
+        var folders: [String] = []
+        var groups: [String] = []
+        var links: [String] = []
+
+        init() throws {
+            let kinds = ["net", "mnt", "pid", "uts", "ipc"]
+            for pid in try Self.labProcesses() {
+                for kind in kinds {
+                    // A process that ends between the two calls has no namespaces left to count.
+                    if let link = try? File.readLink("/proc/\(pid)/ns/\(kind)") { namespaces.insert(link) }
+                }
+            }
+            folders = try File.list("/tmp").filter { $0.hasPrefix("saflab-test") }
+            for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] where File.exists(root) {
+                groups += try File.list(root).filter { $0.hasPrefix("saflab-test") }
+            }
+            links = try File.list("/sys/class/net")
+        }
+
+        /// Every process of the labs of these tests; zombies are not among them.
+        static func labProcesses() throws -> [Int32] {
+            try File.list("/proc").compactMap { Int32($0) }.filter { pid in
+                guard let environment = try? File.readAll("/proc/\(pid)/environ") else { return false }
+                return String(decoding: environment, as: UTF8.self).contains("SAF_LAB=/tmp/saflab-test")
+            }
+        }
+    }
+
+    private func options(_ nodes: Int, _ name: String) -> LabOptions {
+        var options = LabOptions()
+        (options.nodes, options.name) = (nodes, name)
+        return options
+    }
+
+    @Test("Three nodes form, lose and find each other through every fault, and leave nothing behind")
+    func life() throws {
+        let before = try Machine()
+        let lab = try ClusterLab.up(options(3, "test-life"))
+        try lab.awaitFormed()
+        try programs(lab)
+        try planes(lab)
+        try partitions(lab)
+        try loss(lab)
+        try standstill(lab)
+        try power(lab)
+        let all = try Machine.labProcesses()
+        #expect(all.count >= 7, "a switch, and init and corosync of each node")
+        try lab.down()
+        for pid in all { #expect(Process.information(of: pid) == nil, "not even a zombie") }
+        #expect(try Machine() == before)
+    }
+
+    private func programs(_ lab: ClusterLab) throws {
+        let result = try lab.run(["sh", "-c", "hostname; echo $SAF_NODE_NAME; echo >&2 no; exit 3"], on: 2)
+        #expect(result.output == "node2\nnode2\n")
+        #expect(result.complaints == "no\n")
+        #expect(result.status == .exited(code: 3))
+        _ = try lab.run(["sh", "-c", "echo x > /dev/shm/mine; echo y > $SAF_STATE_DIR/mine"], on: 1)
+        #expect(try !lab.run(["cat", "/dev/shm/mine"], on: 2).isSuccess, "shared memory is each node's own")
+        #expect(throws: LabError.self) { try lab.run(["sleep", "9"], on: 1, timeout: .milliseconds(50)) }
+        #expect(lab.processes(of: 1).map(\.name) == ["corosync"], "what takes too long is ended")
+    }
+
+    /// The memberships of all nodes, to see that nothing changed them.
+    private func rings(_ lab: ClusterLab) -> [String?] { lab.upNodes.map { lab.quorum(of: $0)?.ringID } }
+
+    private func planes(_ lab: ClusterLab) throws {
+        let before = rings(lab)
+        #expect(!before.contains(nil))
+        for plane in 0...1 {
+            try lab.cut(plane: plane)
+            #expect(try link(lab, 1, to: 2, plane: plane, isUp: false))
+            #expect(rings(lab) == before, "one plane is enough")
+            try lab.restore(plane: plane)
+            #expect(try link(lab, 1, to: 2, plane: plane, isUp: true))
+        }
+        #expect(rings(lab) == before)
+    }
+
+    /// Waits until corosync of a node says that of a link to another.
+    private func link(_ lab: ClusterLab, _ node: Int, to other: Int, plane: Int, isUp: Bool) throws -> Bool {
+        try lab.wait(for: "link \(plane) of node \(node) to \(other) \(isUp)", timeout: .seconds(10)) {
+            let text = try lab.run(["corosync-cfgtool", "-s"], on: node).output
+            let links = text.split(separator: "LINK ID ").dropFirst()
+            let lines = links.first { $0.hasPrefix("\(plane) ") }?.split(separator: "\n") ?? []
+            let line = lines.first { $0.contains(" \(other):\t") }
+            return line?.contains("disconnected") == !isUp ? true : nil
+        }
+    }
+
+    private func partitions(_ lab: ClusterLab) throws {
+        try lab.partition([[1], [2, 3]])
+        try lab.awaitMembers([2, 3])
+        try lab.awaitMembers([1], isQuorate: false)
+        try lab.heal()
+        try lab.awaitFormed()
+        try lab.isolate(3)
+        try lab.awaitMembers([1, 2])
+        #expect(lab.faults.isolated == [3])
+        try lab.heal()
+        try lab.awaitFormed()
+    }
+
+    private func loss(_ lab: ClusterLab) throws {
+        try lab.lose(permille: 1000, on: 2)
+        try lab.awaitMembers([1, 3])
+        try lab.lose(permille: 50, on: 2)
+        try lab.awaitFormed()
+        try lab.heal()
+    }
+
+    private func standstill(_ lab: ClusterLab) throws {
+        try lab.freeze(3)
+        #expect(lab.isFrozen(3))
+        try lab.awaitMembers([1, 2])
+        try lab.thaw(3)
+        try lab.awaitFormed()
+        #expect(try lab.signal(.stop, "corosync", on: 2) == 1)
+        try lab.awaitMembers([1, 3])
+        #expect(lab.corosync(of: 2)?.isStopped == true)
+        try lab.signal(.continue, "corosync", on: 2)
+        try lab.awaitFormed()
+    }
+
+    private func power(_ lab: ClusterLab) throws {
+        try lab.freeze(1)  // the dead need not be thawed to die
+        try lab.kill(1)
+        #expect(!lab.isUp(1))
+        #expect(lab.processes(of: 1).isEmpty)
+        try lab.awaitMembers([2, 3])
+        #expect(throws: LabError("node 1 is down")) { try lab.run(["true"], on: 1) }
+        #expect(throws: LabError("node 4: this lab has the nodes 1 to 3")) { try lab.kill(4) }
+        try lab.boot([1])
+        try lab.awaitFormed()
+        #expect(try lab.run(["cat", "/dev/shm/mine"], on: 1).isSuccess == false, "memory is lost with the power")
+        let state = lab.places(of: 1).stateDirectory
+        #expect(try lab.run(["cat", state + "/mine"], on: 1).output == "y\n", "the disk is not")
+        try lab.endCorosync(on: 2)
+        try lab.awaitMembers([1, 3])
+        try lab.startCorosync(on: 2)
+        try lab.awaitFormed()
+    }
+
+    @Test("A lab whose owner has died is removed by the next one")
+    func abandoned() throws {
+        let before = try Machine()
+        let lab = try ClusterLab.up(options(1, "test-left"))
+        let pid = try #require(lab.corosync(of: 1)?.pid)
+        // A process that is certainly over stands in for the owner.
+        try File.writeAtomically(lab.folder + "/owner", text: "\(Environment.processID) 1\n", durable: false)
+        #expect(try ClusterLab.removeAbandoned().contains(lab.folder))
+        #expect(Process.information(of: pid) == nil)
+        #expect(try Machine() == before)
+    }
+
+    @Test("A lab object that goes takes its lab with it")
+    func forgotten() throws {
+        let before = try Machine()
+        do { _ = try ClusterLab.up(options(1, "test-gone")) }
+        #expect(try Machine() == before)
+    }
+}
