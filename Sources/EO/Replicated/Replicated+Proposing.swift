@@ -69,7 +69,7 @@ struct Proposals<Core: ReplicatedEngine>: Sendable {
             waiting[place].appliedIndex = nil
             waiting[place].held.removeAll()
         }
-        return known.compactMap(\.ticket)
+        return known.compactMap { $0.ticket }
     }
 
     /// For a new member: nothing was sent yet. Keeps what is harmless to repeat, the reports; returns the tickets.
@@ -87,7 +87,7 @@ struct Proposals<Core: ReplicatedEngine>: Sendable {
         let late = waiting.filter { $0.deadline.map { $0 <= now } ?? false }
         guard !late.isEmpty else { return [] }
         waiting.removeAll { $0.deadline.map { $0 <= now } ?? false }
-        return late.compactMap(\.ticket)
+        return late.compactMap { $0.ticket }
     }
 }
 
@@ -157,7 +157,7 @@ extension Replicated {
 
     /// When ``Event/tick`` is due, by the own clock; nil: only after another event.
     public var nextDeadline: Instant? {
-        var earliest = proposals.waiting.lazy.compactMap(\.deadline).min()
+        var earliest = proposals.waiting.lazy.compactMap { $0.deadline }.min()
         func consider(_ instant: Instant?) {
             if let instant { earliest = min(instant, earliest ?? instant) }
         }
@@ -166,7 +166,7 @@ extension Replicated {
             consider(lastProgress + configuration.synchronisationTimeout)
         }
         if isOldest {
-            let open = state.timers.lazy.filter { proposedTimers[$0.key] != $0.value }.map(\.value).min()
+            let open = state.timers.lazy.filter { proposedTimers[$0.key] != $0.value }.map { $0.value }.min()
             consider(open.map { $0 + (Duration.zero - clockOffset) })
         }
         return earliest
