@@ -33,6 +33,19 @@ public final class Component: Sendable {
     /// What amfd asks, in its order. For one reader; ends after ``close()``.
     public let assignments: AsyncStream<Assignment>
 
+    /// The library's own thread, for a task that must not wait for a CPU or for another thread to wake up: assignments
+    /// arrive on it, and on a node whose components may (CAP_SYS_NICE) it runs before threads of normal priority.
+    ///
+    /// ```swift
+    /// await withTaskExecutorPreference(Component.executor) {
+    ///     for await assignment in component.assignments { … }
+    /// }
+    /// ```
+    ///
+    /// What runs on it must give it back within milliseconds: health checks, checkpoints and messages are served there,
+    /// too. Put longer work into a task of its own.
+    public static let executor: any TaskExecutor = RuntimeExecutor()
+
     private let runtime: RuntimeThread
     private let shared: Shared
 
@@ -169,6 +182,18 @@ public final class Component: Sendable {
     }
 }
 
+/// Runs tasks on the library's thread.
+private final class RuntimeExecutor: TaskExecutor {
+    private let runtime = ClientRuntime.shared
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        let isTaken = runtime?.loop.post(.high) { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
+        // No thread to be had, or 65,536 jobs wait for it: late is better than never.
+        if isTaken != true { globalConcurrentExecutor.enqueue(job) }
+    }
+}
+
 /// The library's thread as a component needs it, and what lives there.
 final class RuntimeThread: @unchecked Sendable {
     private let loop: Loop
@@ -204,6 +229,8 @@ final class ComponentDriver {
         assignments: AsyncStream<Assignment>.Continuation
     ) {
         (self.loop, self.shared, self.runtime, self.assignments) = (loop, shared, runtime, assignments)
+        // An assignment must not wait for a CPU, least of all on a busy machine.
+        OSThread.runFirst()
         core = ComponentCore(loop: loop, places: places, name: name)
         core.onRegistration = { [weak self] error in self?.registered(error) }
         core.onWork = { [weak self] id, actions in self?.deliver(id, actions) }

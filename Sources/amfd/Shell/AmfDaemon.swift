@@ -326,6 +326,7 @@ final class AmfDaemon {
         _ = try? File.remove(files.journalPath)
         _ = try? File.remove(files.childrenPath)
         try? files.note(.amfd, ProcessIdentity.own, hasStopped: true)  // then the guard takes our end for a crash
+        host.tell()
         announcer.close()
         capture.close()
         loop.stop()

@@ -9,9 +9,10 @@ import SAFTypes
 
 /// Runs this node's two engines: feeds them events, hands their effects to the shell in order. Loop thread only.
 ///
-/// One turn from a death to the pushes it causes: everything goes through one queue, first in, first out; what is
-/// only to be told (notes, notifications) waits until the queue is empty, so that nothing stands between a failure
-/// and the new active's assignment.
+/// One turn from a death to the pushes it causes: events go through one queue, first in, first out, and what follows
+/// from one is performed at once, the most urgent first, down to the push. What is only to be told (notes,
+/// notifications) waits a moment longer, so that nothing stands between a failure and the new active's assignment, and
+/// amfd does not keep the new active's CPU.
 final class EngineHost {
     typealias ClusterNode = ReplicatedNode<ClusterEngine, LoopbackGroup>
 
@@ -43,9 +44,10 @@ final class EngineHost {
     private enum Step {
         case node(NodeEvent)
         case cluster(ClusterEvent, ticket: UInt64)
-        case nodeEffect(NodeEffect)
-        case output(ClusterNode.Output)
     }
+
+    /// How long what is only to be told may wait.
+    private static let tellingDelay: Duration = .milliseconds(1)
 
     private enum Telling {
         case nodeNote(NodeNote)
@@ -88,8 +90,7 @@ final class EngineHost {
     var status: StatusReport { cluster.core.status() }
 
     func start() throws(GroupError) {
-        let outputs = try cluster.start("amf", at: MonotonicClock.now())
-        append(outputs)
+        perform(try cluster.start("amf", at: MonotonicClock.now()))
         drain()
     }
 
@@ -105,8 +106,6 @@ final class EngineHost {
         drain()
         return lastTicket
     }
-
-    private func append(_ outputs: [ClusterNode.Output]) { for output in outputs { queue.append(.output(output)) } }
 
     private func drain() {
         guard !isDraining else { return }
@@ -124,14 +123,17 @@ final class EngineHost {
     }
 
     private func perform(_ step: Step) {
-        let now = MonotonicClock.now()
         switch step {
-        case .node(let event): for effect in engine.handle(event, at: now) { queue.append(.nodeEffect(effect)) }
-        case .cluster(let event, let ticket): append(cluster.propose(event, ticket: ticket, at: now))
-        case .nodeEffect(let effect): perform(effect)
-        case .output(let output): perform(output)
+        case .node(let event): feed(event)
+        case .cluster(let event, let ticket): perform(cluster.propose(event, ticket: ticket, at: MonotonicClock.now()))
         }
     }
+
+    private func feed(_ event: NodeEvent) {
+        for effect in engine.handle(event, at: MonotonicClock.now()) { perform(effect) }
+    }
+
+    private func perform(_ outputs: [ClusterNode.Output]) { for output in outputs { perform(output) } }
 
     private func perform(_ effect: NodeEffect) {
         switch effect {
@@ -166,7 +168,7 @@ final class EngineHost {
 
     private func perform(_ effect: ClusterEffect) {
         switch effect {
-        case .order(let target, let order): if target == node { queue.append(.node(.order(order))) }
+        case .order(let target, let order): if target == node { feed(.order(order)) }
         case .adminReply, .nodeStopped, .modelRefused: performCluster(effect)
         case .startTimer, .cancelTimer, .notify: break  // kept by the replicated engine
         }
@@ -198,7 +200,7 @@ final class EngineHost {
         guard let next else { return }
         let timer = loop.schedule(after: next - MonotonicClock.now()) { [unowned self] in
             pumpTimer = nil
-            append(cluster.pump(at: MonotonicClock.now()))
+            perform(cluster.pump(at: MonotonicClock.now()))
             drain()
         }
         pumpTimer = (next, timer)
@@ -206,16 +208,17 @@ final class EngineHost {
 
     // MARK: Telling
 
-    /// After the pushes have left: what is told costs system calls.
+    /// When the pushes have left and amfd has slept: what is told costs system calls, and who was pushed needs a CPU.
     private func tellSoon() {
         guard !told.isEmpty, !isTelling else { return }
         isTelling = true
-        loop.enqueue(.low) { [unowned self] in tell() }
+        loop.schedule(after: Self.tellingDelay) { [unowned self] in tell() }
     }
 
     private var isTelling = false
 
-    private func tell() {
+    /// Tells what waits to be told; called once more at the end.
+    func tell() {
         isTelling = false
         let batch = told
         told.removeAll(keepingCapacity: true)
@@ -225,7 +228,7 @@ final class EngineHost {
             case .replicatedNote(let note): onReplicatedNote(note)
             case .notifications(let id, let notifications):
                 onNotifications(notifications.list)
-                append(cluster.effectDone(id, at: MonotonicClock.now()))
+                perform(cluster.effectDone(id, at: MonotonicClock.now()))
             }
         }
         drain()

@@ -5,7 +5,7 @@ import OSAL
 ///
 /// What `Process.isExiting(_:)` asks of two files with their texts taken apart is here the one question that stands
 /// between a death and its recovery. Source: proc(5), /proc/pid/stat.
-final class ExitProbe: Sendable {
+public final class ExitProbe: Sendable {
     private let file: SharedDescriptor?
 
     /// A process that is gone already has nothing to be opened: it is exiting.

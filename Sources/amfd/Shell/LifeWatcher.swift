@@ -40,18 +40,26 @@ public final class LifeWatcher: Sendable {
     static let strikesMax = 8
 
     private let groups = Mutex<[LifeWatchGroup]>([])
-    private let report: @Sendable (UInt64, Finding) -> Void
+    private let tell: LifeWatchGroup.Telling
 
-    /// - Parameter report: called on a watcher's thread, once per watch; the watch has then ended.
-    public init(report: @escaping @Sendable (UInt64, Finding) -> Void) { self.report = report }
+    /// Both are called on a watcher's thread, at most once per watch.
+    ///
+    /// - Parameters:
+    ///   - onRelease: a first word, so that whoever starts the recovery wakes up while this thread looks closer: the
+    ///     kernel has released the lock. If the probe says that the process is ending, it is as good as dead.
+    ///   - report: the watch has ended, and why.
+    public init(
+        onRelease: @escaping @Sendable (UInt64, ExitProbe) -> Void = { _, _ in },
+        report: @escaping @Sendable (UInt64, Finding) -> Void
+    ) { tell = LifeWatchGroup.Telling(onRelease: onRelease, report: report) }
 
     /// Watches the lock in `page`, held (or about to be released) by `pid`. `token` names the watch; never reused.
     public func watch(_ token: UInt64, page: LifePage, pid: Int32) throws(OSError) {
         let entry = LifeWatchGroup.Entry(token: token, page: page, pid: pid)
-        let report = self.report
+        let tell = self.tell
         try groups.withLock { (groups) throws(OSError) in
             for group in groups where group.add(entry) { return }
-            let group = try LifeWatchGroup(report: report)
+            let group = try LifeWatchGroup(tell: tell)
             _ = group.add(entry)  // an empty group takes one
             groups.append(group)
         }
@@ -97,10 +105,15 @@ final class LifeWatchGroup: Sendable {
 
     private let state = Mutex(State())
     private let control: ControlWord
-    private let report: @Sendable (UInt64, LifeWatcher.Finding) -> Void
+    private let tell: Telling
 
-    init(report: @escaping @Sendable (UInt64, LifeWatcher.Finding) -> Void) throws(OSError) {
-        self.report = report
+    struct Telling: Sendable {
+        let onRelease: @Sendable (UInt64, ExitProbe) -> Void
+        let report: @Sendable (UInt64, LifeWatcher.Finding) -> Void
+    }
+
+    init(tell: Telling) throws(OSError) {
+        self.tell = tell
         control = ControlWord()
         _ = try OSThread.spawn(name: "amfd-life", stackSize: 64 * 1024) { [self] in run() }
     }
@@ -148,7 +161,7 @@ final class LifeWatchGroup: Sendable {
                 return state.isStopping
             }
             if isStopping { return }
-            for entry in ended { report(entry.token, entry.finding) }
+            for entry in ended { tell.report(entry.token, entry.finding) }
             if ended.isEmpty { sleep(generation, watched) }
         }
     }
@@ -158,14 +171,16 @@ final class LifeWatchGroup: Sendable {
         words.reserveCapacity(watched.count + 1)
         for entry in watched { words.append((UnsafePointer(entry.page.lock.word), entry.last)) }
         do throws(OSError) {
-            _ = try Futex.waitAny(words, deadline: nil)
+            guard let woken = try Futex.waitAny(words, deadline: nil), woken > 0 else { return }
+            let entry = watched[woken - 1]
+            if entry.page.lock.state == .ownerDied { tell.onRelease(entry.token, entry.probe) }
         } catch {
             // Without futex_waitv (Linux before 5.16, or forbidden) life locks cannot be watched; pidfds remain.
             let all = state.withLock { state in
                 defer { state.entries = [] }
                 return state.entries
             }
-            for entry in all { report(entry.token, .unreliable) }
+            for entry in all { tell.report(entry.token, .unreliable) }
             // Nothing to watch until the next add.
             _ = try? Futex.wait(control.futex, expected: generation, deadline: nil)
         }

@@ -23,8 +23,10 @@ final class Child {
     let pidfd: SharedDescriptor
     let output: ChildOutput
     var watch: WatchID?
-    /// Set while the component is registered.
+    /// Set when the component registers; unmapped with the rest, when there is time.
     var lifePage: LifePage?
+    /// The life lock has told what it can.
+    var isLifeTold = false
 
     init(key: ChildKey, record: ChildRecord, token: UInt64, pidfd: SharedDescriptor, output: ChildOutput) {
         (self.key, self.record, self.token, self.pidfd, self.output) = (key, record, token, pidfd, output)
@@ -66,10 +68,14 @@ final class ProcessKeeper {
         self.plan = plan
         self.table = table
         let relay = LoopRelay(self)
-        watcher = LifeWatcher { [unowned loop] token, finding in
-            // Refused only by an overfull loop; the pidfd tells as well.
-            _ = loop.post(.control) { relay.target?.lifeLockSpoke(token, finding) }
-        }
+        // Refused only by an overfull loop; the pidfd tells as well.
+        watcher = LifeWatcher(
+            onRelease: { [unowned loop] token, probe in
+                _ = loop.post(.control) { if probe.isExiting { relay.target?.lifeLockSpoke(token, .dead) } }
+            },
+            report: { [unowned loop] token, finding in
+                _ = loop.post(.control) { relay.target?.lifeLockSpoke(token, finding) }
+            })
     }
 
     deinit {
@@ -221,6 +227,7 @@ final class ProcessKeeper {
     func beginLife(_ key: ChildKey, holder pid: Int32) -> LifePage? {
         guard let child = children[key] else { return nil }
         if child.lifePage != nil { watcher?.unwatch(child.token) }
+        child.isLifeTold = false
         do throws(OSError) {
             let page = try LifePage()
             try watcher?.watch(child.token, page: page, pid: pid)
@@ -233,8 +240,8 @@ final class ProcessKeeper {
     }
 
     private func lifeLockSpoke(_ token: UInt64, _ finding: LifeWatcher.Finding) {
-        guard let key = byToken[token], let child = children[key] else { return }
-        child.lifePage = nil
+        guard let key = byToken[token], let child = children[key], !child.isLifeTold else { return }
+        child.isLifeTold = true
         switch finding {
         case .dead: onEvent(.lifeLockReleased(key.component, key.instance))
         case .unreliable: onNote(.lifeLockUnreliable(key.component, pid: child.pid))
