@@ -172,7 +172,7 @@ let package = Package(
         program("saflab", "deploy/clusterlab", ["SafLab", "OSAL", "EngineKit"]),
 
         // A component that behaves as a test wants.
-        program("testcomponent", "Tests/Helpers/testcomponent", base + ["OSAL", "EOLoop", "AmfProtocol", "AmfClient"]),
+        program("testcomponent", "Tests/Helpers/testcomponent", base + ["OSAL", "EOLoop", "SwiftSAF"]),
 
         tests("TidyTests", ["OSAL"]),
         tests("OSALTests", ["OSAL", "EngineKit", "oshelper"]),

@@ -48,11 +48,28 @@ public enum Environment {
     /// Ends this process without running anything more.
     public static func exitImmediately(_ code: Int32) -> Never { _exit(code) }
 
-    /// The number of a user, by name or decimal number; nil when unknown. Source: getpwnam_r(3).
-    public static func userID(named name: String) -> UInt32? { UInt32(name) ?? account(named: name)?.uid }
+    /// A user as the system knows him.
+    public struct Account: Hashable, Sendable {
+        public var name: String
+        public var userID: UInt32
+        /// The primary group.
+        public var groupID: UInt32
+        /// All groups, the primary one included.
+        public var groups: [UInt32]
+        public var home: String
+    }
 
-    /// The primary group of a user.
-    public static func groupID(ofUser name: String) -> UInt32? { account(named: name)?.gid }
+    /// A user, by name or decimal number; nil when unknown. A number without an entry is an account without a name.
+    /// Source: getpwnam_r(3), getgrouplist(3).
+    public static func account(named name: String) -> Account? {
+        let number = UInt32(name)
+        let known = entry { entry, base, count, found in
+            if let number { return getpwuid_r(number, entry, base, count, found) }
+            return getpwnam_r(name, entry, base, count, found)
+        }
+        if let known { return known }
+        return number.map { Account(name: "", userID: $0, groupID: $0, groups: [$0], home: "/") }
+    }
 
     /// The number of a group, by name or decimal number; nil when unknown. Source: getgrnam_r(3).
     public static func groupID(named name: String) -> UInt32? {
@@ -66,13 +83,32 @@ public enum Environment {
         }
     }
 
-    private static func account(named name: String) -> (uid: UInt32, gid: UInt32)? {
+    private static func entry(
+        _ find: (
+            UnsafeMutablePointer<passwd>, UnsafeMutablePointer<CChar>, Int,
+            UnsafeMutablePointer<UnsafeMutablePointer<passwd>?>
+        ) -> Int32
+    ) -> Account? {
         var entry = passwd()
         var found: UnsafeMutablePointer<passwd>?
         return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64 * 1024) { buffer in
-            guard let base = buffer.baseAddress, getpwnam_r(name, &entry, base, buffer.count, &found) == 0, found != nil
-            else { return nil }
-            return (entry.pw_uid, entry.pw_gid)
+            guard let base = buffer.baseAddress, find(&entry, base, buffer.count, &found) == 0, found != nil else {
+                return nil
+            }
+            return Account(
+                name: String(cString: entry.pw_name), userID: entry.pw_uid, groupID: entry.pw_gid,
+                groups: groups(of: entry.pw_name, entry.pw_gid), home: String(cString: entry.pw_dir))
+        }
+    }
+
+    private static func groups(of name: UnsafePointer<CChar>, _ primary: UInt32) -> [UInt32] {
+        var count: Int32 = 64
+        while true {
+            var groups = [gid_t](repeating: 0, count: Int(count))
+            let wanted = count
+            if getgrouplist(name, primary, &groups, &count) >= 0 { return Array(groups.prefix(Int(count))) }
+            // It said how many there are; a list that keeps growing is cut where no system has more.
+            guard count > wanted, count <= 65_536 else { return [primary] }
         }
     }
 

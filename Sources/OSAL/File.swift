@@ -10,6 +10,8 @@ public struct FileStatus: Equatable, Sendable {
     public let mode: UInt32
     public let userID: UInt32
     public let groupID: UInt32
+    /// Names it has.
+    public let links: Int
     public let device: UInt64
     public let inode: UInt64
     /// UTC, nanoseconds since 1970.
@@ -97,6 +99,15 @@ public enum File {
             if mkdir(path, mode_t(mode)) != 0 && errno != EEXIST { throw OSError.last("mkdir", path) }
         default: throw OSError.last("mkdir", path)
         }
+    }
+
+    /// Makes a directory where processes of several users keep files: as root every user may make one and remove only
+    /// his own (sticky, like /tmp); otherwise it is this user's alone. One that is there is left as it is.
+    public static func makeSharedDirectory(_ path: String) throws(OSError) {
+        if exists(path) { return }
+        let isShared = Environment.userID == 0
+        try makeDirectories(path, mode: isShared ? 0o755 : 0o700)
+        if isShared { try setMode(path, 0o1777) }
     }
 
     /// The names in a directory, sorted, without "." and "..".
@@ -250,6 +261,7 @@ extension FileStatus {
         mode = UInt32(raw.st_mode) & 0o7777
         userID = raw.st_uid
         groupID = raw.st_gid
+        links = Int(raw.st_nlink)
         device = UInt64(raw.st_dev)
         inode = UInt64(raw.st_ino)
         modified = Int64(raw.st_mtim.tv_sec) * 1_000_000_000 + Int64(raw.st_mtim.tv_nsec)

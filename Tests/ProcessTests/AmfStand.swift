@@ -14,9 +14,12 @@ final class AmfStand {
     private let binaries: String
     private var started: [Int32] = []
 
-    /// - Parameter model: the applications; nil: `saf config compile` gives `errors`.
-    init(_ model: AmfModel?, errors: String = "") throws {
+    /// - Parameters:
+    ///   - model: the applications; nil: `saf config compile` gives `errors`.
+    ///   - real: the programs that are no stand-ins.
+    init(_ model: AmfModel?, errors: String = "", real: Set<String> = []) throws {
         directory = try File.makeTemporaryDirectory("/dev/shm/saf-amf-")
+        try File.setMode(directory, 0o755)  // components may be other users
         places = Places(
             runDirectory: directory + "/run", shmDirectory: directory + "/shm", stateDirectory: directory + "/state",
             logDirectory: directory + "/log", configDirectory: directory + "/config", nodeName: "n1")
@@ -26,7 +29,8 @@ final class AmfStand {
         try File.makeDirectories(places.configDirectory)
         let program = try File.readAll(binaries + "/testcomponent")
         for name in ["saf", "testcomponent"] + MiddlewareModel.services.map(\.program) {
-            try File.writeAtomically("\(directory)/bin/\(name)", program, durable: false, mode: 0o755)
+            let content = real.contains(name) ? try File.readAll("\(binaries)/\(name)") : program
+            try File.writeAtomically("\(directory)/bin/\(name)", content, durable: false, mode: 0o755)
         }
         if let model {
             try File.writeAtomically(places.configDirectory + "/model.bin", model.encoded, durable: false)
@@ -83,7 +87,7 @@ final class AmfStand {
     }
 
     func holder(_ role: String) -> Int32? {
-        let text = try? File.readText("\(places.runDirectory)/amfd/\(role).pid")
+        let text = try? File.readText("\(places.runDirectory)/amfd/\(role).lock")
         return text?.split(separator: " ").first.flatMap { Int32($0) }
     }
 

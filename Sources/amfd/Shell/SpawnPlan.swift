@@ -33,47 +33,57 @@ struct SpawnPlan {
             throw SpawnRefusal("\(program) cannot be executed by this user; check its mode (chmod +x)")
         }
         var options = SpawnOptions(path: program, arguments: [program] + arguments)
-        options.environment = environment(component, model, extra)
+        let account = try setUser(model, &options)
+        options.environment = environment(component, model, account, extra)
         options.workingDirectory = model.workingDirectory.isEmpty ? places.runDirectory : model.workingDirectory
         options.limits = model.limits.map { ResourceLimit($0.resource.kernel, soft: $0.soft, hard: $0.hard) }
         options.noNewPrivileges = true
         options.newSession = true
-        try setUser(model, &options)
         return options
     }
 
-    /// Later entries win: ours over the inherited, the configured over ours, what the spawn needs over all.
-    private func environment(_ component: SaName, _ model: ComponentModel, _ extra: [String]) -> [String] {
+    /// Later entries win: the user's over the inherited, ours over those, the configured over ours, what the spawn
+    /// needs over all.
+    private func environment(
+        _ component: SaName, _ model: ComponentModel, _ account: Environment.Account?, _ extra: [String]
+    ) -> [String] {
+        let user = account.map { ["HOME=\($0.home)", "USER=\($0.name)", "LOGNAME=\($0.name)"] } ?? []
         let own = ["SA_AMF_COMPONENT_NAME=\(component)", "SAF_BIN_DIR=\(binaryDirectory)"]
         let configured = model.environment.map { "\($0.name)=\($0.value)" }
         var result: [String] = []
         var seen: Set<Substring> = []
-        for entry in (inherited + places.environment + configured + own + extra).reversed() {
+        for entry in (inherited + user + places.environment + configured + own + extra).reversed() {
             let name = entry.prefix { $0 != "=" }
             if seen.insert(name).inserted { result.append(entry) }
         }
         return result.reversed()
     }
 
-    private func setUser(_ model: ComponentModel, _ options: inout SpawnOptions) throws(SpawnRefusal) {
+    /// Nil when the component keeps amfd's own user.
+    private func setUser(
+        _ model: ComponentModel, _ options: inout SpawnOptions
+    ) throws(SpawnRefusal) -> Environment.Account? {
+        var account: Environment.Account?
         if !model.user.isEmpty {
-            guard let user = Environment.userID(named: model.user) else {
+            account = Environment.account(named: model.user)
+            guard let account else {
                 throw SpawnRefusal("user \(model.user) does not exist on this node; check the component's user")
             }
-            options.userID = user
-            options.groupID = Environment.groupID(ofUser: model.user)
+            (options.userID, options.groupID, options.groups) = (account.userID, account.groupID, account.groups)
         }
         if !model.group.isEmpty {
             guard let group = Environment.groupID(named: model.group) else {
                 throw SpawnRefusal("group \(model.group) does not exist on this node; check the component's group")
             }
             options.groupID = group
+            if !options.groups.contains(group) { options.groups.append(group) }
             if options.userID == nil { options.userID = Environment.userID }
         }
         // Asking for what we are must work without the right to change it.
         if options.userID == Environment.userID, (options.groupID ?? Environment.groupID) == Environment.groupID {
-            (options.userID, options.groupID) = (nil, nil)
+            (options.userID, options.groupID, options.groups) = (nil, nil, [])
         }
+        return account
     }
 }
 

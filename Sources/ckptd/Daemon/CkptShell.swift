@@ -45,7 +45,10 @@ final class CkptShell {
     }
 
     func serve(places: Places) throws(OSError) {
-        let server = try IOCServer(loop: loop, endpoint: .wellKnown(.ckptd), places: places)
+        var options = ServerOptions()
+        // Components run as any user; the engine checks what only an administrator may ask.
+        options.socketMode = 0o666
+        let server = try IOCServer(loop: loop, endpoint: .wellKnown(.ckptd), places: places, options: options)
         server.onConnect = { [unowned self] peer in process(.connected(Self.session(peer), Self.process(peer))) }
         server.onDisconnect = { [unowned self] peer in disconnected(peer) }
         server.onRequest = { [unowned self] request, body in handle(request, body) }

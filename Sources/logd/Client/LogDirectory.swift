@@ -14,9 +14,7 @@ public struct LogDirectory: Sendable {
     private var isShared: Bool { Environment.userID == 0 }
 
     public func make() throws(OSError) {
-        if File.exists(path) { return }
-        try File.makeDirectories(path, mode: isShared ? 0o755 : 0o700)
-        if isShared { try File.setMode(path, 0o1777) }
+        try File.makeSharedDirectory(path)
     }
 
     /// The doorbell page, writable.

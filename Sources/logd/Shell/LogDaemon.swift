@@ -58,11 +58,16 @@ public final class LogDaemon {
 
     /// - Throws: when another logd serves these places, and what the file system says of shared memory and sockets. Log
     ///   files that cannot be written are no error: they are tried again for ever.
-    public init(loop: Loop, places: Places, options: LogDaemonOptions = LogDaemonOptions()) throws(OSError) {
+    public init(
+        loop: Loop, places: Places, options settings: LogDaemonOptions = LogDaemonOptions()
+    ) throws(OSError) {
         self.loop = loop
         let directory = LogDirectory(places: places)
         try directory.make()
-        server = try IOCServer(loop: loop, endpoint: .wellKnown(.logd), places: places)
+        var options = ServerOptions()
+        // Who may ask what is checked for each request, as components run as any user.
+        options.socketMode = 0o666
+        server = try IOCServer(loop: loop, endpoint: .wellKnown(.logd), places: places, options: options)
         let journal = try BatchJournal(directory: directory.path)
         let unfinished = journal.pending
         let isWritten = unfinished.map { BatchWriter.isWritten($0, directory: places.logDirectory) } ?? true
@@ -73,13 +78,13 @@ public final class LogDaemon {
         var say: (LogSeverity, String) -> Void = { _, _ in }
         files = LogFiles(
             loop: loop, directory: places.logDirectory, journal: journal,
-            limits: RotationLimits(fileBytesMax: options.fileBytesMax, filesMax: options.filesMax)
+            limits: RotationLimits(fileBytesMax: settings.fileBytesMax, filesMax: settings.filesMax)
         ) { say($0, $1) }
         drain = try LogDrain(loop: loop, directory: directory, files: files) { say(.warning, $0) }
         if let unfinished, isWritten { drain.recover(unfinished) }
         journal.end()
         var hasLines: () -> Void = {}
-        outputs = CapturedOutputs(loop: loop, files: files, node: places.nodeName, rate: options.outputRate) {
+        outputs = CapturedOutputs(loop: loop, files: files, node: places.nodeName, rate: settings.outputRate) {
             hasLines()
         }
         tails = Tails(loop: loop, files: files)
@@ -102,6 +107,12 @@ public final class LogDaemon {
     private func asked(_ request: Request, _ body: UnsafeRawBufferPointer) {
         // Whatever is not taken over is closed.
         var descriptors = request.descriptors.map { SharedDescriptor(Descriptor(owning: $0)) }
+        let user = request.peer.info.credentials.uid
+        guard user == 0 || user == Environment.userID else {
+            // Writing needs no request: records go through the process's own ring.
+            return request.fail(
+                .access, "user \(user) may not read or administer the log; root and user \(Environment.userID) may")
+        }
         do throws(DecodeError) {
             switch try LogRequest(code: request.code, body: body) {
             case .captureOutput(let component, let process, let output):

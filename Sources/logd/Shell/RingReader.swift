@@ -55,7 +55,13 @@ final class RingReader {
         (process, startTime) = identity
         file = try SharedFile.open(path, writable: true)
         let size = file.mapping.count
-        inode = try File.stat(descriptor: file.raw).inode
+        let status = try File.stat(descriptor: file.raw)
+        inode = status.inode
+        // Every user may make files here: a ring is its writer's own and has this name only.
+        let owner = try? File.stat("/proc/\(process)").userID  // nil: the writer is gone, its records stay
+        guard status.links == 1, owner == nil || owner == status.userID || status.userID == 0 else {
+            throw RingError(description: "\(path) is not a file of process \(process)'s own user")
+        }
         guard size >= RingLayout.headerBytes else {
             throw RingError(description: "\(path) has \(size) bytes; a header expected")
         }

@@ -1,15 +1,23 @@
-import AmfClient
 import EOLoop
 import EngineKit
 import OSAL
+import SwiftSAF
 
 enum Behaviour {
-    static func run(mebibytes: Int, floods: Bool) async {
+    static func run(
+        mebibytes: Int = 0, isHealthy: Bool = true, confirms: Bool = false, then extra: () async -> Void = {}
+    ) async {
         let memory = touch(mebibytes)
         do {
             let component = try await Component.register()
-            try? await component.onHealthcheck(key: "default") { true }  // not every model has one
-            if floods { flood() }
+            do throws(AisError) {
+                try await component.onHealthcheck(
+                    key: "default", invoked: confirms ? .byComponent(.milliseconds(50)) : .byAmf
+                ) { isHealthy }
+            } catch {
+                if error != .notExist { throw error }  // not every model has one
+            }
+            await extra()
             let stamp = ActiveStamp(creating: false)  // there during measurements only
             for await assignment in component.assignments {
                 if case .set(.active, _) = assignment.action { stamp?.mark() }
@@ -58,7 +66,40 @@ enum Behaviour {
         Environment.exit(0)
     }
 
-    private static func flood() {
+    static func useServices() async {
+        do {
+            let attributes = CreationAttributes.singleSection(of: 64)
+            let checkpoint = try await Checkpoint.open("own-\(Environment.processID)", creating: attributes)
+            try await checkpoint.overwrite(.defaultSection, [7])
+            let back = try await checkpoint.readAll().sections.first?.data ?? []
+            let channel = try await EventChannel.open("own", [.publisher, .create])
+            try await channel.publish(data: [1])
+            Log.notice("services: logged by itself")
+            StandardOutput.write("services: checkpoint \(back.first ?? 0), event published\n")
+            do {
+                _ = try await EventChannel.list()
+                StandardOutput.write("services: listed all channels\n")
+            } catch {
+                StandardOutput.write("services: may not list (\(error))\n")
+            }
+        } catch {
+            StandardOutput.write("services: \(error)\n")
+        }
+    }
+
+    static func takePermits() {
+        guard let semaphore = try? RobustSemaphore.named("shared", permits: 4) else { return }  // the test sees it
+        _ = (semaphore.tryAcquire(), semaphore.tryAcquire())
+    }
+
+    static func startChild() {
+        var options = SpawnOptions(path: Environment.executablePath ?? "")
+        options.arguments = ["testcomponent", "silent"]
+        options.newSession = true
+        _ = try? Process.spawn(options)  // the test sees that it is not there
+    }
+
+    static func flood() {
         let line = [UInt8](repeating: UInt8(ascii: "x"), count: 999) + [UInt8(ascii: "\n")]
         _ = try? OSThread.spawn(name: "flood") {
             // A full pipe refuses; that is what is tested.

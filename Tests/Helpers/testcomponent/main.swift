@@ -8,6 +8,11 @@
 //   measure N    kills the active of the running node N times and prints how long the standby waited
 //   model MIB    writes the model for it, as saf config compile does
 //   deaf         registers, then never answers
+//   services     run, and uses the log, a checkpoint and an event channel once; says so on stdout
+//   permits      run, and takes two permits of the named semaphore "shared" for good
+//   offspring    run, with a child in a session of its own
+//   unhealthy    run, and answers every health check with a failure
+//   confirms     run, and confirms its health by itself
 //   output       writes 4 MiB to stdout with nobody reading, says how much was taken on descriptor 4
 
 //
@@ -31,8 +36,13 @@ case "measure": Measure.failovers(number)
 case "model": Measure.writeModel(mebibytes: number)
 case "echo": Measure.echo()
 case "deaf": await Behaviour.deaf()
-case "run": await Behaviour.run(mebibytes: number, floods: false)
-case "flood": await Behaviour.run(mebibytes: 0, floods: true)
+case "run": await Behaviour.run(mebibytes: number)
+case "flood": await Behaviour.run { Behaviour.flood() }
+case "services": await Behaviour.run { await Behaviour.useServices() }
+case "permits": await Behaviour.run { Behaviour.takePermits() }
+case "offspring": await Behaviour.run { Behaviour.startChild() }
+case "unhealthy": await Behaviour.run(isHealthy: false)
+case "confirms": await Behaviour.run(confirms: true)
 case "silent": Behaviour.waitForEver()
 case "exit": Environment.exit(Int32(number))
 case "hold": Behaviour.hold(mebibytes: number)
