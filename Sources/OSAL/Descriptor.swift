@@ -31,6 +31,13 @@ public struct Descriptor: ~Copyable, Sendable {
         try retrying("fcntl(F_SETFL)") { cosal_fcntl(raw, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) }
     }
 
+    /// Asks for a pipe that holds `bytes`; what it holds then, which is less where the kernel allows no more.
+    /// Source: F_SETPIPE_SZ, fcntl(2).
+    @discardableResult
+    public func setPipeCapacity(_ bytes: Int) throws(OSError) -> Int {
+        Int(try retrying("fcntl(F_SETPIPE_SZ)") { cosal_set_pipe_capacity(raw, Int32(clamping: bytes)) })
+    }
+
     public func setCloseOnExec(_ on: Bool = true) throws(OSError) {
         try retrying("fcntl(F_SETFD)") { cosal_fcntl(raw, F_SETFD, on ? FD_CLOEXEC : 0) }
     }
@@ -61,6 +68,11 @@ public enum IO {
         _ fd: Int32, into buffer: UnsafeMutableRawBufferPointer, at offset: Int
     ) throws(OSError) -> Int {
         try retrying("pread") { pread(fd, buffer.baseAddress, buffer.count, offset) }
+    }
+
+    /// Writes at a position without moving the file's own; the count. Source: pwrite(2).
+    public static func write(_ fd: Int32, _ bytes: UnsafeRawBufferPointer, at offset: Int) throws(OSError) -> Int {
+        try retrying("pwrite") { pwrite(fd, bytes.baseAddress, bytes.count, offset) }
     }
 
     /// Writes everything; waits where it must. For files and for programs of the command line, never in a daemon's

@@ -52,6 +52,9 @@ public struct Places: Hashable, Sendable {
             nodeName: value("SAF_NODE_NAME") ?? hostName)
     }
 
+    /// Named semaphores of this node; amfd gives back what the dead held in them.
+    public var semaphoreDirectory: String { shmDirectory + "/sem" }
+
     /// The same as environment variables, for a child.
     public var environment: [String] {
         [

@@ -70,6 +70,41 @@ public final class RobustSemaphore: Sendable {
         }
     }
 
+    /// The semaphore `name` of this node, made when it is not there. amfd gives a dead holder's permits back at once;
+    /// without it, or when the semaphore belongs to a user that is neither root nor amfd's, its waiters do.
+    ///
+    /// - Parameter name: 1 to 200 octets without "/", not beginning with ".".
+    /// - Throws: EINVAL for another name, and as ``openOrCreate(_:permits:mode:)``.
+    public static func named(
+        _ name: String, permits: Int, places: Places = .fromEnvironment(), mode: UInt32 = 0o600
+    ) throws(OSError) -> RobustSemaphore {
+        guard (1...200).contains(name.utf8.count), !name.utf8.contains(UInt8(ascii: "/")), !name.hasPrefix(".") else {
+            throw OSError(
+                code: EINVAL, call: "semaphore", subject: "\(name) (1 to 200 octets without '/' expected, no '.' first)"
+            )
+        }
+        let directory = places.semaphoreDirectory
+        try File.makeSharedDirectory(directory)
+        return try openOrCreate("\(directory)/\(name)", permits: permits, mode: mode)
+    }
+
+    /// Gives back, in every named semaphore of the node, what dead processes held; returns how many permits.
+    ///
+    /// Only files of root and of this user are touched: another one's could be cut short under our hands.
+    @discardableResult
+    public static func reclaimDead(in places: Places) -> Int {
+        let directory = places.semaphoreDirectory
+        var count = 0
+        for name in (try? File.list(directory)) ?? [] {  // none: nobody made a semaphore
+            let path = "\(directory)/\(name)"
+            guard let status = try? File.stat(path, followLinks: false), status.kind == .file,
+                status.userID == 0 || status.userID == Environment.userID, let semaphore = try? open(path)
+            else { continue }
+            count += semaphore.reclaimDead()
+        }
+        return count
+    }
+
     /// Opens an existing semaphore. Throws ENOENT, or EINVAL for a file that is none.
     public static func open(_ path: String) throws(OSError) -> RobustSemaphore {
         let file = try SharedFile.open(path, writable: true)

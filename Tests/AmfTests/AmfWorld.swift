@@ -74,9 +74,9 @@ struct AmfWorld {
 
     mutating func startAmfd(living: [LivingComponent]) {
         isAmfdDown = false
-        give(.model(model))
+        if cluster.model.nodes.isEmpty { propose(.model(model)) } else { give(.model(cluster.model)) }
+        settle()
         give(.adopt(living))
-        propose(.model(model))
         propose(.nodeJoined(id, incarnation: incarnation, living: living))
     }
 
@@ -212,6 +212,7 @@ struct AmfWorld {
         case .nodeStopped:
             hasStopped = true
             trace.append("node stopped")
+        case .modelInstalled: give(.model(cluster.model))
         case .modelRefused(let text): refused.append(text)
         }
     }

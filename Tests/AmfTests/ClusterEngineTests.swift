@@ -415,7 +415,6 @@ struct ClusterEngineTests {
         added.applications.append(Models.noRedundancy(units: 1, instances: 1).applications[0])
         added.applications[1].name = "B"
         world.propose(.model(added))
-        world.give(.model(added))
         world.settle()
         world.advance(.seconds(11))
         #expect(world.describe().contains("SI1 fully-assigned W11:SU1/C1=active W11:SU2/C1=standby"))

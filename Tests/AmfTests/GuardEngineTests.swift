@@ -1,7 +1,7 @@
 import EngineKit
 import Testing
 
-@testable import AmfShell
+@testable import AmfEngine
 
 @Suite("Guard engine")
 struct GuardEngineTests {
@@ -10,6 +10,16 @@ struct GuardEngineTests {
         #expect(engine.handle(.begin, at: start) == [.spawn])
         #expect(engine.handle(.spawned, at: start) == [])
         return engine
+    }
+
+    @Test("A request to read the model again is passed on while amfd runs, and is nobody's before and after")
+    func reload() {
+        var engine = GuardEngine(stopDeadline: .seconds(30))
+        #expect(engine.handle(.reloadRequested, at: .start) == [])
+        engine = running()
+        #expect(engine.handle(.reloadRequested, at: .start) == [.reload])
+        #expect(engine.handle(.stopRequested, at: .start) == [.terminate, .startTimer(.seconds(30))])
+        #expect(engine.handle(.reloadRequested, at: .start) == [])
     }
 
     @Test("A killed amfd is started again at once")

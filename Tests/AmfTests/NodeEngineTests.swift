@@ -77,6 +77,16 @@ struct NodeEngineTests {
         #expect(engine.handle(.exited(name, 1, reason: "signal 9"), at: now).last == .report(.uninstantiated(name, 1)))
     }
 
+    @Test("What ended while amfd was away is cleaned up, not only reported")
+    func endedUnseen() {
+        var engine = engine { $0.cleanupCommand = "/bin/clean" }
+        #expect(engine.handle(.ended(name, 4), at: now).isEmpty)
+        let effects = engine.handle(.order(.cleanup(name, 4)), at: now)
+        #expect(effects.contains { if case .runCleanup(name, 4, _) = $0 { true } else { false } })
+        let done = engine.handle(.cleanedUp(name, 4, succeeded: true, reason: ""), at: now)
+        #expect(done.contains(.report(.uninstantiated(name, 4))))
+    }
+
     @Test("A missing program is tried again, then given up with its reason")
     func missingProgram() {
         var engine = engine()

@@ -124,6 +124,20 @@ struct AmfFaultTests {
         #expect(isWell(stand))
     }
 
+    @Test("A refused model leaves nothing behind: the corrected one runs as it is written")
+    func refusedThenCorrected() throws {
+        let stand = try AmfStand(TestModel.twoN())
+        defer { stand.end() }
+        try stand.start()
+        #expect(isWell(stand))
+        var refused = model { $0.command = "no-such-program" }
+        refused.applications[0].serviceGroups[0].componentRestartMax = 77
+        #expect(throws: CallError.self) { try stand.admin.load(refused) }
+        try stand.admin.load(model { $0.arguments = ["run"] })
+        #expect(stand.wait(for: "Odd") { $0.has(.active) } != nil, "amfd said: \(stand.output)")
+        #expect(isWell(stand))
+    }
+
     @Test("A run directory that cannot be used is named")
     func unusableRunDirectory() throws {
         let stand = try AmfStand(TestModel.twoN())

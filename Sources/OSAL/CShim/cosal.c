@@ -181,3 +181,5 @@ uint32_t cosal_crc32c(const void *bytes, size_t count, uint32_t seed) {
 #endif
     return cosal_crc32c_portable(bytes, count, seed);
 }
+
+int cosal_set_pipe_capacity(int fd, int bytes) { return fcntl(fd, F_SETPIPE_SZ, bytes); }

@@ -12,7 +12,7 @@ final class AmfDaemon {
     private let places: Places
     private let files: NodeFiles
     private let loop: Loop
-    private let lock: SharedDescriptor
+    private let lock: Descriptor
     private let host: EngineHost
     private let keeper: ProcessKeeper
     private let gateway: Gateway
@@ -29,7 +29,7 @@ final class AmfDaemon {
         let model: AmfModel
         /// The request that brought it, if one did.
         let ticket: UInt64?
-        var refusal: String?
+        var refusal: CallError?
     }
 
     /// Claims the node and takes over what an earlier life left.
@@ -39,9 +39,10 @@ final class AmfDaemon {
         files = NodeFiles(places: places)
         do {
             try files.makeDirectories()
-            lock = SharedDescriptor(try files.claim(.amfd))
             loop = try Loop(name: "amfd")
-            announcer = Announcer(loop: loop, places: places)
+            let announcer = Announcer(loop: loop, places: places)
+            self.announcer = announcer
+            lock = try files.claim(.amfd) { announcer.tell(.noteFailed($0)) }
             let plan = SpawnPlan(places: places, executable: options.executable)
             let table = try Self.openChildren(files, announcer)
             keeper = ProcessKeeper(loop: loop, plan: plan, table: table)
@@ -159,7 +160,7 @@ final class AmfDaemon {
         modelProblem = String(note.text.prefix(Self.problemLengthMax))
     }
 
-    /// Proposes a model with the middleware merged in; the node engine gets it when it has been applied.
+    /// Proposes a model with the middleware merged in; the node engine gets it when it has been accepted.
     private func install(_ applications: AmfModel, ticket: UInt64?) {
         var own = applications
         if let index = own.nodes.firstIndex(where: { $0.name == places.nodeName }) {
@@ -169,10 +170,6 @@ final class AmfDaemon {
         }
         let model = MiddlewareModel.merged(into: own)
         let isFirst = host.model == nil
-        // First the node engine: the orders that follow must find the components. It only ever adds, so a refusal below
-        // leaves it with components that nobody orders anything for.
-        host.handle(.model(model))
-        if isFirst { host.handle(.adopt(adopt())) }
         nextModel = PendingModel(model: model, ticket: ticket, refusal: nil)
         host.propose(.model(model))
         guard let installed = nextModel else { return }
@@ -185,14 +182,16 @@ final class AmfDaemon {
 
     private func settle(_ installed: PendingModel, isFirst: Bool) {
         if let refusal = installed.refusal {
-            guard let ticket = installed.ticket else { return notUsed(refusal) }
-            announcer.tell(.modelBad(refusal))
-            return gateway.finish(ticket, .failure(CallError(.invalidParam, refusal)))
+            guard let ticket = installed.ticket else { return notUsed(refusal.text) }
+            announcer.tell(.modelBad(refusal.text))
+            return gateway.finish(ticket, .failure(refusal))
         }
         if let ticket = installed.ticket { gateway.finish(ticket, .success([])) }
         modelProblem = nil
         announcer.tell(.modelLoaded(components: installed.model.components(on: host.node).count))
-        if isFirst { host.propose(.nodeJoined(host.node, incarnation: host.incarnation, living: living)) }
+        guard isFirst else { return }
+        host.handle(.adopt(adopt().living))
+        host.propose(.nodeJoined(host.node, incarnation: host.incarnation, living: living))
     }
 
     private var living: [LivingComponent] = []
@@ -204,14 +203,17 @@ final class AmfDaemon {
     /// An earlier life of amfd had this model: carry on.
     private func join(_ model: AmfModel) {
         host.handle(.model(model))
-        host.handle(.adopt(adopt()))
+        let adopted = adopt()
+        host.handle(.adopt(adopted.living))
+        for key in adopted.ended.sorted() { host.handle(.ended(key.component, key.instance)) }
         host.propose(.nodeJoined(host.node, incarnation: host.incarnation, living: living))
     }
 
-    private func adopt() -> [LivingComponent] {
-        living = keeper.adopt()
+    private func adopt() -> ProcessKeeper.Adopted {
+        let adopted = keeper.adopt()
+        living = adopted.living
         if !living.isEmpty { announcer.tell(.adoptedComponents(living.count)) }
-        return living
+        return adopted
     }
 
     // MARK: Effects
@@ -240,8 +242,8 @@ final class AmfDaemon {
             }
             gateway.finish(request, error.map { .failure(CallError($0, text)) } ?? .success([]))
         case .nodeStopped(let node): if node == host.node { stopped() }
-        case .modelRefused(let text): nextModel?.refusal = text
-        case .order, .startTimer, .cancelTimer, .notify: break  // the host's
+        case .modelRefused(let text): nextModel?.refusal = CallError(.invalidParam, text)
+        case .order, .modelInstalled, .startTimer, .cancelTimer, .notify: break  // the host's
         }
     }
 
@@ -272,9 +274,17 @@ final class AmfDaemon {
 
     private var lastAdmin: UInt64 = 0
 
-    private func refused(_ ticket: UInt64, _ error: AisError) {
-        // Over one node a proposal is refused only when a thousand are waiting; the engines ask again by their timers.
-        announcer.tell(.journalFull("proposal \(ticket) was refused: \(error)"))
+    /// Too much waits to be applied: whoever asked may ask again.
+    private func refused(_ event: ClusterEvent, _ error: AisError) {
+        let text = "amfd cannot take it now (\(error)); try again"
+        announcer.tell(.proposalRefused("\(error)"))
+        switch event {
+        case .admin(let ticket, _, _):
+            guard let request = adminTickets.removeValue(forKey: ticket.number) else { return }
+            gateway.finish(request, .failure(CallError(.tryAgain, text)))
+        case .model: nextModel?.refusal = CallError(.tryAgain, text)
+        case .nodeJoined, .nodeLeft, .report, .stopNode, .timer: break  // proposed again by the host
+        }
     }
 
     private func processEvent(_ event: NodeEvent) {
@@ -322,10 +332,11 @@ final class AmfDaemon {
     private func finish() {
         guardKeeper.stop()
         gateway.close()
+        keeper.finish()
         // An orderly stop ends this life of the node: the next one starts from the model.
         _ = try? File.remove(files.journalPath)
         _ = try? File.remove(files.childrenPath)
-        try? files.note(.amfd, ProcessIdentity.own, hasStopped: true)  // then the guard takes our end for a crash
+        try? files.note(lock, ProcessIdentity.own, hasStopped: true)  // then the guard takes our end for a crash
         host.tell()
         announcer.close()
         capture.close()

@@ -1,3 +1,4 @@
+import AmfEngine
 import OSAL
 
 /// The program.

@@ -2,6 +2,13 @@ import SAFTypes
 
 /// What amfd must remember about one process it started, so that its next life can adopt it.
 public struct ChildRecord: Hashable, Sendable {
+    /// What the process is for the component.
+    public enum Kind: UInt16, Sendable {
+        case component = 0
+        /// A clean-up command: not adopted, but ended and started again.
+        case cleanup = 1
+    }
+
     /// The component's DN.
     public var component: SaName
     /// Which of the component's process lives this is; see InstanceNumber.
@@ -9,6 +16,7 @@ public struct ChildRecord: Hashable, Sendable {
     /// Chosen afresh for every spawn and put into the child's environment (`SAF_INSTANTIATION`), so that a process
     /// whose pid was never written down (amfd killed between spawn and note) can still be found and ended.
     public var nonce: UInt64
+    public var kind: Kind
     /// 0 while the process is only intended.
     public var pid: Int32
     /// Start time in clock ticks since boot; with the pid it names a process for good. Source: proc(5), stat field 22.
@@ -20,13 +28,13 @@ public struct ChildRecord: Hashable, Sendable {
     public var startedAt: SaTime
 
     public init(
-        component: SaName, instance: UInt32, nonce: UInt64, pid: Int32 = 0, startTime: UInt64 = 0,
-        outputPipe: UInt64 = 0,
-        errorPipe: UInt64 = 0, startedAt: SaTime = 0
+        component: SaName, instance: UInt32, nonce: UInt64, kind: Kind = .component, pid: Int32 = 0,
+        startTime: UInt64 = 0, outputPipe: UInt64 = 0, errorPipe: UInt64 = 0, startedAt: SaTime = 0
     ) {
         self.component = component
         self.instance = instance
         self.nonce = nonce
+        self.kind = kind
         self.pid = pid
         self.startTime = startTime
         self.outputPipe = outputPipe
@@ -36,7 +44,7 @@ public struct ChildRecord: Hashable, Sendable {
 }
 
 /// Layout, little-endian, `ChildRecord.size` octets a slot:
-/// state u32 · pid i32 · startTime u64 · check u32 · nameLength u16 · reserved u16 (0) · instance u32 · nonce u64 ·
+/// state u32 · pid i32 · startTime u64 · check u32 · nameLength u16 · kind u16 · instance u32 · nonce u64 ·
 /// outputPipe u64 · errorPipe u64 · startedAt i64 · name[256] · zeros.
 ///
 /// `check` is CRC-32C over everything after it. State, pid and start time stand outside: they change after the rest is
@@ -57,7 +65,7 @@ extension ChildRecord {
     func encodeFixed(into slot: UnsafeMutableRawBufferPointer, checksum: (UnsafeRawBufferPointer) -> UInt32) {
         var writer = ByteWriter(reserving: Self.size - Self.fixedOffset)
         writer.integer(UInt16(component.bytes.count))
-        writer.integer(UInt16(0))
+        writer.integer(kind.rawValue)
         writer.integer(instance)
         writer.integer(nonce)
         writer.integer(outputPipe)
@@ -86,7 +94,8 @@ extension ChildRecord {
         let body = UnsafeRawBufferPointer(rebasing: slot[fixedOffset..<min(size, slot.count)])
         guard checksum(body) == check else { throw .badValue("child record with a wrong checksum") }
         let nameLength = Int(try reader.integer(UInt16.self))
-        guard try reader.integer(UInt16.self) == 0 else { throw .badValue("child record with reserved bits set") }
+        let rawKind = try reader.integer(UInt16.self)
+        guard let kind = Kind(rawValue: rawKind) else { throw .badValue("child kind \(rawKind); 0 or 1 expected") }
         let instance: UInt32 = try reader.integer()
         let nonce: UInt64 = try reader.integer()
         let outputPipe: UInt64 = try reader.integer()
@@ -96,7 +105,7 @@ extension ChildRecord {
             throw .badValue("child name of \(nameLength) octets")
         }
         var record = ChildRecord(
-            component: name, instance: instance, nonce: nonce, outputPipe: outputPipe, errorPipe: errorPipe,
+            component: name, instance: instance, nonce: nonce, kind: kind, outputPipe: outputPipe, errorPipe: errorPipe,
             startedAt: startedAt)
         if state == .running {
             guard pid > 0 else { throw .badValue("child pid \(pid)") }

@@ -15,6 +15,7 @@ extension ClusterEngine: ReplicatedEngine {
         case .startTimer(let timer, let at): .startTimer(key: timer.key, at: at)
         case .cancelTimer(let timer): .cancelTimer(key: timer.key)
         case .notify(let notifications): .once(AmfNotifications(list: notifications), by: .oldest)
+        case .modelInstalled: .everyMember
         case .modelRefused: .answer
         }
     }

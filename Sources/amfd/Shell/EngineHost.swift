@@ -19,8 +19,9 @@ final class EngineHost {
     /// Performs what is neither engine's nor timer's matter.
     var performNode: (NodeEffect) -> Void = { _ in }
     var performCluster: (ClusterEffect) -> Void = { _ in }
-    /// A proposal was not applied; the error says whether it may have been.
-    var onRefusal: (UInt64, AisError) -> Void = { _, _ in }
+    /// A proposal that somebody waits for was not applied; the error says whether it may have been. Nobody's proposals
+    /// (reports, timers) are proposed again.
+    var onRefusal: (ClusterEvent, AisError) -> Void = { _, _ in }
     var onNote: (ShellNote) -> Void = { _ in }
     var onNodeNote: (NodeNote) -> Void = { _ in }
     var onReplicatedNote: (ReplicatedNote) -> Void = { _ in }
@@ -125,7 +126,12 @@ final class EngineHost {
     private func perform(_ step: Step) {
         switch step {
         case .node(let event): feed(event)
-        case .cluster(let event, let ticket): perform(cluster.propose(event, ticket: ticket, at: MonotonicClock.now()))
+        case .cluster(let event, let ticket):
+            // What came later must not overtake what is still to be proposed.
+            if !refusedEvents.isEmpty, refusedEvents.concerns(event) { return refused(event, .noResources) }
+            let outputs = cluster.propose(event, ticket: ticket, at: MonotonicClock.now())
+            if case .answer(ticket, .refused(let error))? = outputs.first { return refused(event, error) }
+            perform(outputs)
         }
     }
 
@@ -160,8 +166,7 @@ final class EngineHost {
         case .journal(let write): keep(write)
         case .perform(let effect, _): perform(effect)
         case .performOnce(let id, let notifications): told.append(.notifications(id, notifications))
-        case .answer(let ticket, .refused(let error)): onRefusal(ticket, error)
-        case .answer(_, .done), .stateReplaced, .status, .view, .sendSnapshot: break
+        case .answer, .stateReplaced, .status, .view, .sendSnapshot: break
         case .note(let note): told.append(.replicatedNote(note))
         }
     }
@@ -169,10 +174,31 @@ final class EngineHost {
     private func perform(_ effect: ClusterEffect) {
         switch effect {
         case .order(let target, let order): if target == node { feed(.order(order)) }
+        case .modelInstalled: feed(.model(cluster.core.model))
         case .adminReply, .nodeStopped, .modelRefused: performCluster(effect)
         case .startTimer, .cancelTimer, .notify: break  // kept by the replicated engine
         }
     }
+
+    // MARK: Refusals
+
+    private var refusedEvents = RefusedEvents()
+    private var isRetrying = false
+
+    /// Too much waits to be applied. What a component or its death brought about must not be forgotten.
+    private func refused(_ event: ClusterEvent, _ error: AisError) {
+        guard refusedEvents.concerns(event) else { return onRefusal(event, error) }
+        if refusedEvents.isEmpty { onNote(.proposalRefused("\(error)")) }
+        if !refusedEvents.keep(event) { onNote(.proposalLost("\(event)")) }
+        guard !isRetrying else { return }
+        isRetrying = true
+        loop.schedule(after: Self.retryDelay) { [unowned self] in
+            isRetrying = false
+            for event in refusedEvents.takeAll() { propose(event) }
+        }
+    }
+
+    private static let retryDelay: Duration = .milliseconds(10)
 
     // MARK: Journal
 

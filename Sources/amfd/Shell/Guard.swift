@@ -1,3 +1,4 @@
+import AmfEngine
 import EngineKit
 import OSAL
 
@@ -35,7 +36,7 @@ final class Guard {
             return 1
         }
         do {
-            lock = SharedDescriptor(try files.claim(.guard))
+            lock = SharedDescriptor(try files.claim(.guard) { say("warning: \($0)") })
         } catch {
             say(error.text)
             return error.isPermanent ? GuardEngine.permanentExitCode : 1
@@ -92,7 +93,8 @@ final class Guard {
             switch signal.signal {
             case .terminate, .interrupt: handle(.stopRequested)
             case .child: reapOrphans()
-            default: break  // a hang-up of the terminal ends no node
+            case .hangup: handle(.reloadRequested)  // also of a terminal that is closed: that ends no node
+            default: break
             }
         }
     }
@@ -126,6 +128,7 @@ final class Guard {
             case .cancelTimer: deadline = nil
             case .terminate: signal(.terminate)
             case .kill: signal(.kill)
+            case .reload: signal(.hangup)
             case .sweep: ChildrenSweep.run(files)
             case .say(let text): say(text)
             case .exit(let code): exitCode = code
@@ -161,9 +164,11 @@ final class Guard {
 enum ChildrenSweep {
     static func run(_ files: NodeFiles) {
         guard let file = try? SharedFile.open(files.childrenPath, writable: false) else { return }  // none: nothing ran
-        for record in ChildrenTable.records(in: UnsafeRawBufferPointer(file.mapping.bytes)) where record.pid > 0 {
+        let records = ChildrenTable.records(in: UnsafeRawBufferPointer(file.mapping.bytes))
+        for record in records where record.pid > 0 {
             guard Process.startTime(of: record.pid) == record.startTime else { continue }
             _ = try? Process.killGroup(record.pid)  // gone in between is as good
         }
+        _ = AfterLife.end(Set(records.map(\.nonce)))
     }
 }

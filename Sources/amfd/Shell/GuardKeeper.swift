@@ -1,3 +1,4 @@
+import AmfEngine
 import EOLoop
 import EngineKit
 import OSAL

@@ -17,7 +17,6 @@ public struct NodeFiles: Sendable {
     public var journalPath: String { shmDirectory + "/journal" }
 
     func lockPath(_ role: Role) -> String { "\(runDirectory)/\(role.rawValue).lock" }
-    func holderPath(_ role: Role) -> String { "\(runDirectory)/\(role.rawValue).pid" }
 
     public func makeDirectories() throws(OSError) {
         try File.makeDirectories(runDirectory, mode: 0o755)
@@ -25,48 +24,75 @@ public struct NodeFiles: Sendable {
     }
 
     /// Who says to be this node's amfd or guard; whether he lives must be checked.
-    public func holder(_ role: Role) -> ProcessIdentity? {
-        // A missing or unreadable note means that nobody is known.
-        guard let text = try? File.readText(holderPath(role), limit: 4_096) else { return nil }
-        return ProcessIdentity(parsing: text)
-    }
+    public func holder(_ role: Role) -> ProcessIdentity? { noteText(role).flatMap { ProcessIdentity(parsing: $0) } }
+
+    /// A missing or unreadable note means that nobody is known.
+    private func noteText(_ role: Role) -> String? { try? File.readText(lockPath(role), limit: 4_096) }
 
     /// Whether the amfd that was this process had stopped in order.
     func hasStoppedInOrder(_ identity: ProcessIdentity) -> Bool {
-        guard let text = try? File.readText(holderPath(.amfd), limit: 4_096) else { return false }  // no note, no order
-        return ProcessIdentity(parsing: text) == identity && text.hasSuffix(" stopped\n")
+        guard let text = noteText(.amfd) else { return false }  // no note, no order
+        return ProcessIdentity(parsing: text) == identity && text.split(separator: " ").contains("stopped")
     }
 
-    func note(_ role: Role, _ identity: ProcessIdentity, hasStopped: Bool = false) throws(OSError) {
-        let text = "\(identity.text)\(hasStopped ? " stopped" : "")\n"
-        try File.writeAtomically(holderPath(role), text: text, durable: false)
+    /// Octets of a note: always the same, so that the next one needs no space.
+    static let noteLength = 64
+
+    /// Writes who holds the lock into its own file, over what stood there: a full file system stops nobody whose
+    /// predecessor has been there.
+    func note(_ lock: borrowing Descriptor, _ identity: ProcessIdentity, hasStopped: Bool = false) throws(OSError) {
+        let text = identity.text + (hasStopped ? " stopped" : "")
+        let padding = String(repeating: " ", count: max(0, Self.noteLength - 1 - text.utf8.count))
+        let bytes = ContiguousArray((text + padding + "\n").utf8)
+        let raw = lock.raw
+        let count = try bytes.withUnsafeBufferPointer { (buffer) throws(OSError) in
+            try IO.write(raw, UnsafeRawBufferPointer(buffer), at: 0)
+        }
+        guard count == bytes.count else { throw .outOfSpace("the note of pid \(identity.pid)") }
     }
 
     /// Becomes this node's amfd or guard for as long as the result lives.
     ///
     /// A predecessor that has just been killed may hold its lock for a moment longer; it is waited for.
-    func claim(_ role: Role) throws(Refusal) -> Descriptor {
+    /// - Parameter warn: told when the lock is held, but nobody can read by whom.
+    func claim(_ role: Role, warn: (String) -> Void) throws(Refusal) -> Descriptor {
         let deadline = MonotonicClock.now() + .seconds(2)
-        do {
-            while true {
-                if let lock = try File.fileLock(lockPath(role)) {
-                    try note(role, ProcessIdentity.own)
+        while true {
+            do throws(OSError) {
+                if let lock = try File.fileLock(lockPath(role), mode: 0o644) {
+                    noteOwn(lock, role, warn)
                     return lock
                 }
-                let isAlive = holder(role)?.isAlive ?? false
-                guard !isAlive, MonotonicClock.now() < deadline else { throw refusal(role) }
-                OSThread.yield()
+            } catch {
+                throw Refusal(
+                    text: "cannot claim \(lockPath(role)): \(error); SAF_RUN_DIR must be writable", isPermanent: false)
             }
-        } catch let error as OSError {
-            throw Refusal(
-                text:
-                    "cannot claim \(lockPath(role)): \(error); SAF_RUN_DIR must be writable and have free space",
-                isPermanent: false)
-        } catch let refusal as Refusal {
-            throw refusal
-        } catch {
-            throw Refusal(text: "cannot claim \(lockPath(role)): \(error)", isPermanent: false)
+            let last = holder(role)
+            guard last?.isAlive != true, MonotonicClock.now() < deadline else { throw refusal(role) }
+            awaitEnd(of: last, until: deadline)
         }
+    }
+
+    private func noteOwn(_ lock: borrowing Descriptor, _ role: Role, _ warn: (String) -> Void) {
+        do throws(OSError) {
+            try note(lock, ProcessIdentity.own)
+        } catch {
+            warn("cannot write into \(lockPath(role)) who serves this node: \(error); all else goes on")
+        }
+    }
+
+    /// Until a dying holder is gone; a moment when nobody knows who holds the lock.
+    private func awaitEnd(of holder: ProcessIdentity?, until deadline: Instant) {
+        let moment = min(deadline, MonotonicClock.now() + .milliseconds(10))
+        if let holder, Process.startTime(of: holder.pid) == holder.startTime,
+            let pidfd = try? Process.pidfdOpen(holder.pid)
+        {
+            // Not waited for in vain: a failure costs one more turn.
+            _ = try? IO.waitUntil(pidfd.raw, readable: true, deadline: deadline)
+            return
+        }
+        var word: UInt32 = 0
+        _ = try? Futex.wait(&word, expected: 0, deadline: moment)  // a pause
     }
 
     private func refusal(_ role: Role) -> Refusal {

@@ -42,9 +42,10 @@ final class ProcessKeeper {
     /// A child (new or adopted) whose output wants to be captured.
     var onOutput: (Child) -> Void = { _ in }
     var onOutputEnd: (Child) -> Void = { _ in }
-    var onNote: (ShellNote) -> Void = { _ in }
+    var onNote: (ShellNote) -> Void = { _ in } { didSet { afterLife.onNote = onNote } }
 
     private let loop: Loop
+    private let afterLife: AfterLife
     private let plan: SpawnPlan
     private let table: ChildrenTable
     private var watcher: LifeWatcher?
@@ -54,19 +55,19 @@ final class ProcessKeeper {
     private var cleanups: [Int32: Cleanup] = [:]
     private var lastToken: UInt64 = 0
 
+    /// A running clean-up command.
     private final class Cleanup {
-        let key: ChildKey
-        let pidfd: SharedDescriptor
-        var watch: WatchID?
+        let child: Child
         var timer: LoopTimer?
         var isLate = false
-        init(key: ChildKey, pidfd: SharedDescriptor) { (self.key, self.pidfd) = (key, pidfd) }
+        init(child: Child) { self.child = child }
     }
 
     init(loop: Loop, plan: SpawnPlan, table: ChildrenTable) {
         self.loop = loop
         self.plan = plan
         self.table = table
+        afterLife = AfterLife(loop: loop, places: plan.places)
         let relay = LoopRelay(self)
         // Refused only by an overfull loop; the pidfd tells as well.
         watcher = LifeWatcher(
@@ -82,7 +83,7 @@ final class ProcessKeeper {
         watcher?.stop()
         for child in children.values { if let watch = child.watch { loop.unwatch(watch) } }
         for cleanup in cleanups.values {
-            if let watch = cleanup.watch { loop.unwatch(watch) }
+            if let watch = cleanup.child.watch { loop.unwatch(watch) }
             if let timer = cleanup.timer { loop.cancel(timer) }
         }
     }
@@ -116,79 +117,110 @@ final class ProcessKeeper {
         _ key: ChildKey, _ model: ComponentModel, _ environment: [EnvironmentVariable]
     ) throws(SpawnRefusal) -> Child {
         if children[key] != nil { throw SpawnRefusal("\(key.component) instance \(key.instance) runs already") }
-        let nonce = UInt64.random(in: 1 ... .max)
-        let extra = environment.map { "\($0.name)=\($0.value)" } + ["\(Self.nonceVariable)=\(nonce)"]
-        var options = try plan.options(
-            key.component, model, command: model.command, arguments: model.arguments, extra: extra)
+        let mark = UInt64.random(in: 1 ... .max)
+        let options = try plan.options(
+            key.component, model, command: model.command, arguments: model.arguments,
+            extra: environment.map { "\($0.name)=\($0.value)" } + Self.extra(key, mark))
+        let child = try launch(key, .component, mark, options)
+        do throws(OSError) {
+            child.watch = try loop.watch(child.pidfd.raw, .read, lane: .control) { [unowned self] _ in exited(key) }
+        } catch {
+            abandon(child)
+            throw SpawnRefusal("\(error)")
+        }
+        keep(child)
+        return child
+    }
+
+    /// By which a process and what it starts are recognised, and what tells them which life of the component it is.
+    private static func extra(_ key: ChildKey, _ mark: UInt64) -> [String] {
+        ["\(AfterLife.variable)=\(mark)", "SAF_INSTANCE=\(key.instance)"]
+    }
+
+    /// Starts a process with its outputs captured and its record in the table; nobody watches it yet.
+    private func launch(
+        _ key: ChildKey, _ kind: ChildRecord.Kind, _ mark: UInt64, _ plain: SpawnOptions
+    ) throws(SpawnRefusal) -> Child {
         do throws(OSError) {
             let (output, childOutput) = try OutputPipe.make()
             let (error, childError) = try OutputPipe.make()
+            var options = plain
             options.descriptors = [DescriptorMapping(childOutput.raw, as: 1), DescriptorMapping(childError.raw, as: 2)]
-            let record = ChildRecord(
-                component: key.component, instance: key.instance, nonce: nonce, outputPipe: output.inode,
+            var record = ChildRecord(
+                component: key.component, instance: key.instance, nonce: mark, kind: kind, outputPipe: output.inode,
                 errorPipe: error.inode, startedAt: MonotonicClock.wallNanoseconds())
-            return try run(key, record, options, ChildOutput(output: output, error: error))
+            guard table.intend(record) else {
+                throw .outOfSpace("more than \(ChildrenTable.slotsMax) processes on this node")
+            }
+            do throws(OSError) {
+                let process = try Process.spawn(options)
+                record.pid = process.pid
+                record.startTime = Process.startTime(of: process.pid) ?? 0
+                table.running(mark, pid: record.pid, startTime: record.startTime)
+                return child(
+                    key, record, SharedDescriptor(process.takePidfd()), ChildOutput(output: output, error: error))
+            } catch {
+                table.forget(mark)
+                throw error
+            }
         } catch {
             throw SpawnRefusal("\(error)")
         }
     }
 
-    private func run(
-        _ key: ChildKey, _ intended: ChildRecord, _ options: SpawnOptions, _ output: ChildOutput
-    ) throws(OSError) -> Child {
-        guard table.intend(intended) else {
-            throw .outOfSpace("more than \(ChildrenTable.slotsMax) processes on this node")
-        }
-        do throws(OSError) {
-            let process = try Process.spawn(options)
-            var record = intended
-            record.pid = process.pid
-            record.startTime = Process.startTime(of: process.pid) ?? 0
-            table.running(record.nonce, pid: record.pid, startTime: record.startTime)
-            return try add(key, record, SharedDescriptor(process.takePidfd()), output)
-        } catch {
-            table.forget(intended.nonce)
-            throw error
-        }
+    private func child(
+        _ key: ChildKey, _ record: ChildRecord, _ pidfd: SharedDescriptor, _ output: ChildOutput
+    ) -> Child {
+        lastToken += 1
+        return Child(key: key, record: record, token: lastToken, pidfd: pidfd, output: output)
     }
 
-    static let nonceVariable = "SAF_INSTANTIATION"
+    private func keep(_ child: Child) {
+        children[child.key] = child
+        byToken[child.token] = child.key
+        byPid[child.pid] = child.key
+    }
 
-    @discardableResult
-    private func add(
-        _ key: ChildKey, _ record: ChildRecord, _ pidfd: SharedDescriptor, _ output: ChildOutput
-    ) throws(OSError) -> Child {
-        lastToken += 1
-        let child = Child(key: key, record: record, token: lastToken, pidfd: pidfd, output: output)
-        child.watch = try loop.watch(pidfd.raw, .read, lane: .control) { [unowned self] _ in exited(key) }
-        children[key] = child
-        byToken[child.token] = key
-        byPid[record.pid] = key
-        return child
+    /// A process that cannot be watched must not run.
+    private func abandon(_ child: Child) {
+        killGroup(child)
+        _ = Process.reap(child.pid)
+        table.forget(child.record.nonce)
     }
 
     // MARK: Adopting
 
-    /// Takes over what an earlier amfd left alive; ends what it cannot name.
-    func adopt() -> [LivingComponent] {
+    /// What an earlier amfd left: what lives, and the processes that ended or whose clean-up did not.
+    struct Adopted {
         var living: [LivingComponent] = []
+        var ended: Set<ChildKey> = []
+    }
+
+    /// Takes over what an earlier amfd left alive; ends what it cannot name.
+    func adopt() -> Adopted {
+        var adopted = Adopted()
         var strays: Set<UInt64> = []
         for record in table.records {
             let key = ChildKey(component: record.component, instance: record.instance)
-            if record.pid > 0, Process.isAlive(record.pid, startTime: record.startTime), children[key] == nil,
+            if record.kind == .component, record.pid > 0, Process.isAlive(record.pid, startTime: record.startTime),
+                children[key] == nil,
                 let child = readopt(key, record)
             {
-                living.append(
+                adopted.living.append(
                     LivingComponent(
                         component: key.component, instance: key.instance, pid: record.pid, startedAt: record.startedAt))
                 onOutput(child)
             } else {
+                adopted.ended.insert(key)
                 strays.insert(record.nonce)
                 table.forget(record.nonce)
             }
         }
         if !strays.isEmpty { endStrays(strays) }
-        return living
+        // Once more for those that were just forking, and for the permits of whoever died while amfd was away.
+        for mark in strays.sorted() { afterLife.clear(mark) }
+        adopted.ended.subtract(children.keys)
+        return adopted
     }
 
     private func readopt(_ key: ChildKey, _ record: ChildRecord) -> Child? {
@@ -198,27 +230,20 @@ final class ProcessKeeper {
             let output = ChildOutput(
                 output: OutputPipe.reopen(pid: record.pid, number: 1, inode: record.outputPipe),
                 error: OutputPipe.reopen(pid: record.pid, number: 2, inode: record.errorPipe))
-            return try add(key, record, pidfd, output)
+            let child = child(key, record, pidfd, output)
+            child.watch = try loop.watch(pidfd.raw, .read, lane: .control) { [unowned self] _ in exited(key) }
+            keep(child)
+            return child
         } catch {
             onNote(.cannotAdopt(key.component, pid: record.pid, reason: "\(error)"))
             return nil
         }
     }
 
-    /// Processes that carry the mark of a spawn nobody answers for: of a component that died while amfd was away, or
-    /// one started in the instant amfd was killed.
-    private func endStrays(_ nonces: Set<UInt64>) {
-        let prefix = "\(Self.nonceVariable)="
-        // Without /proc nothing can be found, and nothing could have been adopted.
-        for name in (try? File.list("/proc")) ?? [] {
-            guard let pid = Int32(name), pid != Environment.processID,
-                let text = try? File.readText("/proc/\(pid)/environ", limit: 1 << 20)
-            else { continue }
-            let mark = text.split(separator: "\0").first { $0.hasPrefix(prefix) }
-            guard let mark, let nonce = UInt64(mark.dropFirst(prefix.count)), nonces.contains(nonce) else { continue }
-            onNote(.endedStray(pid: pid))
-            _ = try? Process.kill(pid, .kill)  // gone in between is as good
-        }
+    /// Of a component that died while amfd was away, of one started in the instant amfd was killed, and of clean-ups,
+    /// which the node engine asks for again: nothing of them may go on beside what comes now.
+    private func endStrays(_ marks: Set<UInt64>) {
+        for pid in AfterLife.end(marks) { onNote(.endedStray(pid: pid)) }
     }
 
     // MARK: Life
@@ -279,6 +304,7 @@ final class ProcessKeeper {
         byToken[child.token] = nil
         byPid[child.pid] = nil
         table.forget(child.record.nonce)
+        afterLife.clear(child.record.nonce)
         onEvent(.exited(key.component, key.instance, reason: status.description))
         onOutputEnd(child)
     }
@@ -297,36 +323,44 @@ final class ProcessKeeper {
     }
 
     private func startCleanup(_ key: ChildKey, _ model: ComponentModel) throws(SpawnRefusal) {
+        let mark = UInt64.random(in: 1 ... .max)
         let options = try plan.options(
-            key.component, model, command: model.cleanupCommand, arguments: model.cleanupArguments, extra: [])
+            key.component, model, command: model.cleanupCommand, arguments: model.cleanupArguments,
+            extra: Self.extra(key, mark))
+        let child = try launch(key, .cleanup, mark, options)
+        let pid = child.pid
         do throws(OSError) {
-            let process = try Process.spawn(options)
-            let pid = process.pid
-            let cleanup = Cleanup(key: key, pidfd: SharedDescriptor(process.takePidfd()))
-            cleanups[pid] = cleanup
-            cleanup.watch = try loop.watch(cleanup.pidfd.raw, .read, lane: .control) { [unowned self] _ in
+            child.watch = try loop.watch(child.pidfd.raw, .read, lane: .control) { [unowned self] _ in
                 cleanupEnded(pid)
             }
-            cleanup.timer = loop.schedule(after: model.timeouts.cleanup) { [unowned self] in
-                cleanups[pid]?.isLate = true
-                _ = try? Process.killGroup(pid)  // gone in between is as good
-            }
         } catch {
+            abandon(child)
             throw SpawnRefusal("\(error)")
         }
+        let cleanup = Cleanup(child: child)
+        cleanups[pid] = cleanup
+        cleanup.timer = loop.schedule(after: model.timeouts.cleanup) { [unowned self] in
+            cleanups[pid]?.isLate = true
+            _ = try? Process.killGroup(pid)  // gone in between is as good
+        }
+        onOutput(child)
     }
 
     private func cleanupEnded(_ pid: Int32) {
         guard let cleanup = cleanups.removeValue(forKey: pid) else { return }
-        _ = try? Process.killGroup(pid)  // what it left running; usually nothing
+        let child = cleanup.child
+        killGroup(child)  // what it left running; usually nothing
         let status = Process.reap(pid) ?? .unknown
-        if let watch = cleanup.watch { loop.unwatch(watch) }
+        if let watch = child.watch { loop.unwatch(watch) }
         if let timer = cleanup.timer { loop.cancel(timer) }
+        table.forget(child.record.nonce)
+        afterLife.clear(child.record.nonce)
         let succeeded = status == .exited(code: 0)
         let reason = cleanup.isLate ? "the clean-up command did not end in time" : "the clean-up command \(status)"
         onEvent(
             .cleanedUp(
-                cleanup.key.component, cleanup.key.instance, succeeded: succeeded, reason: succeeded ? "" : reason))
+                child.key.component, child.key.instance, succeeded: succeeded, reason: succeeded ? "" : reason))
+        onOutputEnd(child)
     }
 
     /// At the very end of amfd: nothing may stay.
@@ -334,6 +368,9 @@ final class ProcessKeeper {
         for child in all { killGroup(child) }
         for pid in cleanups.keys.sorted() { _ = try? Process.killGroup(pid) }  // gone in between is as good
     }
+
+    /// When all of that is gone: what had left the groups.
+    func finish() { afterLife.finish() }
 }
 
 /// Carries a reference that is used on the loop's thread only through others.

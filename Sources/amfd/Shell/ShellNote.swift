@@ -12,7 +12,10 @@ enum ShellNote: Hashable, Sendable {
     case cannotKill(SaName, pid: Int32, reason: String)
     case journalDamaged(String)
     case journalFull(String)
+    case proposalRefused(String)
+    case proposalLost(String)
     case childrenDamaged(slots: Int)
+    case noteFailed(String)
     case modelBad(String)
     case modelWarnings(String)
     case modelLoaded(components: Int)
@@ -31,8 +34,11 @@ enum NoteLevel: Sendable { case error, warning, notice, info }
 extension ShellNote {
     var level: NoteLevel {
         switch self {
-        case .cannotAdopt, .cannotKill, .journalDamaged, .journalFull, .childrenDamaged, .modelBad, .guardFailed: .error
-        case .endedStray, .noLifeLock, .lifeLockUnreliable, .guardDied, .modelWarnings, .stopLate, .refusedPeer,
+        case .cannotAdopt, .cannotKill, .journalDamaged, .journalFull, .proposalLost, .childrenDamaged, .modelBad,
+            .guardFailed:
+            .error
+        case .endedStray, .noLifeLock, .lifeLockUnreliable, .guardDied, .proposalRefused, .noteFailed, .modelWarnings,
+            .stopLate, .refusedPeer,
             .pushDropped:
             .warning
         case .modelLoaded, .adoptedComponents, .guardStarted, .stopping: .notice
@@ -42,7 +48,7 @@ extension ShellNote {
     var text: String {
         switch self {
         case .cannotAdopt(let name, let pid, let reason): "\(name): cannot adopt its process \(pid): \(reason)"
-        case .endedStray(let pid): "killed process \(pid), left over from a component that died while amfd was away"
+        case .endedStray(let pid): "killed process \(pid), left over from a component that has ended"
         case .noLifeLock(let name, let reason):
             "\(name): no life lock (\(reason)); its death is noticed by pidfd, later"
         case .lifeLockUnreliable(let name, let pid):
@@ -52,7 +58,10 @@ extension ShellNote {
             "the state of an earlier amfd cannot be used (\(reason)); starting from the model"
         case .journalFull(let reason):
             "the state cannot be kept: \(reason); SAF_SHM_DIR needs free space, until then a death of amfd loses state"
+        case .proposalRefused(let reason): "a command was refused (\(reason)): too many wait; it is tried again"
+        case .proposalLost(let event): "a command is lost, too many wait: \(event)"
         case .childrenDamaged(let slots): "\(slots) damaged records in the children table were dropped"
+        case .noteFailed(let text): text
         case .modelBad(let text): "the application model is not used: \(text)"
         case .modelWarnings(let text): "the application model is used, but not all of it can start: \(text)"
         case .modelLoaded(let components): "the model is loaded: \(components) components"

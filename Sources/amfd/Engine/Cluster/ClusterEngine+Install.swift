@@ -10,6 +10,7 @@ extension ClusterEngine {
         let isFirst = nodes.isEmpty
         let saved = runs
         build(merged)
+        urgent.append(.modelInstalled)
         if isFirst { adminState = merged.adminState } else { restore(saved) }
         // New groups wait for their units; the old ones have started.
         isStarted = false

@@ -57,6 +57,8 @@ public enum ClusterEffect: Hashable, Sendable {
     case notify([AmfNotification])
     /// By that node: everything on it is down; amfd may end.
     case nodeStopped(NodeID)
+    /// By every member, before what follows: its node engine gets the engine's model.
+    case modelInstalled
     /// The answer to ``ClusterEvent/model`` for its proposer: nothing was changed. Without it the model is applied.
     case modelRefused(String)
 }

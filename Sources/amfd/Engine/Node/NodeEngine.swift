@@ -27,6 +27,12 @@ public struct NodeEngine: Engine, Sendable {
         switch event {
         case .model(let model): configure(model)
         case .order(let order): obey(order, at: now, &effects)
+        case .ended(let name, let instance):
+            if let position = positions[name], components[position].state == .absent {
+                components[position].instance = instance
+                components[position].processInstance = instance
+                components[position].state = .dead
+            }
         case .adopt(let living): for process in living { adopt(process, at: now, &effects) }
         case .spawned(let name, let instance, let pid, let startedAt):
             if let position = process(name, instance) {

@@ -92,6 +92,9 @@ public enum NodeEvent: Hashable, Sendable {
     case order(NodeOrder)
     /// At the start of amfd, before anything else but the model: processes of a former life that still live.
     case adopt([LivingComponent])
+    /// Right after that: a process of a former life ended while nobody looked, or its clean-up was interrupted. Its
+    /// clean-up is still to be done.
+    case ended(SaName, InstanceNumber)
 
     /// Answer to ``NodeEffect/spawn``: the process runs.
     case spawned(SaName, InstanceNumber, pid: Int32, startedAt: SaTime)

@@ -2,13 +2,13 @@ import EngineKit
 
 /// Decides for the guard: when amfd is started again, when it is given up, when the guard itself ends.
 ///
-/// | state | amfd died | timer | stop asked | spawn failed |
-/// |---|---|---|---|---|
-/// | running | start again (at once, or after the back-off) | – | SIGTERM to amfd → stopping | – |
-/// | waiting | – | start | end | – |
-/// | starting | as running | – | as running | wait for the back-off |
-/// | stopping | end | SIGKILL to amfd → killing | – | end |
-/// | killing | sweep the components, end | – | – | end |
+/// | state | amfd died | timer | stop asked | spawn failed | reload asked |
+/// |---|---|---|---|---|---|
+/// | running | start again (at once, or after the back-off) | – | SIGTERM to amfd → stopping | – | SIGHUP to amfd |
+/// | waiting | – | start | end | – | – |
+/// | starting | as running | – | as running | wait for the back-off | as running |
+/// | stopping | end | SIGKILL to amfd → killing | – | end | – |
+/// | killing | sweep the components, end | – | – | end | – |
 public struct GuardEngine: Engine, Hashable, Sendable {
     public enum Event: Hashable, Sendable {
         case begin
@@ -20,6 +20,8 @@ public struct GuardEngine: Engine, Hashable, Sendable {
         case died(Ending?)
         case timer
         case stopRequested
+        /// The model was changed on disk.
+        case reloadRequested
     }
 
     public enum Ending: Hashable, Sendable {
@@ -35,6 +37,8 @@ public struct GuardEngine: Engine, Hashable, Sendable {
         case cancelTimer
         case terminate
         case kill
+        /// Passes the request to read the model again on.
+        case reload
         /// Ends every component that the children table still names.
         case sweep
         case say(String)
@@ -80,7 +84,7 @@ public struct GuardEngine: Engine, Hashable, Sendable {
             startedAt = now
             return []
         case .stopRequested: return end(0)
-        case .spawned, .spawnFailed, .died, .timer: return []
+        case .spawned, .spawnFailed, .died, .timer, .reloadRequested: return []
         }
     }
 
@@ -97,6 +101,7 @@ public struct GuardEngine: Engine, Hashable, Sendable {
         case .stopRequested:
             state = .stopping
             return [.terminate, .startTimer(stopDeadline)]
+        case .reloadRequested: return [.reload]
         case .begin, .adopted, .timer: return []
         }
     }
@@ -105,7 +110,7 @@ public struct GuardEngine: Engine, Hashable, Sendable {
         switch event {
         case .timer: return start()
         case .stopRequested: return [.cancelTimer, .sweep] + end(0)
-        case .begin, .adopted, .spawned, .spawnFailed, .died: return []
+        case .begin, .adopted, .spawned, .spawnFailed, .died, .reloadRequested: return []
         }
     }
 
@@ -116,14 +121,14 @@ public struct GuardEngine: Engine, Hashable, Sendable {
         case .timer:
             state = .killing
             return [.say("amfd did not stop within \(stopDeadline); it is killed, and what it started with it"), .kill]
-        case .begin, .adopted, .spawned, .stopRequested: return []
+        case .begin, .adopted, .spawned, .stopRequested, .reloadRequested: return []
         }
     }
 
     private mutating func killingHandles(_ event: Event) -> [Effect] {
         switch event {
         case .died, .spawnFailed: return [.sweep] + end(1)
-        case .begin, .adopted, .spawned, .timer, .stopRequested: return []
+        case .begin, .adopted, .spawned, .timer, .stopRequested, .reloadRequested: return []
         }
     }
 
