@@ -187,7 +187,10 @@ let package = Package(
             "ClusterTests",
             base + ["OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync", "SafLab"]),
         tests("IOCTests", ["IOC", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
-        tests("LinkTests", ["IOCLinks", "IOC", "IOCCluster", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
+        tests("LinkTests", ["IOCLinks", "IOC", "IOCCluster", "EOLoop", "OSAL", "SAFTypes", "EngineKit", "linkpeer"]),
+        program(
+            "linkpeer", "Tests/Helpers/linkpeer",
+            ["IOCLinks", "IOC", "IOCCluster", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
         tests(
             "AmfTests",
             ["AmfProtocol", "AmfEngine", "AmfClient", "AmfShell", "SAFTypes", "EngineKit", "OSAL", "IOC", "EOLoop"],

@@ -10,8 +10,8 @@ import Testing
 @testable import IOCLinks
 
 /// What the tests themselves stand on; without it there is nothing to test.
-func must<Value: ~Copyable>(_ body: () throws(OSError) -> Value) -> Value {
-    do throws(OSError) {
+func must<Value: ~Copyable, Failure: Error>(_ body: () throws(Failure) -> Value) -> Value {
+    do throws(Failure) {
         return try body()
     } catch {
         fatalError("\(error)")
@@ -95,7 +95,7 @@ final class TestNode: @unchecked Sendable {
     ) {
         id = description.localNode
         on { [self] loop in
-            box.value = must { () throws(OSError) in
+            box.value = must { () throws(LinkError) in
                 try PeerLinks(
                     loop: loop, service: service, description: description, incarnation: incarnation,
                     options: options)

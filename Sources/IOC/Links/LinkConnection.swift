@@ -47,6 +47,15 @@ final class LinkConnection {
     var isPaused = false
     private(set) var sentBytes: UInt64 = 0
 
+    /// Nil without TLS.
+    var cipher: TlsSession?
+    /// The TLS handshake is done, and nobody has looked at the certificate yet.
+    var isFreshlySecured = false
+    /// Ciphertext on its way out.
+    private var sealed = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    private var sealedStart = 0
+    private var sealedEnd = 0
+
     init(socket: consuming Descriptor, role: Role, remote: SocketAddress, phase: Phase, bodyMax: Int) {
         fd = socket.raw
         self.socket = SharedDescriptor(socket)
@@ -61,11 +70,20 @@ final class LinkConnection {
 
     var receivedBytes: UInt64 { receiver.receivedBytes }
 
-    /// Bytes that wait to be sent.
-    var hasOutput: Bool { !sender.isEmpty }
+    deinit { sealed.deallocate() }
+
+    /// There are bytes that can be sent.
+    var hasOutput: Bool {
+        guard let cipher else { return !sender.isEmpty }
+        return sealedEnd > sealedStart || cipher.outputCount > 0 || cipher.isEstablished && !sender.isEmpty
+    }
+
+    /// A read may bring something.
+    var mayRead: Bool { canRead || cipher?.hasInput == true }
 
     /// Sends one batch.
     func push() -> Progress {
+        if let cipher { return pushSealed(cipher) }
         do throws(OSError) {
             var isBlocked = false
             let count = try sender.withOutput { slices throws(OSError) in
@@ -82,8 +100,95 @@ final class LinkConnection {
             sentBytes &+= UInt64(count)
             return .moved(count)
         } catch {
-            return .ended(error.isPeerGone ? "the connection was closed by the other side" : "\(error)")
+            return .ended(Self.text(error))
         }
+    }
+
+    /// Sends what fits before the connection is closed: why, as a rule.
+    func pushLast() {
+        canWrite = true
+        for _ in 0..<4 where hasOutput && canWrite {
+            if case .ended = push() { return }
+        }
+    }
+
+    private func pushSealed(_ cipher: TlsSession) -> Progress {
+        if sealedStart == sealedEnd {
+            if cipher.isEstablished, cipher.outputCount == 0 {
+                var isGood = true
+                _ = sender.withOutput { slices in
+                    slices.reduce(0) { taken, slice in
+                        isGood = isGood && cipher.write(slice.base, count: slice.count)
+                        return taken + slice.count
+                    }
+                }
+                if !isGood { return .ended("TLS cannot encrypt") }
+            }
+            if sealed.count == 0 { sealed = .allocate(byteCount: Self.sealedBytes, alignment: 64) }
+            (sealedStart, sealedEnd) = (0, cipher.takeOutput(into: sealed))
+        }
+        guard sealedEnd > sealedStart, let base = sealed.baseAddress else { return .moved(0) }
+        do throws(OSError) {
+            let slice = IOSlice(base: base + sealedStart, count: sealedEnd - sealedStart)
+            guard let count = try write(slice) else {
+                canWrite = false
+                return .blocked
+            }
+            sealedStart += count
+            sentBytes &+= UInt64(count)
+            return .moved(count)
+        } catch {
+            return .ended(Self.text(error))
+        }
+    }
+
+    private static let sealedBytes = 512 << 10
+
+    private func write(_ slice: IOSlice) throws(OSError) -> Int? {
+        try withUnsafePointer(to: slice) { pointer throws(OSError) in
+            try TcpSocket.send(fd, UnsafeBufferPointer(start: pointer, count: 1))
+        }
+    }
+
+    /// Opens what there is, one record at a time; reads the socket through `scratch` when there is nothing to open.
+    func pullSealed(_ cipher: TlsSession, through scratch: UnsafeMutableRawBufferPointer) -> Progress {
+        do throws(OSError) {
+            while true {
+                if cipher.isEstablished, cipher.hasInput {
+                    let (first, second) = receiver.space()
+                    let target = first.count > 0 ? first : second
+                    switch cipher.read(into: target.base, count: target.count) {
+                    case .moved(let count):
+                        receiver.received(count)
+                        return .moved(count)
+                    case .failed(let text): return .ended(text)
+                    case .blocked: break
+                    }
+                }
+                guard canRead else { return .blocked }
+                guard let count = try IO.read(fd, into: scratch) else {
+                    canRead = false
+                    return .blocked
+                }
+                if count == 0 { return .ended("the other side has hung up") }
+                if count < scratch.count, !isHungUp { canRead = false }
+                cipher.feed(UnsafeRawBufferPointer(rebasing: scratch[0..<count]))
+                guard !cipher.isEstablished else { continue }
+                switch cipher.handshake() {
+                case .moved:
+                    isFreshlySecured = true
+                    return .moved(0)
+                case .blocked: continue
+                case .failed(let text): return .ended(text)
+                }
+            }
+        } catch {
+            return .ended(Self.text(error))
+        }
+    }
+
+    static func text(_ error: OSError) -> String {
+        error.isPeerGone ? "the connection was closed by the other side" : "\(error)"
     }
 
     /// Reads once.
@@ -103,7 +208,7 @@ final class LinkConnection {
             if count < wanted, !isHungUp { canRead = false }
             return .moved(count)
         } catch {
-            return .ended(error.isPeerGone ? "the connection was closed by the other side" : "\(error)")
+            return .ended(Self.text(error))
         }
     }
 

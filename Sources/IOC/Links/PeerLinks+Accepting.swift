@@ -45,6 +45,13 @@ extension PeerLinks {
                 }
                 let connection = LinkConnection(
                     socket: socket, role: .accepted, remote: remote, phase: .greeting, bodyMax: limits.bodyMax)
+                if let security {
+                    do throws(LinkError) {
+                        connection.cipher = try TlsSession(security, isServer: true)
+                    } catch {
+                        return trouble(error.text)
+                    }
+                }
                 strangers.append(connection)
                 try watch(connection)
                 connection.deadline = loop.schedule(after: options.handshakeTimeout) {
@@ -73,7 +80,7 @@ extension PeerLinks {
             guard body.count <= LinkHello.bytesMax else { throw .badValue("a hello of \(body.count) bytes") }
             try greet(connection, try LinkHello(decoding: body))
         case (.dialed(let peer, _), .greeting, .welcome): try welcomed(connection, peer, body)
-        case (.dialed, .greeting, .refused):
+        case (_, .greeting, .refused):
             lose(connection, "refused: \(String(decoding: body.prefix(1024), as: UTF8.self))")
         case (_, .greeting, let kind): throw .badValue("a frame of kind \(kind) before the greeting")
         case (_, _, let kind): throw .badValue("an unexpected frame of kind \(kind)")
@@ -82,10 +89,9 @@ extension PeerLinks {
 
     /// A stranger says who it is.
     private func greet(_ connection: LinkConnection, _ hello: LinkHello) throws(DecodeError) {
-        if let reason = objection(to: hello) {
+        if let reason = objection(to: hello, from: connection) {
             connection.sender.append(LinkHeader(kind: .refused, lane: .control), Array(reason.utf8))
-            connection.canWrite = true
-            _ = connection.push()
+            connection.pushLast()
             throw .badValue("node \(hello.node) says hello: \(reason)")
         }
         guard let peer = peers[hello.node.rawValue] else { return }
@@ -112,7 +118,7 @@ extension PeerLinks {
         }
     }
 
-    private func objection(to hello: LinkHello) -> String? {
+    private func objection(to hello: LinkHello, from connection: LinkConnection) -> String? {
         if hello.cluster != description.clusterName {
             return "cluster \"\(hello.cluster)\"; this is \"\(description.clusterName)\""
         }
@@ -120,7 +126,10 @@ extension PeerLinks {
         if hello.meant != description.localNode {
             return "node \(hello.meant) is meant; this is node \(description.localNode)"
         }
-        if peers[hello.node.rawValue] == nil { return "node \(hello.node) is not configured here" }
+        guard let peer = peers[hello.node.rawValue] else { return "node \(hello.node) is not configured here" }
+        if let cipher = connection.cipher, cipher.peerIdentity != identity(of: peer) {
+            return "the certificate is for \(cipher.peerIdentity ?? "nobody"); that of \(peer.node.name) is expected"
+        }
         guard hello.versionMin <= LinkHeader.version, hello.versionMax >= LinkHeader.version else {
             return "versions \(hello.versionMin) to \(hello.versionMax); \(LinkHeader.version) is spoken here"
         }

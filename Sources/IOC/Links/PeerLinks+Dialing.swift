@@ -93,10 +93,45 @@ extension PeerLinks {
         connection.deadline = loop.schedule(after: options.handshakeTimeout) { [unowned self, unowned connection] in
             lose(connection, "connected, but no welcome within \(options.handshakeTimeout); is it stopped?")
         }
+        guard let security else { return sayHello(connection, peer) }
+        do throws(LinkError) {
+            let cipher = try TlsSession(security, isServer: false)
+            connection.cipher = cipher
+            _ = cipher.handshake()  // makes the first message; it cannot be through yet
+        } catch {
+            lose(connection, error.text)
+        }
+    }
+
+    private func sayHello(_ connection: LinkConnection, _ peer: PeerNode) {
         let hello = LinkHello(
             service: service.rawValue, node: description.localNode, meant: peer.id, incarnation: incarnation,
             cluster: description.clusterName)
         connection.sender.append(LinkHeader(kind: .hello, lane: .control), hello.encoded)
+    }
+
+    /// Whose certificate is expected, for people.
+    func expected(of connection: LinkConnection) -> String {
+        let node = connection.peer.map { "\($0.node.name)" } ?? "a node"
+        return "a certificate of \(node) by the authority of cluster \"\(description.clusterName)\""
+    }
+
+    /// The TLS handshake is done: the certificate is the authority's, but is it that of the node that is meant?
+    func secured(_ connection: LinkConnection) {
+        connection.isFreshlySecured = false
+        guard case .dialed(let peer, _) = connection.role else { return }
+        let identity = connection.cipher?.peerIdentity ?? "nobody"
+        guard identity == self.identity(of: peer) else {
+            let reason = "the certificate is for \(identity); \(expected(of: connection)) was expected"
+            connection.sender.append(LinkHeader(kind: .refused, lane: .control), Array(reason.utf8))
+            connection.pushLast()
+            return lose(connection, reason)
+        }
+        sayHello(connection, peer)
+    }
+
+    func identity(of peer: PeerNode) -> String {
+        TlsContext.identity(cluster: description.clusterName, node: "\(peer.node.name)")
     }
 
     func welcomed(_ connection: LinkConnection, _ peer: PeerNode, _ body: UnsafeRawBufferPointer) throws(DecodeError) {

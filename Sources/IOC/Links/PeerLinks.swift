@@ -54,6 +54,9 @@ public final class PeerLinks {
     private var backlogged: [LinkConnection] = []
     private var hot: [LinkConnection] = []
     private var hadEvent = false
+    /// Nil without TLS.
+    let security: TlsContext?
+    private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
 
     /// Bytes read from one connection before others are looked at.
     private static let readBudget = 1 << 20
@@ -61,17 +64,33 @@ public final class PeerLinks {
 
     /// Listens on the addresses of the local node.
     ///
-    /// - Throws: what bind(2) says, with the address; EINVAL for an address that is none.
+    /// - Throws: what bind(2) says, with the address; an address that is not numeric; certificates or an OpenSSL that
+    ///   cannot be used.
     public init(
         loop: Loop, service: WellKnownService, description: ClusterDescription, incarnation: UInt64,
         options: LinkOptions = LinkOptions()
-    ) throws(OSError) {
+    ) throws(LinkError) {
         self.loop = loop
         self.service = service
         self.description = description
         self.options = options
         self.incarnation = incarnation
         limits = options.limits
+        switch description.links.security {
+        case .none: security = nil
+        case .tls: security = try TlsContext(folder: description.links.certificateDirectory)
+        }
+        do throws(OSError) {
+            try addPeers()
+            try listen()
+        } catch {
+            throw LinkError("links of \(service.name): \(error)")
+        }
+        spinner = loop.addSpinner(
+            { [unowned(unsafe) self] in poll() }, beforeSleep: { [unowned(unsafe) self] in isBusy })
+    }
+
+    private func addPeers() throws(OSError) {
         for node in description.nodes.sorted(by: { $0.id < $1.id }) where node.id != description.localNode {
             var addresses: [SocketAddress] = []
             for address in node.addresses { addresses.append(try socketAddress(address)) }
@@ -83,12 +102,12 @@ public final class PeerLinks {
             peers[node.id.rawValue] = peer
             order.append(peer)
         }
-        try listen()
-        spinner = loop.addSpinner(
-            { [unowned(unsafe) self] in poll() }, beforeSleep: { [unowned(unsafe) self] in isBusy })
     }
 
-    deinit { close() }
+    deinit {
+        close()
+        scratch.deallocate()
+    }
 
     /// The port this service uses at an address.
     func socketAddress(_ address: LinkAddress) throws(OSError) -> SocketAddress {
@@ -157,13 +176,13 @@ public final class PeerLinks {
             guard connection.canWrite || connection.isHungUp else { return }
             connected(connection)
         }
-        if connection.canRead { fill(connection) }
+        if connection.mayRead { fill(connection) }
         if !connection.isClosed, connection.hasOutput { flush(connection) }
     }
 
     private func fill(_ connection: LinkConnection) {
         var budget = Self.readBudget
-        while connection.canRead, !connection.isClosed, !connection.isPaused, connection.phase != .connecting {
+        while connection.mayRead, !connection.isClosed, !connection.isPaused, connection.phase != .connecting {
             if budget <= 0 {
                 if !connection.isBacklogged {
                     connection.isBacklogged = true
@@ -171,15 +190,26 @@ public final class PeerLinks {
                 }
                 return
             }
-            switch connection.pull() {
+            let progress = connection.cipher.map { connection.pullSealed($0, through: scratch) } ?? connection.pull()
+            switch progress {
             case .moved(let count):
                 budget -= count
+                if connection.isFreshlySecured { secured(connection) }
                 takeFrames(connection)
             case .blocked: return
-            case .ended(let reason): return lose(connection, reason)
+            case .ended(let reason): return end(connection, reason)
             }
         }
         noteHot(connection)
+    }
+
+    /// The stream is over; what the other side should know of it (a TLS alert) still goes out.
+    private func end(_ connection: LinkConnection, _ reason: String) {
+        if let cipher = connection.cipher, !cipher.isEstablished {
+            connection.pushLast()
+            return lose(connection, "\(reason); \(expected(of: connection)) was expected")
+        }
+        lose(connection, reason)
     }
 
     private func noteHot(_ connection: LinkConnection) {
@@ -223,7 +253,7 @@ public final class PeerLinks {
     private func roomMayBeThere(_ connection: LinkConnection) {
         if connection.isPaused, connection.sender.queuedBytes <= limits.answersPauseAt / 2 {
             connection.isPaused = false
-            if connection.canRead, !connection.isBacklogged {
+            if connection.mayRead, !connection.isBacklogged {
                 connection.isBacklogged = true
                 backlogged.append(connection)
             }
