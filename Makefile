@@ -17,13 +17,16 @@ PROGRAMS := $(DAEMONS) saf $(EXAMPLES)
 MICROBENCH := Benchmarks/.build/release/microbench
 RELEASE_DIR = $(shell $(SWIFT) build $(RELEASE) --show-bin-path)
 
-.PHONY: help prepare build release demo test check lint bench bench-micro bench-build install uninstall clean
+.PHONY: help prepare prepare-tests build release demo test check lint bench bench-micro bench-build install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 prepare:
 	@deploy/setup/prepare
+
+prepare-tests:
+	@deploy/setup/prepare tests
 
 build: prepare ## debug build of everything
 	$(SWIFT) build
@@ -35,7 +38,7 @@ release: prepare ## release build of everything
 demo: release ## a word count that is killed again and again, and is right to the last word
 	@"$(RELEASE_DIR)/demo" --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input "$(INPUT)")
 
-test: prepare lint ## everything: layout, unit, wire, spec, property, simulation, process, demo
+test: prepare-tests lint ## everything: layout, unit, wire, spec, property, simulation, process, demo
 	$(SWIFT) build --build-tests
 	SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --disable-xctest --no-parallel
 

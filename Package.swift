@@ -76,6 +76,10 @@ let package = Package(
             base + ["OSAL", "EOLoop", "EOReplicated", "IOCGroups", "IOCCluster", "IOCCorosync"]),
         room("ExecutionObject", "EO/ExecutionObject", client + ["CliProtocol", "CliClient"]),
 
+        // Databases.
+        .systemLibrary(name: "CSQLite", path: "Sources/DBAL/CSQLite"),
+        room("DBAL", "DBAL", ["CSQLite"], exclude: ["CSQLite", "README.md"]),
+
         // amfd: availability.
         ground("AmfProtocol", "amfd/Protocol", ["SAFTypes", "Containers"]),
         ground("AmfEngine", "amfd/Engine", base + ["AmfProtocol", "Containers"]),
@@ -181,6 +185,8 @@ let package = Package(
         tests("OSALTests", ["OSAL", "EngineKit", "oshelper"]),
         program("oshelper", "Tests/Helpers/oshelper", ["OSAL", "EngineKit"]),
         tests("ContainersTests", ["Containers"]),
+        tests("DBALTests", ["DBAL", "OSAL", "EngineKit", "dbwriter"]),
+        program("dbwriter", "Tests/Helpers/dbwriter", ["DBAL", "OSAL"]),
         tests("SAFTypesTests", ["SAFTypes"]),
         tests("EOTests", ["EngineKit", "EOLoop", "EOReplicated", "IOCGroups", "OSAL", "SAFTypes"]),
         tests(
