@@ -70,7 +70,7 @@ let package = Package(
         .systemLibrary(name: "CCorosync", path: "Sources/IOC/Corosync/CCorosync"),
         room(
             "IOCCorosync", "IOC/Corosync", base + ["OSAL", "IOCGroups", "IOCCluster", "CCorosync"],
-            exclude: ["CCorosync"]),
+            exclude: ["CCorosync", "README.md"]),
         room(
             "EOHost", "EO/Host",
             base + ["OSAL", "EOLoop", "EOReplicated", "IOCGroups", "IOCCluster", "IOCCorosync"]),
@@ -191,7 +191,13 @@ let package = Package(
         tests("EOTests", ["EngineKit", "EOLoop", "EOReplicated", "IOCGroups", "OSAL", "SAFTypes"]),
         tests(
             "ClusterTests",
-            base + ["OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync", "SafLab"]),
+            base + [
+                "OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync", "SafLab",
+                "groupmember",
+            ]),
+        program(
+            "groupmember", "Tests/Helpers/groupmember",
+            base + ["OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync"]),
         tests("IOCTests", ["IOC", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
         tests("LinkTests", ["IOCLinks", "IOC", "IOCCluster", "EOLoop", "OSAL", "SAFTypes", "EngineKit", "linkpeer"]),
         program(

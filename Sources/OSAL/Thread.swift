@@ -64,6 +64,12 @@ public final class OSThread: Sendable {
         return sched_setscheduler(0, SCHED_RR | resetOnFork, &parameter) == 0
     }
 
+    /// Lets the calling thread wait; never a loop's. Source: clock_nanosleep(2).
+    public static func sleep(_ time: Duration) {
+        var end = cosal_timespec((MonotonicClock.now() + max(.zero, time)).nanoseconds)
+        while clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, nil) == EINTR {}
+    }
+
     /// Gives the CPU to another runnable thread.
     public static func yield() { sched_yield() }
 }
