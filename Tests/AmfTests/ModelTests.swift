@@ -57,6 +57,25 @@ struct ModelTests {
         #expect(paths { $0.nodes = [] }.contains("nodes"))
     }
 
+    @Test("The middleware's health checks: as often as the model says, or none; a model of version 1 has the default")
+    func daemonHealthchecks() throws {
+        var model = Models.twoN()
+        func checks() -> [HealthcheckModel] {
+            MiddlewareModel.merged(into: model).applications[0].serviceGroups[0].serviceUnits[0].components[0]
+                .healthchecks
+        }
+        #expect(checks().map(\.period) == [.seconds(5)])
+        model.daemonHealthcheckPeriod = .milliseconds(200)
+        #expect(checks().map(\.period) == [.milliseconds(200)])
+        #expect(try AmfModel(decoding: model.encoded) == model)
+        var old = Array(model.encoded.dropLast(8))
+        old[0] = 1
+        #expect(try AmfModel(decoding: old).daemonHealthcheckPeriod == .seconds(5))
+        model.daemonHealthcheckPeriod = .zero
+        #expect(checks().isEmpty && model.validate().isEmpty)
+        #expect(paths { $0.daemonHealthcheckPeriod = .microseconds(1) } == ["daemonHealthcheckPeriod"])
+    }
+
     @Test("Circles of dependencies are found")
     func circles() {
         #expect(

@@ -208,6 +208,31 @@ struct NodeEngineTests {
         #expect(engine.handle(.timer(late), at: now).isEmpty, "the old time limit is over")
     }
 
+    @Test("Health checks of one period that AMF invokes are asked at the same instants, never later than configured")
+    func sharedInstants() {
+        var due: [Instant] = []
+        for shift in [0, 3, 40] as [Int64] {
+            var engine = engine()
+            ready(&engine)
+            var time = Instant(nanoseconds: 10_000_000_000) + .milliseconds(shift)
+            var effects = engine.handle(
+                .request(
+                    .healthcheckStart(component: name, key: "h", .amfInvoked, recovery: .componentRestart), ticket: 3,
+                    pid: 42), at: time)
+            for _ in 0..<3 {
+                guard case .startTimer(let timer, let delay)? = effects.first(where: { $0.isPeriodTimer }) else {
+                    Issue.record("\(effects)")
+                    return
+                }
+                #expect(delay <= .seconds(1) && delay >= .milliseconds(870))
+                time = time + delay
+                due.append(time)
+                effects = engine.handle(.timer(timer), at: time)
+            }
+        }
+        #expect(Set(due).count == 3, "\(due)")
+    }
+
     @Test("Component-invoked health check: a missed confirmation is an error")
     func componentInvoked() {
         var engine = engine()
@@ -397,5 +422,11 @@ struct NodeEngineTests {
                 #expect(effects.count { if case .reply = $0 { true } else { false } } == 1, "seed \(seed)")
             }
         }
+    }
+}
+
+extension NodeEffect {
+    fileprivate var isPeriodTimer: Bool {
+        if case .startTimer(let timer, _) = self, case .healthcheckPeriod = timer.kind { true } else { false }
     }
 }

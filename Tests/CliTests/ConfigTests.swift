@@ -136,10 +136,14 @@ struct ConfigTests {
     @Test("cluster.yaml names the node; without it there is one with this node's name")
     func cluster() {
         let outcome = load(
-            small, cluster: "cluster: prod\nstartupTimeout: 2s\nnodes: { here: { id: 7, autoRepair: false } }\n")
+            small,
+            cluster:
+                "cluster: prod\nstartupTimeout: 2s\ndaemonHealthcheckPeriod: 0s\nnodes: { here: { id: 7, autoRepair: false } }\n"
+        )
         #expect(outcome.errors == [])
         #expect(outcome.model.cluster == "prod")
         #expect(outcome.model.startupTimeout == .seconds(2))
+        #expect(outcome.model.daemonHealthcheckPeriod == .zero)
         #expect(outcome.model.nodes.first?.id == NodeID(7))
         #expect(outcome.model.nodes.first?.autoRepair == false)
         #expect(

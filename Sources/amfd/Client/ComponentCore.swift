@@ -33,14 +33,18 @@ final class ComponentCore {
     private(set) var isRegistered = false
 
     static let callTimeout: Duration = .seconds(10)
-    private static let retryDelay: Duration = .milliseconds(100)
+    /// Between two attempts to register with an amfd that refuses; doubled each time.
+    private static let retryFirst: Duration = .milliseconds(100)
+    private static let retryMax: Duration = .seconds(5)
+    private var retryDelay = ComponentCore.retryFirst
+    private var openHealthchecks: Set<InvocationID> = []
 
     init(loop: Loop, places: Places, name: SaName) {
         self.loop = loop
         self.name = name
         session = ComponentSession(component: name, pid: Environment.processID)
         connection = LoopConnection(loop: loop, to: .wellKnown(.amfd), places: places)
-        connection.onUp = { [weak self] _ in self?.register() }
+        connection.onUp = { [weak self] _ in self?.connected() }
         connection.onDown = { [weak self] in self?.isRegistered = false }
         connection.onPush = { [weak self] code, body, descriptors in
             for descriptor in descriptors { IO.close(descriptor) }
@@ -104,6 +108,11 @@ final class ComponentCore {
             .healthcheckStart(component: name, key: check.key, check.invocation, recovery: check.recovery), then: then)
     }
 
+    private func connected() {
+        retryDelay = Self.retryFirst
+        register()
+    }
+
     private func register() {
         guard !isClosed else { return }
         let registration = session.registration
@@ -122,9 +131,10 @@ final class ComponentCore {
         case .failure(let error):
             onRegistration(error)
             // amfd may still be adopting; how long it waits for us is its own configuration.
-            loop.schedule(after: Self.retryDelay) { [weak self] in
+            loop.schedule(after: retryDelay) { [weak self] in
                 if let self, connection.isUp, !isRegistered { register() }
             }
+            retryDelay = min(retryDelay * 2, Self.retryMax)
         }
     }
 
@@ -133,18 +143,28 @@ final class ComponentCore {
         guard let push = try? AmfPush(code: code, body: body) else { return }
         switch session.receive(push) {
         case .work(let id, let actions): onWork(id, actions)
-        case .healthcheck(let id, let key): onHealthcheck(id, key)
+        case .healthcheck(let id, let key):
+            openHealthchecks.insert(id)
+            onHealthcheck(id, key)
         case .answerAgain(let answer): send(answer)
         case .ignore: break
         }
     }
 
     private func send(_ answer: InvocationAnswer) {
+        if openHealthchecks.remove(answer.invocation) != nil, sendOneWay(answer) { return }
         call(.response(answer)) { [weak self] result in
             if case .failure(let error) = result, error.code == .timeout || error.code == .tryAgain {
                 self?.session.notSent(answer)
             }
             self?.onAnswered(answer)
         }
+    }
+
+    /// Without an answer from amfd, which would wake this process a second time. What is lost with the connection is
+    /// asked again after the next registration.
+    private func sendOneWay(_ answer: InvocationAnswer) -> Bool {
+        let request = AmfRequest.response(answer)
+        return connection.send(request.code.rawValue, request.body, lane: .control)
     }
 }

@@ -29,20 +29,20 @@ public enum MiddlewareModel {
     public static func merged(into model: AmfModel, directory: String = "") -> AmfModel {
         var result = model
         result.applications =
-            services.map { application($0, model.nodes, directory) }
+            services.map { application($0, model, directory) }
             + model.applications.filter { !isMiddleware($0.name) }
         return result
     }
 
-    private static func application(_ service: Service, _ nodes: [NodeModel], _ directory: String) -> ApplicationModel {
+    private static func application(_ service: Service, _ model: AmfModel, _ directory: String) -> ApplicationModel {
         var application = ApplicationModel(name: service.application)
-        for node in nodes {
+        for node in model.nodes {
             var group = ServiceGroupModel(name: node.name, .noRedundancy)
             group.bootLevel = service.bootLevel
             // A daemon may be killed as often as anybody likes: it is restarted, and nothing else is disturbed.
             group.componentRestartMax = .max
             var unit = ServiceUnitModel(name: node.name, node: node.name, rank: 1)
-            unit.components = [component(service, directory)]
+            unit.components = [component(service, model.daemonHealthcheckPeriod, directory)]
             group.serviceUnits = [unit]
             application.serviceGroups.append(group)
             var instance = ServiceInstanceModel(name: node.name, serviceGroup: node.name)
@@ -52,14 +52,16 @@ public enum MiddlewareModel {
         return application
     }
 
-    private static func component(_ service: Service, _ directory: String) -> ComponentModel {
+    private static func component(_ service: Service, _ period: Duration, _ directory: String) -> ComponentModel {
         let command = directory.isEmpty ? service.program : "\(directory)/\(service.program)"
         var component = ComponentModel(name: service.program, command: command)
         component.recoveryOnError = .componentRestart
         component.csiTypes = [SupportedCSIType(service.program, .xActive)]
-        component.healthchecks = [
-            HealthcheckModel(key: healthcheckKey, period: .seconds(5), maxDuration: .seconds(10))
-        ]
+        if period != .zero {
+            component.healthchecks = [
+                HealthcheckModel(key: healthcheckKey, period: period, maxDuration: .seconds(10))
+            ]
+        }
         // A node without one of its services is worth little: it is tried for ever, slowly.
         component.instantiateWithoutDelayMax = 2
         component.instantiateWithDelayMax = .max
@@ -68,6 +70,6 @@ public enum MiddlewareModel {
         return component
     }
 
-    /// The AMF-invoked health check that every daemon answers.
+    /// The AMF-invoked health check that every daemon answers, if the model has one.
     public static let healthcheckKey = "daemon"
 }

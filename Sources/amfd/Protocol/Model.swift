@@ -10,6 +10,9 @@ public struct AmfModel: Hashable, Sendable {
     /// saAmfClusterStartupTimeout.
     public var startupTimeout: Duration = .seconds(10)
     public var adminState: AdminState = .unlocked
+    /// How often amfd asks each of the middleware's own daemons whether it is well; zero: never. Their deaths are seen
+    /// at once in any case; this finds one that hangs.
+    public var daemonHealthcheckPeriod: Duration = .seconds(5)
     public var nodes: [NodeModel] = []
     public var applications: [ApplicationModel] = []
     public init() {}

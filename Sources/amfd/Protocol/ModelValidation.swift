@@ -36,6 +36,11 @@ private struct Validation {
         let cluster = DN.cluster(model.cluster)
         checkName(model.cluster, "cluster", cluster)
         check(model.startupTimeout, in: .zero ... .seconds(3600), "startupTimeout", cluster)
+        if model.daemonHealthcheckPeriod != .zero {
+            check(
+                model.daemonHealthcheckPeriod, in: .milliseconds(100) ... .seconds(86_400), "daemonHealthcheckPeriod",
+                cluster)
+        }
         if model.nodes.isEmpty { add("nodes", cluster, "there is no node; list at least this one") }
         checkUnique(model.nodes.map(\.name), "nodes", cluster, "node")
         for (index, node) in model.nodes.enumerated() { checkNode(node, index) }

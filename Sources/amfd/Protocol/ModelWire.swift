@@ -1,26 +1,29 @@
 import SAFTypes
 
-// The byte form of the model: u16 version, then the fields in the order of the declarations.
+// The byte form of the model: u16 version, then the fields in the order of the declarations; what a later version added
+// comes at the end.
 
 extension AmfModel: WireFields {
-    public static let wireVersion: UInt16 = 1
+    public static let wireVersion: UInt16 = 2
 
     public func encode(to writer: inout ByteWriter) {
         writer.integer(Self.wireVersion)
         var copy = self
         var coder = FieldWriter(writer: writer)
         copy.fields(&coder)
+        coder.duration(&copy.daemonHealthcheckPeriod)
         writer = coder.writer
     }
 
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
         let version = try reader.integer(UInt16.self)
-        guard version == Self.wireVersion else {
-            throw .badValue("model version \(version); \(Self.wireVersion) expected")
+        guard (1...Self.wireVersion).contains(version) else {
+            throw .badValue("model version \(version); 1 to \(Self.wireVersion) expected")
         }
         self.init()
         var coder = FieldReader(reader: reader)
         try fields(&coder)
+        if version >= 2 { try coder.duration(&daemonHealthcheckPeriod) }
         reader = coder.reader
     }
 

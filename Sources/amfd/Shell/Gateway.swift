@@ -39,6 +39,7 @@ final class Gateway {
         options.socketMode = 0o666
         server = try IOCServer(loop: loop, endpoint: .wellKnown(.amfd), places: places, options: options)
         server.onRequest = { [unowned self] request, body in receive(request, body) }
+        server.onOneWay = { [unowned self] peer, code, body in hear(peer, code, body) }
         server.onDisconnect = { [unowned self] peer in lost(peer) }
     }
 
@@ -63,6 +64,20 @@ final class Gateway {
         lastTicket += 1
         open[lastTicket] = Open(request: request, content: content)
         onRequest(content, lastTicket, child?.pid ?? peer.pid)
+    }
+
+    /// An answer to a health check: nobody waits for an answer to it.
+    private func hear(_ peer: Peer, _ code: UInt16, _ body: UnsafeRawBufferPointer) {
+        guard let content = try? AmfRequest(code: code, body: body), case .response = content else {
+            return onNote(.refusedPeer(pid: peer.info.credentials.pid, reason: "message \(code) is no answer"))
+        }
+        let credentials = peer.info.credentials
+        let child = keeper.child(ofMember: credentials.pid)
+        if let refusal = refusal(content, credentials, child) {
+            return onNote(.refusedPeer(pid: credentials.pid, reason: refusal))
+        }
+        lastTicket += 1  // not open: the reply under it is dropped
+        onRequest(content, lastTicket, child?.pid ?? credentials.pid)
     }
 
     /// Nil when this process may ask this.

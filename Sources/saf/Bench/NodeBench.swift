@@ -27,26 +27,41 @@ enum NodeBench {
         )
     }
 
-    /// Wake-ups and memory of each daemon while nothing happens.
+    /// Wake-ups and memory of each daemon while nothing happens; then what one health check of a daemon costs.
     static func idle(_ publish: (BenchResult) -> Void) throws {
-        let node = try PrivateNode(name: "bench")
-        defer { node.destroy() }
-        try startIdle(node)
-        PrivateNode.pause(.seconds(2))
-        for daemon in daemons {
-            guard let pid = node.process(of: daemon)?.pid else { throw StageError("\(daemon) is not running") }
-            let before = switches(of: pid)
-            PrivateNode.pause(idle)
-            let woken = Double(max(0, switches(of: pid) - before))
+        try observe(healthcheckPeriod: "0s") { daemon, woken, resident in
             publish(
                 BenchResult(
                     name: "idle.\(daemon).wakeups", unit: "/5s", samples: Samples([woken]), bound: 0,
-                    note: "voluntary context switches of all its threads while nothing happens"))
-            let resident = Double(Process.residentBytes(of: pid) ?? 0) / Double(1 << 20)
+                    note: "voluntary context switches of all its threads while nothing happens, without health checks"))
             publish(
                 BenchResult(
                     name: "idle.\(daemon).rss", unit: "MiB", samples: Samples([resident]), bound: 15,
                     note: "resident memory"))
+        }
+        let checks = idle.nanoseconds / 1_000_000_000
+        try observe(healthcheckPeriod: "1s") { daemon, woken, _ in
+            publish(
+                BenchResult(
+                    name: "healthcheck.\(daemon)", unit: "/1", samples: Samples([woken / Double(checks)]),
+                    note: "the same for one round of health checks: one question to each of five daemons"))
+        }
+    }
+
+    private static func observe(healthcheckPeriod: String, _ report: (String, Double, Double) -> Void) throws {
+        let node = try PrivateNode(name: "bench")
+        defer { node.destroy() }
+        try node.write(cluster: "daemonHealthcheckPeriod: \(healthcheckPeriod)\n")
+        try startIdle(node)
+        PrivateNode.pause(.seconds(2))
+        let before = try daemons.map { daemon in
+            guard let pid = node.process(of: daemon)?.pid else { throw StageError("\(daemon) is not running") }
+            return (daemon, pid, switches(of: pid))
+        }
+        PrivateNode.pause(idle)
+        for (daemon, pid, count) in before {
+            let woken = Double(max(0, switches(of: pid) - count))
+            report(daemon, woken, Double(Process.residentBytes(of: pid) ?? 0) / Double(1 << 20))
         }
         node.stop()
     }

@@ -18,6 +18,9 @@ extension Loading {
         note("cluster", source.file, map.position(of: "cluster"))
         if let time = map.duration("startupTimeout", .zero ... .seconds(3_600)) { model.startupTimeout = time }
         if let state: AdminState = map.word("adminState", adminWords) { model.adminState = state }
+        if let time = map.duration("daemonHealthcheckPeriod", .zero ... .seconds(86_400)) {
+            model.daemonHealthcheckPeriod = time
+        }
         let nodes = map.named("nodes") ?? []
         for (index, named) in nodes.enumerated() {
             model.nodes.append(loadNode(named, at: index, file: source.file))

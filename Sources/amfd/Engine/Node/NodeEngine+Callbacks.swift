@@ -112,7 +112,7 @@ extension NodeEngine {
         case .quiescing:
             components[position].quiescing = nil
             fail(position, .quiescingTimeout, .noRecommendation, &effects)
-        case .healthcheckPeriod(let key): healthcheckIsDue(position, key, &effects)
+        case .healthcheckPeriod(let key): healthcheckIsDue(position, key, at: now, &effects)
         case .healthcheckAnswer(let key): healthcheckIsLate(position, key, &effects)
         }
     }

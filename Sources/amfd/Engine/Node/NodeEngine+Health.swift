@@ -7,7 +7,7 @@ import SAFTypes
 extension NodeEngine {
     mutating func startHealthcheck(
         _ position: Int, _ key: String, _ invocation: HealthcheckInvocation, _ recovery: RecommendedRecovery,
-        _ effects: inout [NodeEffect]
+        at now: Instant, _ effects: inout [NodeEffect]
     ) -> NodeReply {
         let component = components[position]
         guard let model = component.model.healthchecks.first(where: { $0.key == key }) else {
@@ -22,8 +22,17 @@ extension NodeEngine {
         }
         components[position].healthchecks.append(
             RunningHealthcheck(model: model, invocation: invocation, recovery: recovery))
-        startTimer(position, .healthcheckPeriod(key), after: model.period, &effects)
+        let delay = invocation == .amfInvoked ? Self.sharedDelay(model.period, at: now) : model.period
+        startTimer(position, .healthcheckPeriod(key), after: delay, &effects)
         return .done
+    }
+
+    /// A period, shortened so that it ends at a multiple of its eighth: the checks of many components fall together and
+    /// wake this node once.
+    private static func sharedDelay(_ period: Duration, at now: Instant) -> Duration {
+        let due = now + period
+        let step = UInt64(max(1, period.nanoseconds / 8))
+        return Instant(nanoseconds: due.nanoseconds - due.nanoseconds % step) - now
     }
 
     mutating func confirmHealthcheck(
@@ -53,7 +62,7 @@ extension NodeEngine {
     }
 
     /// The period is over: ask again, or, if the component should have said so itself, it failed.
-    mutating func healthcheckIsDue(_ position: Int, _ key: String, _ effects: inout [NodeEffect]) {
+    mutating func healthcheckIsDue(_ position: Int, _ key: String, at now: Instant, _ effects: inout [NodeEffect]) {
         guard let index = components[position].healthchecks.firstIndex(where: { $0.model.key == key }) else { return }
         let component = components[position]
         let check = component.healthchecks[index]
@@ -62,7 +71,8 @@ extension NodeEngine {
             endHealthcheck(position, key, &effects)
             fail(position, .healthcheckMissed, check.recovery, &effects)
         case .amfInvoked:
-            startTimer(position, .healthcheckPeriod(key), after: check.model.period, &effects)
+            startTimer(
+                position, .healthcheckPeriod(key), after: Self.sharedDelay(check.model.period, at: now), &effects)
             // Never two outstanding; without a connection the reconnect deadline watches.
             guard check.outstanding == nil, component.state == .ready else { return }
             let invocation = newInvocation()

@@ -24,7 +24,7 @@ extension NodeEngine {
         case .quiescingComplete(let answer): return quiescingCompleted(answer, pid: pid, &effects)
         case .healthcheckStart(let name, let key, let invocation, let recovery):
             guard let position = positions[name] else { return unknown(name) }
-            return refusal(of: recovery) ?? startHealthcheck(position, key, invocation, recovery, &effects)
+            return refusal(of: recovery) ?? startHealthcheck(position, key, invocation, recovery, at: now, &effects)
         case .healthcheckConfirm(let name, let key, let error):
             guard let position = positions[name] else { return unknown(name) }
             return confirmHealthcheck(position, key, error, &effects)
