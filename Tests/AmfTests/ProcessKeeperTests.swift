@@ -27,7 +27,7 @@ private final class Stand {
             runDirectory: directory, shmDirectory: directory, stateDirectory: directory, logDirectory: directory,
             configDirectory: directory, nodeName: "test")
         plan = SpawnPlan(
-            places: places, inherited: ["PATH=/usr/bin:/bin"],
+            places: places, node: NodeID(7), inherited: ["PATH=/usr/bin:/bin"],
             executable: try #require(Environment.executablePath))
         keeper = ProcessKeeper(
             loop: loop, plan: plan, table: ChildrenTable(memory: table.mapping.bytes, owner: table))
@@ -96,6 +96,7 @@ struct ProcessKeeperTests {
         #expect(stand.outputs.count == 1)
         let variables = try File.readText("/proc/\(pid)/environ").split(separator: "\0")
         #expect(variables.contains("SA_AMF_COMPONENT_NAME=\(name)"))
+        #expect(variables.contains("SAF_NODE_ID=7"))
         #expect(variables.contains { $0.hasPrefix("SAF_RUN_DIR=") })
         stand.keeper.kill(key)
         #expect(stand.has { $0 == .exited(name, 1, reason: "killed by SIGKILL") })

@@ -138,7 +138,8 @@ struct ConfigTests {
         let outcome = load(
             small,
             cluster:
-                "cluster: prod\nstartupTimeout: 2s\ndaemonHealthcheckPeriod: 0s\nnodes: { here: { id: 7, autoRepair: false } }\n"
+                "cluster: prod\nstartupTimeout: 2s\ndaemonHealthcheckPeriod: 0s\n"
+                + "nodes: { here: { id: 7, autoRepair: false } }\n"
         )
         #expect(outcome.errors == [])
         #expect(outcome.model.cluster == "prod")

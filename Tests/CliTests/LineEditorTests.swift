@@ -1,4 +1,5 @@
 import EngineKit
+import CliProtocol
 import SafText
 import Testing
 

@@ -90,6 +90,7 @@ struct DaemonTests {
         _ = try connection.call(request.code, request.body, timeout: .seconds(10), descriptors: [readEnd.raw])
         let admin = LogAdmin(places: node.places)
         try node.eventually("suppression") { try admin.status().outputs.first?.suppressions ?? 0 >= 1 }
+        try node.eventually("suppressed bytes") { try admin.status().outputs.first?.suppressedBytes ?? 0 > 64 << 10 }
         let status = try admin.status()
         #expect(status.outputs.first?.bytes ?? 0 < 2 << 20)
         let names = try File.list(node.places.logDirectory).filter { $0.hasPrefix("application_") }

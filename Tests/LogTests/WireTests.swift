@@ -23,7 +23,7 @@ struct WireTests {
         outputs: [
             OutputStatus(
                 component: SaName("c")!, process: 5, output: .standardOutput, bytes: 6, suppressions: 7,
-                isSuppressed: true)
+                suppressedBytes: 8, isSuppressed: true)
         ], rules: "")
 
     @Test("The bytes of each request are these")

@@ -43,13 +43,13 @@ final class AmfDaemon {
             let announcer = Announcer(loop: loop, places: places)
             self.announcer = announcer
             lock = try files.claim(.amfd) { announcer.tell(.noteFailed($0)) }
-            let plan = SpawnPlan(places: places, executable: options.executable)
+            let node = try Self.nodeID(Environment.get("SAF_NODE_ID"))
+            let plan = SpawnPlan(places: places, node: node, executable: options.executable)
             let table = try Self.openChildren(files, announcer)
             keeper = ProcessKeeper(loop: loop, plan: plan, table: table)
             let journal = try RamJournal(path: files.journalPath)
             if let damage = journal.damage { announcer.tell(.journalDamaged(damage)) }
             let incarnation = UInt64(bitPattern: MonotonicClock.wallNanoseconds())
-            let node = NodeID(1)
             host = try EngineHost(loop: loop, node: node, incarnation: incarnation, journal: journal)
             if let failure = host.restoreFailure { announcer.tell(.journalDamaged(failure)) }
             gateway = try Gateway(loop: loop, places: places, keeper: keeper, node: node, incarnation: incarnation)
@@ -66,6 +66,15 @@ final class AmfDaemon {
                     """,
                 isPermanent: false)
         }
+    }
+
+    private static func nodeID(_ text: String?) throws(Refusal) -> NodeID {
+        guard let text, !text.isEmpty else { return NodeID(1) }
+        guard let number = UInt32(text), (1...65_535).contains(number) else {
+            throw Refusal(
+                text: "SAF_NODE_ID is '\(text)'; a whole number from 1 to 65535 expected", isPermanent: true)
+        }
+        return NodeID(number)
     }
 
     private static func openChildren(_ files: NodeFiles, _ announcer: Announcer) throws(OSError) -> ChildrenTable {

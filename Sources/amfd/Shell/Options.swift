@@ -37,8 +37,11 @@ struct AmfOptions: Sendable {
           SAF_LOG_DIR     log files                        /var/log/swiftsaf
           SAF_CONFIG_DIR  cluster.yaml and model/          /etc/swiftsaf
           SAF_NODE_NAME   name of this node                host name
+          SAF_NODE_ID     number of this node, 1 to 65535  1
           SAF_BIN_DIR     the other programs of SwiftSAF   the directory of this program
           SAF_LOG_STDERR  1: what is logged also goes to stderr (as it does when stderr is a terminal)
+
+        A component finds all of these, as amfd has them, and SA_AMF_COMPONENT_NAME, its distinguished name.
 
         Several nodes run on one host when each has its own directories. Exit status: 0 stopped in order, 1 a failure
         that may pass, 100 starting again would not help (wrong arguments, the node is already served).

@@ -6,13 +6,16 @@ import SAFTypes
 /// wrong.
 struct SpawnPlan {
     let places: Places
+    /// This node's number, which components find as SAF_NODE_ID.
+    let node: NodeID
     /// Where programs without a "/" or with a relative path are.
     let binaryDirectory: String
     /// amfd's own environment, inherited by every component.
     let inherited: [String]
 
-    init(places: Places, inherited: [String] = Environment.all, executable: String) {
+    init(places: Places, node: NodeID, inherited: [String] = Environment.all, executable: String) {
         self.places = places
+        self.node = node
         self.inherited = inherited
         let given = inherited.first { $0.hasPrefix("SAF_BIN_DIR=") }?.dropFirst("SAF_BIN_DIR=".count)
         binaryDirectory = given.map(String.init).flatMap { $0.isEmpty ? nil : $0 } ?? File.parent(of: executable)
@@ -48,7 +51,9 @@ struct SpawnPlan {
         _ component: SaName, _ model: ComponentModel, _ account: Environment.Account?, _ extra: [String]
     ) -> [String] {
         let user = account.map { ["HOME=\($0.home)", "USER=\($0.name)", "LOGNAME=\($0.name)"] } ?? []
-        let own = ["SA_AMF_COMPONENT_NAME=\(component)", "SAF_BIN_DIR=\(binaryDirectory)"]
+        let own = [
+            "SA_AMF_COMPONENT_NAME=\(component)", "SAF_NODE_ID=\(node.rawValue)", "SAF_BIN_DIR=\(binaryDirectory)",
+        ]
         let configured = model.environment.map { "\($0.name)=\($0.value)" }
         var result: [String] = []
         var seen: Set<Substring> = []

@@ -159,6 +159,23 @@ final class CkptShell {
         }
     }
 
+    // MARK: For the console
+
+    var summaries: [CheckpointSummary] { engine.summaries(at: MonotonicClock.now()) }
+
+    var sessionCounts: (all: Int, absent: Int) { engine.sessionCounts }
+
+    var directory: String { files.directory }
+
+    func sections(of id: CheckpointID, limit: Int) -> [StoredSection] { engine.sections(of: id, limit: limit) }
+
+    /// The first bytes of a section; nil when they are corrupted.
+    func data(of id: CheckpointID, _ section: StoredSection, bytesMax: Int) -> [UInt8]? {
+        guard section.descriptor.state == .valid else { return nil }
+        let count = min(Int(clamping: section.descriptor.size), bytesMax)
+        return (try? files.read(id, slot: section.slot, offset: 0, count: count)).map { Array($0) }
+    }
+
     // MARK: Answers
 
     private func reply(_ answer: CkptAnswer) {

@@ -1,4 +1,5 @@
 import AmfClient
+import CliClient
 import EOLoop
 import LogClient
 
@@ -15,7 +16,10 @@ program.run { loop, places in
     let shell = try CkptShell(loop: loop, places: places, journal: Journal())
     try shell.serve(places: places)
     let component = DaemonComponent(loop: loop, places: places) { loop.stop() }
+    let commands = LoopCommands(loop: loop, places: places, owner: "ckptd")
+    CkptConsole.register(commands, of: shell)
     return {
+        commands.close()
         component.close()
         shell.stop()
     }

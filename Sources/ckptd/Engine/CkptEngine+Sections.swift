@@ -160,7 +160,7 @@ extension CkptEngine {
 
     // For people.
 
-    private func summary(_ checkpoint: OpenCheckpoint, _ now: Instant) -> CheckpointSummary {
+    func summary(_ checkpoint: OpenCheckpoint, _ now: Instant) -> CheckpointSummary {
         let openers = checkpoint.openers.compactMap { $0 }
         let deadline = checkpoint.state.retentionDeadline
         return CheckpointSummary(

@@ -109,6 +109,12 @@ public final class EventChannel: Sendable {
         return EventSubscription(channel: self, session: session, instance: instance, id: id, mailbox: mailbox)
     }
 
+    /// Calls `handler` with false whenever eventd is lost, and with true when it is back and knows this channel again;
+    /// replaces an earlier one. Any thread.
+    public func onConnection(_ handler: @escaping @Sendable (_ isUp: Bool) -> Void) {
+        session.onConnection(instance, handler)
+    }
+
     /// Lets a retained event wait no longer.
     ///
     /// - Throws: `.notExist` unknown or expired; `.invalidParam` a reserved id; `.badHandle`; `.tryAgain`; `.timeout`.

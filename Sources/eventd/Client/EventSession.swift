@@ -42,6 +42,7 @@ final class EventSession: Sendable {
         var instances: [UInt32: Instance] = [:]
         var nextInstance: UInt32 = 1
         var nextSubscription: UInt32 = 1
+        var connectionHandlers: [UInt32: @Sendable (Bool) -> Void] = [:]
     }
 
     private let state = Lock(State())
@@ -61,8 +62,22 @@ final class EventSession: Sendable {
 
     private init(places: Places) {
         connection = IOCConnection(to: .wellKnown(.eventd), places: places)
-        connection.onEstablished { [unowned self] context in if context.isReconnect { resume(context) } }
+        connection.onEstablished { [unowned self] context in
+            guard context.isReconnect else { return }
+            resume(context)
+            tellConnection(isUp: true)
+        }
         connection.onPush { [unowned self] push in receive(push) }
+        connection.onLost { [unowned self] in tellConnection(isUp: false) }
+    }
+
+    func onConnection(_ instance: UInt32, _ handler: @escaping @Sendable (Bool) -> Void) {
+        state.withLock { $0.connectionHandlers[instance] = handler }
+    }
+
+    private func tellConnection(isUp: Bool) {
+        let handlers = state.withLock { $0.connectionHandlers.sorted { $0.key < $1.key }.map(\.value) }
+        for handler in handlers { handler(isUp) }
     }
 
     // MARK: Calls
@@ -139,7 +154,11 @@ final class EventSession: Sendable {
     }
 
     func close(_ instance: UInt32) {
-        guard let closed = state.withLock({ $0.instances.removeValue(forKey: instance) }) else { return }
+        let removed = state.withLock { state in
+            state.connectionHandlers[instance] = nil
+            return state.instances.removeValue(forKey: instance)
+        }
+        guard let closed = removed else { return }
         for (_, subscription) in closed.subscriptions { _ = subscription.mailbox.close() }
         tell(.close(instance: instance))
     }

@@ -102,8 +102,9 @@ enum LogConsole {
         }
         for output in status.outputs {
             lines.append(
-                "output  \(output.component) \(output.process) \(output.output)  \(output.bytes) bytes, suppressed "
-                    + "\(output.suppressions) times\(output.isSuppressed ? ", now too" : "")")
+                "output  \(output.component) \(output.process) \(output.output)  \(output.bytes) bytes, "
+                    + "\(output.suppressedBytes) more suppressed in \(output.suppressions) times"
+                    + (output.isSuppressed ? ", now too" : ""))
         }
         return lines.joined(separator: "\n")
     }
@@ -128,7 +129,8 @@ enum LogConsole {
             [
                 "component": .string(output.component.description), "pid": .integer(Int64(output.process)),
                 "output": .string(output.output.description), "bytes": number(output.bytes),
-                "suppressions": number(output.suppressions), "suppressed": .bool(output.isSuppressed),
+                "suppressions": number(output.suppressions), "suppressedBytes": number(output.suppressedBytes),
+                "suppressed": .bool(output.isSuppressed),
             ]
         }
         return ["streams": .array(streams), "rings": .array(rings), "outputs": .array(outputs)]

@@ -36,6 +36,12 @@ public struct LineAssembler: Sendable {
         end(deliver)
     }
 
+    /// The bytes up to the next line's beginning are not wanted: they belong to a line that was not seen as a whole.
+    public mutating func skipToNextLine() {
+        partial.removeAll(keepingCapacity: true)
+        isSkipping = true
+    }
+
     private mutating func add(_ piece: Slice<UnsafeRawBufferPointer>, _ deliver: (Line) -> Void) {
         if isSkipping { return }
         // One more than the limit is kept, for the \r of a line that fits.

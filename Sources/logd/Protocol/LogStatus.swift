@@ -123,23 +123,28 @@ public struct RingStatus: Hashable, Sendable, WireCodable {
     }
 }
 
-/// One captured pipe. component · process i32 · output u8 · bytes u64 · suppressions u64 · isSuppressed u8.
+/// One captured pipe. component · process i32 · output u8 · bytes u64 · suppressions u64 · suppressedBytes u64 ·
+/// isSuppressed u8.
 public struct OutputStatus: Hashable, Sendable, WireCodable {
     public var component: SaName
     public var process: Int32
     public var output: OutputStream
     /// Bytes taken from the pipe.
     public var bytes: UInt64
-    /// How often the component said more than its rate allows, so that its pipe was left alone for a time.
+    /// How often the component said more than its rate allows, so that what it said was dropped for a time.
     public var suppressions: UInt64
-    /// It is left alone now.
+    /// Bytes that were read and dropped. What the pipe could not hold meanwhile never came and is not counted.
+    public var suppressedBytes: UInt64
+    /// It is dropped now.
     public var isSuppressed: Bool
 
     public init(
-        component: SaName, process: Int32, output: OutputStream, bytes: UInt64, suppressions: UInt64, isSuppressed: Bool
+        component: SaName, process: Int32, output: OutputStream, bytes: UInt64, suppressions: UInt64,
+        suppressedBytes: UInt64, isSuppressed: Bool
     ) {
         (self.component, self.process, self.output) = (component, process, output)
-        (self.bytes, self.suppressions, self.isSuppressed) = (bytes, suppressions, isSuppressed)
+        (self.bytes, self.suppressions) = (bytes, suppressions)
+        (self.suppressedBytes, self.isSuppressed) = (suppressedBytes, isSuppressed)
     }
 
     public func encode(to writer: inout ByteWriter) {
@@ -148,6 +153,7 @@ public struct OutputStatus: Hashable, Sendable, WireCodable {
         writer.value(output)
         writer.integer(bytes)
         writer.integer(suppressions)
+        writer.integer(suppressedBytes)
         writer.bool(isSuppressed)
     }
 
@@ -157,6 +163,7 @@ public struct OutputStatus: Hashable, Sendable, WireCodable {
         output = try reader.value()
         bytes = try reader.integer()
         suppressions = try reader.integer()
+        suppressedBytes = try reader.integer()
         isSuppressed = try reader.bool()
     }
 }

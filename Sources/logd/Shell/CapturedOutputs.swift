@@ -7,9 +7,10 @@ import SAFTypes
 
 /// The components' outputs: read from their pipes, made into lines of the application stream. Loop thread only.
 ///
-/// What a component says is written whatever the thresholds are, as long as it does not say too much: a component
-/// beyond its rate is not read until it has earned the right again; its pipe fills up, and as its end does not block,
-/// what it says meanwhile is lost to it without delay.
+/// What a component says is written whatever the thresholds are, as long as it does not say too much: what a component
+/// says beyond its rate is dropped and counted until it has earned the right again. It is looked at now and then only,
+/// so that a runaway costs logd little; what its pipe cannot hold meanwhile is lost to it without delay, as its end
+/// does not block.
 final class CapturedOutputs {
     struct Key: Hashable {
         var component: SaName
@@ -28,6 +29,9 @@ final class CapturedOutputs {
         var number: UInt32 = 0
         var bytes: UInt64 = 0
         var suppressions: UInt64 = 0
+        var suppressedBytes: UInt64 = 0
+        /// While output is dropped: until then.
+        var suppressedUntil: Instant?
 
         init(key: Key, descriptor: consuming Descriptor, origin: LineFormat.Origin) {
             (self.key, self.origin) = (key, origin)
@@ -48,6 +52,9 @@ final class CapturedOutputs {
     static let partialTime: Duration = .seconds(1)
     /// Reading goes on when this much was earned.
     static let resumeBytes: Int64 = 64 * 1024
+    /// How often a suppressed output is looked at, and how much is dropped then at most: 40 MiB a second.
+    static let dropInterval: Duration = .milliseconds(25)
+    static let dropBytesMax = 1 << 20
 
     let rate: Int64
     let burst: Int64 = 1 << 20
@@ -95,7 +102,8 @@ final class CapturedOutputs {
         }.map {
             OutputStatus(
                 component: $0.key.component, process: $0.key.process, output: $0.key.output, bytes: $0.bytes,
-                suppressions: $0.suppressions, isSuppressed: $0.timer != nil)
+                suppressions: $0.suppressions, suppressedBytes: $0.suppressedBytes,
+                isSuppressed: $0.suppressedUntil != nil)
         }
     }
 
@@ -184,18 +192,47 @@ final class CapturedOutputs {
         }
     }
 
-    /// Leaves the pipe alone until its component has earned some bytes.
+    /// Drops what comes until its component has earned some bytes.
     private func suppress(_ pipe: Pipe) {
         unwatch(pipe)
+        flush(pipe)
         pipe.suppressions += 1
         report(pipe)
         let pause =
             accounts[pipe.key.component]?.bucket.time(of: min(burst, Self.resumeBytes), at: loop.now) ?? .seconds(1)
-        pipe.timer = loop.schedule(after: max(pause, .milliseconds(1))) { [weak self, weak pipe] in
+        pipe.suppressedUntil = loop.now + pause
+        dropLater(pipe)
+    }
+
+    private func dropLater(_ pipe: Pipe) {
+        pipe.timer = loop.schedule(after: Self.dropInterval) { [weak self, weak pipe] in
             guard let self, let pipe else { return }
             pipe.timer = nil
-            if (try? watch(pipe)) == nil { end(pipe) }
+            drop(pipe)
         }
+    }
+
+    private func drop(_ pipe: Pipe) {
+        var dropped = 0
+        while dropped < Self.dropBytesMax {
+            let count: Int?
+            do throws(OSError) {
+                count = try chunk.withUnsafeMutableBufferPointer { (buffer) throws(OSError) in
+                    try pipe.descriptor.read(into: UnsafeMutableRawBufferPointer(buffer))
+                }
+            } catch {
+                return end(pipe)
+            }
+            guard let count else { break }
+            if count == 0 { return end(pipe) }
+            dropped += count
+            pipe.suppressedBytes += UInt64(count)
+        }
+        if let until = pipe.suppressedUntil, loop.now < until { return dropLater(pipe) }
+        pipe.suppressedUntil = nil
+        // What comes first is the rest of a line whose beginning was dropped, if anything was.
+        if dropped > 0 { pipe.assembler.skipToNextLine() }
+        if (try? watch(pipe)) == nil { end(pipe) }
     }
 
     private func report(_ pipe: Pipe) {
@@ -205,7 +242,7 @@ final class CapturedOutputs {
         files.add(.application) { format, out in
             begin(pipe, .warning, &format, &out)
             out.append(
-                contentsOf: "output suppressed: more than \(rate) bytes a second; what the pipe cannot hold is lost\n"
+                contentsOf: "output suppressed: more than \(rate) bytes a second; the rest is dropped\n"
                     .utf8)
         }
         hasLines()
@@ -224,7 +261,7 @@ final class CapturedOutputs {
     func close() {
         for key in pipes.keys.sorted(by: { ($0.component, $0.process) < ($1.component, $1.process) }) {
             guard let pipe = pipes[key] else { continue }
-            if pipe.timer == nil { read(pipe) }
+            if pipe.suppressedUntil == nil { read(pipe) }
             flush(pipe)
             unwatch(pipe)
         }

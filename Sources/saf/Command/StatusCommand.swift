@@ -5,7 +5,7 @@ import IOC
 import OSAL
 import SafText
 
-struct StatusCommand: ParsableCommand {
+struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status", abstract: "Shows nodes, service units, assignments and processes.",
         discussion: """
@@ -21,12 +21,12 @@ struct StatusCommand: ParsableCommand {
     @Flag(help: "One JSON object on one line, with everything there is.") var json = false
     @Flag(name: .shortAndLong, help: "Shows it again whenever it changes, until interrupted.") var watch = false
 
-    func run() throws {
+    func run() async throws {
         try Tool.requireNode()
         let client = AdminClient(places: Tool.places)
-        if watch { return try follow(client) }
+        if watch { return try await follow(client) }
         do throws(CallError) {
-            StandardOutput.write(text(try client.status()))
+            StandardOutput.write(text(try await client.statusAsync()))
         } catch {
             throw Tool.explain(error, doing: "status")
         }
@@ -38,30 +38,34 @@ struct StatusCommand: ParsableCommand {
         return StatusText.render(report, now: now, width: Tool.width, isColoured: Tool.isColoured)
     }
 
-    /// Asks five times a second: cheap, and not wrong when amfd or eventd is being restarted.
-    private func follow(_ client: AdminClient) throws {
+    /// Asks amfd when it tells of a change, and not oftener than five times a second.
+    private func follow(_ client: AdminClient) async throws {
         let isScreen = isTerminal(StandardOutput.raw) && !json
+        let changes = ChangeSignals(places: Tool.places, ticks: isScreen)
         var shown: StatusReport?
-        var shownAt: Int64 = 0
-        var trouble = ""
-        while true {
-            let now = MonotonicClock.wallNanoseconds()
-            do throws(CallError) {
-                let report = try client.status(timeout: .seconds(1))
-                // On a screen the uptimes go on, once a second.
-                if report != shown || !trouble.isEmpty || (isScreen && now - shownAt >= 1_000_000_000) {
-                    StandardOutput.write(
-                        (isScreen ? "\u{1B}[H\u{1B}[J" : "") + text(report) + (isScreen || json ? "" : "\n"))
-                    (shown, shownAt, trouble) = (report, now, "")
-                }
-            } catch {
-                if shown == nil, error.code != .tryAgain { throw Tool.explain(error, doing: "status") }
-                if trouble != error.text {
-                    trouble = error.text
-                    StandardError.write("saf: waiting for amfd: \(error.text)\n")
+        var said = ""
+        for await _ in changes.signals {
+            var trouble = changes.notice
+            if changes.takeChange() || shown == nil {
+                do throws(CallError) {
+                    let report = try await client.statusAsync()
+                    if !isScreen, report != shown { StandardOutput.write(text(report) + (json ? "" : "\n")) }
+                    shown = report
+                } catch {
+                    if shown == nil, error.code != .tryAgain { throw Tool.explain(error, doing: "status") }
+                    trouble = "waiting for amfd: \(error.text)"
+                    changes.changed()  // the next look waits until amfd is there
                 }
             }
-            Tool.rest(.milliseconds(200))
+            if isScreen {
+                // On a screen the uptimes go on.
+                let lines = (shown.map(text) ?? "") + (trouble.isEmpty ? "" : "\n\(trouble)\n")
+                StandardOutput.write("\u{1B}[H\u{1B}[J" + lines)
+            } else if trouble != said, !trouble.isEmpty {
+                StandardError.write("saf: \(trouble)\n")
+            }
+            said = trouble
+            try await Task.sleep(for: .milliseconds(200))
         }
     }
 }
