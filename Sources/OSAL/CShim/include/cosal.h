@@ -190,4 +190,8 @@ struct cosal_spawn {
  * then the name of the step that failed. The child has default signal handlers and an empty signal mask. */
 pid_t cosal_spawn(const struct cosal_spawn *options, int *pidfd, const char **stage);
 
+/* The owner's side of a new pseudo-terminal, and the name of the other: posix_openpt and its sisters are declared only
+ * with _GNU_SOURCE, which Swift's Glibc module goes without. -1 with errno. */
+int cosal_pseudo_terminal(char *name, size_t size);
+
 #endif
