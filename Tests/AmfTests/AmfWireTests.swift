@@ -25,7 +25,8 @@ struct AmfWireTests {
             .healthcheckConfirm(component: name, key: "k", nil), .healthcheckStop(component: name, key: "k"),
             .errorReport(component: name, recovery: .componentRestart), .errorClear(component: name),
             .quiescingComplete(InvocationAnswer(InvocationID(2), .failedOperation)),
-            .haStateGet(component: name, csi: csi), .unregister(component: name), .admin(.siSwap, name), .status,
+            .haStateGet(component: name, csi: csi), .unregister(component: name), .admin(.siSwap, name, isForced: true),
+            .status,
             .loadModel(MiddlewareModel.merged(into: Models.twoN(components: 2))), .stopNode,
         ]
     }

@@ -401,6 +401,39 @@ struct ClusterEngineTests {
         #expect(world.processes.count == 8)
     }
 
+    @Test("Taking the middleware away is objected to; a locked node keeps its middleware")
+    func middlewareIsNotLocked() {
+        var world = AmfWorld(MiddlewareModel.merged(into: Models.twoN()))
+        world.settle()
+        let logd = SaName("safSu=n1,safSg=n1,safApp=safLogService")!
+        for operation in [AdminOperation.lock, .lockInstantiation, .shutdown] {
+            for name in [logd, SaName("safApp=safLogService")!, SaName("safSi=n1,safApp=safLogService")!] {
+                #expect(world.cluster.objection(to: operation, on: name)?.contains("middleware") == true)
+            }
+            #expect(world.cluster.objection(to: operation, on: SaName("safSu=SU1,safSg=G,safApp=A")!) == nil)
+        }
+        #expect(world.cluster.objection(to: .restart, on: logd) == nil)
+        let node = DN.node("n1", cluster: world.model.cluster)
+        _ = world.admin(.lock, "\(node)")
+        world.settle()
+        _ = world.admin(.lockInstantiation, "\(node)")
+        world.settle()
+        #expect(world.processes.filter(\.isAlive).count == 5, "the middleware, and nothing else")
+    }
+
+    @Test("An error carries how the process ended, and when")
+    func errorTime() throws {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        world.kill(c1)
+        world.settle()
+        world.advance(.seconds(3))
+        let status = world.cluster.status(at: world.now, wall: 1_000_000_000_000)
+        let component = status.applications[0].serviceGroups[0].serviceUnits[0].components[0]
+        #expect(component.lastError == "signal 9 after 0 s")
+        #expect(component.lastErrorAt == 997_000_000_000)
+    }
+
     @Test("A model that changes a running application is refused; one that adds is applied")
     func laterModels() {
         var world = AmfWorld(Models.twoN())

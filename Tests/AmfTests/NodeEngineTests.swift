@@ -63,7 +63,11 @@ struct NodeEngineTests {
         #expect(
             died.first == .report(.failed(name, 1, recovery: .noRecommendation, isDead: true, cause: .died)))
         #expect(engine.handle(.connectionLost(name, 1), at: now).isEmpty)
-        #expect(engine.handle(.exited(name, 1, reason: "signal 9"), at: now).isEmpty)
+        #expect(
+            engine.handle(.exited(name, 1, reason: "signal 9"), at: now) == [
+                .report(.exited(name, 1, reason: "signal 9 after 0 s")),
+                .note(.ended(name, pid: 42, reason: "signal 9 after 0 s")),
+            ])
         #expect(engine.handle(.order(.cleanup(name, 1)), at: now) == [.report(.uninstantiated(name, 1))])
     }
 

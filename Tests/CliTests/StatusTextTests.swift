@@ -136,6 +136,18 @@ struct StatusTextTests {
             headline == "Cluster swiftsaf: the application model is not used: app.yaml:3:1: one (and 1 more)")
     }
 
+    @Test("What somebody locked is trouble, in the middleware too")
+    func locks() {
+        var status = report()
+        status.applications[0].serviceGroups[0].serviceUnits[1].adminState = .locked
+        status.applications[0].serviceGroups[0].serviceUnits[1].readinessState = .outOfService
+        var headline = StatusText.render(status, now: now).split(separator: "\n").first
+        #expect(headline == "Cluster swiftsaf: SU2 is locked")
+        status.applications[2].serviceGroups[0].serviceUnits[0].adminState = .locked
+        headline = StatusText.render(status, now: now).split(separator: "\n").first
+        #expect(headline == "Cluster swiftsaf: logd is locked (and 1 more)")
+    }
+
     @Test("Trouble comes first, and long names are cut to the width")
     func trouble() {
         var status = report()

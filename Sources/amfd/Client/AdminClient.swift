@@ -27,21 +27,22 @@ public final class AdminClient: Sendable {
 
     /// Performs an administrative operation on an entity and waits until it is complete (SHUTDOWN: accepted).
     ///
+    /// - Parameter isForced: also when it takes a service of the middleware away, which is refused otherwise.
     /// - Throws: `.noOp`, `.badOperation`, `.tryAgain`, `.repairPending`, `.notSupported`, `.notExist` as the
     /// operation's
     ///   table says, with amfd's own words; `.access` not allowed; `.timeout` the outcome is unknown.
     /// - Source: SAI-AIS-AMF-B.02.01 §8.
     public func perform(
-        _ operation: AdminOperation, on entity: SaName, timeout: Duration = .seconds(60)
+        _ operation: AdminOperation, on entity: SaName, isForced: Bool = false, timeout: Duration = .seconds(60)
     ) throws(CallError) {
-        _ = try call(.admin(operation, entity), timeout)
+        _ = try call(.admin(operation, entity, isForced: isForced), timeout)
     }
 
-    /// As ``perform(_:on:timeout:)``.
+    /// As ``perform(_:on:isForced:timeout:)``.
     public func performAsync(
-        _ operation: AdminOperation, on entity: SaName, timeout: Duration = .seconds(60)
+        _ operation: AdminOperation, on entity: SaName, isForced: Bool = false, timeout: Duration = .seconds(60)
     ) async throws(CallError) {
-        _ = try await callAsync(.admin(operation, entity), timeout)
+        _ = try await callAsync(.admin(operation, entity, isForced: isForced), timeout)
     }
 
     /// Gives amfd a checked model; applications may be added to a running one.

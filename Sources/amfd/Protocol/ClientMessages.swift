@@ -21,7 +21,8 @@ public enum AmfRequest: Hashable, Sendable {
     /// Before a component ends by itself; an error report for an SA-aware component. Reply: empty.
     case unregister(component: SaName)
     /// Reply: empty, when the operation is complete (SHUTDOWN: when it is accepted).
-    case admin(AdminOperation, SaName)
+    /// `isForced`: also what takes the middleware away.
+    case admin(AdminOperation, SaName, isForced: Bool)
     /// Reply: ``StatusReport``.
     case status
     /// From `saf`: a checked model. Reply: empty, or INVALID_PARAM with every error.

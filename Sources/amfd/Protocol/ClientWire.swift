@@ -60,9 +60,10 @@ extension AmfRequest {
         case .haStateGet(let component, let csi):
             writer.value(component)
             writer.value(csi)
-        case .admin(let operation, let name):
+        case .admin(let operation, let name, let isForced):
             writer.integer(operation.rawValue)
             writer.value(name)
+            writer.bool(isForced)
         case .loadModel(let model): writer.value(model)
         case .status, .stopNode: break
         }
@@ -99,7 +100,9 @@ extension AmfRequest {
         case .errorClear: return .errorClear(component: try reader.value())
         case .unregister: return .unregister(component: try reader.value())
         case .haStateGet: return .haStateGet(component: try reader.value(), csi: try reader.value())
-        case .admin: return .admin(try AdminOperation.decode(from: &reader), try reader.value())
+        case .admin:
+            return .admin(
+                try AdminOperation.decode(from: &reader), try reader.value(), isForced: try reader.bool())
         case .loadModel: return .loadModel(try reader.value())
         case .status: return .status
         case .stopNode: return .stopNode

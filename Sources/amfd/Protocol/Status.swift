@@ -69,6 +69,8 @@ public struct ComponentStatus: Hashable, Sendable {
     public var restarts: UInt32 = 0
     /// Why it last failed; empty: never.
     public var lastError = ""
+    /// When that was, UTC; 0: never, or not known.
+    public var lastErrorAt: SaTime = 0
     public var assignments: [HeldAssignment] = []
     public init() {}
 }
@@ -195,6 +197,7 @@ extension ComponentStatus: WireFields {
         try coder.integer(&startedAt)
         try coder.integer(&restarts)
         try coder.text(&lastError)
+        try coder.integer(&lastErrorAt)
         try coder.list(&assignments)
     }
 }

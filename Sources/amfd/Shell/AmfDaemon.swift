@@ -259,7 +259,12 @@ final class AmfDaemon {
     /// A request that is the cluster engine's matter.
     private func forward(_ ticket: UInt64) {
         switch gateway.content(ticket) {
-        case .admin(let operation, let name):
+        case .admin(let operation, let name, let isForced):
+            if !isForced, let objection = host.objection(to: operation, on: name) {
+                return gateway.finish(ticket, .failure(CallError(.badOperation, objection)))
+            }
+            let asker = gateway.asker(ticket)
+            announcer.tell(.administered(operation, name, user: asker?.uid ?? 0, pid: asker?.pid ?? 0))
             lastAdmin += 1
             adminTickets[lastAdmin] = ticket
             host.propose(.admin(AdminTicket(node: host.node, number: lastAdmin), operation, name))

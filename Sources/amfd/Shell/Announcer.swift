@@ -43,6 +43,8 @@ final class Announcer {
     private func record(_ notification: AmfNotification) {
         switch notification.attribute {
         case .escalation: write(.error, "\(notification.dn): \(notification.text)")
+        case .ha where notification.new == HAState.active.rawValue:
+            write(.notice, "\(notification.dn): active is \(notification.assignee.map { "\($0)" } ?? "nobody")")
         case .readiness, .ha, .presence, .operational, .admin, .assignment, .membership, .error: break
         }
     }
@@ -67,6 +69,7 @@ extension NodeNote {
         switch self {
         case .spawnFailed, .instantiationFailed, .terminationFailed, .notAdopted: .error
         case .instantiateTimeout, .exitedEarly, .failed, .lateAnswer, .refusedRegistration: .warning
+        case .ended: .notice
         case .adopted: .info
         }
     }
@@ -78,6 +81,7 @@ extension NodeNote {
             "\(name): did not register in time after its start (attempt \(attempt)); see its timeouts.instantiate"
         case .exitedEarly(let name, let reason): "\(name): ended before it registered: \(reason)"
         case .failed(let name, let cause, let recovery): "\(name): failed: \(cause.words); recovery \(recovery.word)"
+        case .ended(let name, let pid, let reason): "\(name): process \(pid): \(reason)"
         case .lateAnswer(let name, let invocation): "\(name): answered \(invocation), which nobody waits for"
         case .adopted(let name, let pid): "\(name): adopted, process \(pid)"
         case .notAdopted(let name, let pid): "\(name): process \(pid) could not be adopted and is ended"

@@ -88,7 +88,14 @@ final class EngineHost {
     /// The model that the cluster engine runs; nil before the first.
     var model: AmfModel? { cluster.core.model.nodes.isEmpty ? nil : cluster.core.model }
 
-    var status: StatusReport { cluster.core.status() }
+    var status: StatusReport {
+        cluster.core.status(at: MonotonicClock.now(), wall: MonotonicClock.wallNanoseconds())
+    }
+
+    /// See ``ClusterEngine/objection(to:on:)``.
+    func objection(to operation: AdminOperation, on name: SaName) -> String? {
+        cluster.core.objection(to: operation, on: name)
+    }
 
     func start() throws(GroupError) {
         perform(try cluster.start("amf", at: MonotonicClock.now()))

@@ -109,6 +109,9 @@ final class Gateway {
     /// The content of an open request, and its end: what is forwarded is answered by ``finish(_:_:)`` later.
     func content(_ ticket: UInt64) -> AmfRequest? { open[ticket]?.content }
 
+    /// Who asks.
+    func asker(_ ticket: UInt64) -> PeerCredentials? { open[ticket]?.request.peer.info.credentials }
+
     func answer(_ ticket: UInt64, _ reply: NodeReply) {
         guard let entry = open[ticket] else { return }
         switch reply {

@@ -108,6 +108,7 @@ final class ProcessKeeper {
             let child = try start(key, model, environment)
             onEvent(.spawned(key.component, key.instance, pid: child.pid, startedAt: child.record.startedAt))
             onOutput(child)
+            onNote(.started(key.component, pid: child.pid))
         } catch {
             onEvent(.spawnFailed(key.component, key.instance, reason: error.text))
         }

@@ -20,6 +20,8 @@ enum ShellNote: Hashable, Sendable {
     case modelWarnings(String)
     case modelLoaded(components: Int)
     case adoptedComponents(Int)
+    case administered(AdminOperation, SaName, user: UInt32, pid: Int32)
+    case started(SaName, pid: Int32)
     case guardDied(pid: Int32)
     case guardStarted(pid: Int32)
     case guardFailed(String)
@@ -41,7 +43,7 @@ extension ShellNote {
             .stopLate, .refusedPeer,
             .pushDropped:
             .warning
-        case .modelLoaded, .adoptedComponents, .guardStarted, .stopping: .notice
+        case .modelLoaded, .adoptedComponents, .administered, .started, .guardStarted, .stopping: .notice
         }
     }
 
@@ -66,6 +68,9 @@ extension ShellNote {
         case .modelWarnings(let text): "the application model is used, but not all of it can start: \(text)"
         case .modelLoaded(let components): "the model is loaded: \(components) components"
         case .adoptedComponents(let count): "adopted \(count) living components of an earlier amfd"
+        case .administered(let operation, let name, let user, let pid):
+            "\(operation) of \(name), asked by user \(user), process \(pid)"
+        case .started(let name, let pid): "\(name): started, process \(pid)"
         case .guardDied(let pid): "the guard (pid \(pid)) died; starting a new one"
         case .guardStarted(let pid): "guarded by pid \(pid)"
         case .guardFailed(let reason): "cannot start a guard: \(reason); trying again"

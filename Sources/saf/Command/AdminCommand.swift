@@ -19,6 +19,9 @@ struct AdminCommand: ParsableCommand {
             swap                  of a service instance: active and standby change places
             repaired              of a service unit or node: enables it again after a failure
 
+            A lock, lock-instantiation or shutdown of the middleware is refused without --force. A lock of a node \
+            concerns its applications.
+
             Names may be short, as long as they say which: SU1, WC/SU1, safSu=SU1, or the whole DN.
 
             Example: saf admin swap words
@@ -30,6 +33,7 @@ struct AdminCommand: ParsableCommand {
     var operation: String
     @Argument(help: "The DN of the entity, or a short form of it.")
     var entity: String
+    @Flag(help: "Also when it takes a service of the middleware away.") var force = false
     @Option(help: "How long to wait for it, in seconds.") var timeout = 60
 
     func validate() throws {
@@ -51,7 +55,7 @@ struct AdminCommand: ParsableCommand {
         let what = "\(operation) \(entity)"
         do throws(CallError) {
             let name = try Self.find(entity, for: operation, in: try client.status())
-            try client.perform(operation, on: name, timeout: .seconds(timeout))
+            try client.perform(operation, on: name, isForced: force, timeout: .seconds(timeout))
             StandardOutput.write("\(operation) \(name): done\n")
         } catch {
             switch error.code {

@@ -60,6 +60,7 @@ extension StatusText {
             "startedAt": component.startedAt == 0 ? nil : .integer(component.startedAt),
             "restarts": .integer(Int64(component.restarts)),
             "lastError": component.lastError.isEmpty ? nil : .string(component.lastError),
+            "lastErrorAt": component.lastErrorAt == 0 ? nil : .integer(component.lastErrorAt),
             "assignments": .array(
                 component.assignments.map {
                     ["csi": .string($0.csi.description), "haState": .string($0.haState.word)]

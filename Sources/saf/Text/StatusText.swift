@@ -143,9 +143,15 @@ private struct StatusRendering {
                 .init(component.name), .init(component.pid == 0 ? "-" : "\(component.pid)", right: true),
                 .init(StatusText.uptime(since: component.startedAt, now: now), right: true),
                 .init("\(component.restarts)", right: true), Self.cell(component.presenceState),
-                .init(component.lastError))
+                .init(errorText(component)))
         }
         return table
+    }
+
+    /// Why it failed last, and how long ago.
+    private func errorText(_ component: ComponentStatus) -> String {
+        guard component.lastErrorAt != 0 else { return component.lastError }
+        return "\(component.lastError), \(StatusText.uptime(since: component.lastErrorAt, now: now)) ago"
     }
 
     private static func haText(_ component: ComponentStatus) -> String {

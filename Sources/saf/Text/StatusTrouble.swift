@@ -1,31 +1,60 @@
 import AmfProtocol
+import SAFTypes
 
 /// What an operator should look at first, most serious first.
 enum StatusTrouble {
     static func all(in report: StatusReport) -> [String] {
         var found = report.problems
-        let applications = report.applications
         for node in report.nodes where !node.isMember { found.append("node \(node.name) is not a member") }
         for node in report.nodes where node.operationalState == .disabled {
             found.append("node \(node.name) is disabled")
         }
-        let daemons = applications.filter(\.isMiddleware).flatMap(\.serviceGroups).flatMap(\.serviceUnits)
-        for daemon in daemons.flatMap(\.components) where daemon.presenceState != .instantiated {
-            found.append("\(daemon.name) is \(daemon.presenceState.word)")
+        let isMiddleware = report.applications.filter(\.isMiddleware)
+        for application in isMiddleware { found += daemons(of: application) }
+        if report.adminState != .unlocked { found.append("the cluster is \(report.adminState.word)") }
+        for node in report.nodes where node.adminState != .unlocked {
+            found.append("node \(node.name) is \(node.adminState.word)")
         }
-        for application in applications where !application.isMiddleware {
+        for application in report.applications where !application.isMiddleware {
+            found += locks(of: application)
             for instance in application.serviceInstances where instance.assignmentState != .fullyAssigned {
                 found.append("\(instance.name) is \(instance.assignmentState.word)")
             }
-            for unit in application.serviceGroups.flatMap(\.serviceUnits) {
-                if unit.operationalState == .disabled {
-                    let reason = unit.components.first { $0.operationalState == .disabled }?.lastError ?? ""
-                    found.append("\(unit.name) is disabled" + (reason.isEmpty ? "" : ": \(reason)"))
-                } else if unit.readinessState != .inService {
-                    found.append("\(unit.name) is \(unit.readinessState.word)")
-                }
-            }
+            for unit in application.serviceGroups.flatMap(\.serviceUnits) { found += states(of: unit) }
         }
         return found
+    }
+
+    /// A daemon that does not run, or that somebody took out of service.
+    private static func daemons(of application: ApplicationStatus) -> [String] {
+        var found: [String] = []
+        for unit in application.serviceGroups.flatMap(\.serviceUnits) {
+            let absent = unit.components.filter { $0.presenceState != .instantiated }
+            for daemon in absent { found.append("\(daemon.name) is \(daemon.presenceState.word)") }
+            let names = unit.components.map(\.name).joined(separator: ", ")
+            if unit.adminState != .unlocked {
+                found.append("\(names) is \(unit.adminState.word)")
+            } else if absent.isEmpty {
+                found += states(of: unit, called: names)
+            }
+        }
+        return found + locks(of: application)
+    }
+
+    private static func locks(of application: ApplicationStatus) -> [String] {
+        var locked: [(String, AdminState)] = [(application.name, application.adminState)]
+        locked += application.serviceGroups.map { ($0.name, $0.adminState) }
+        locked += application.serviceInstances.map { ($0.name, $0.adminState) }
+        return locked.filter { $0.1 != .unlocked }.map { "\($0.0) is \($0.1.word)" }
+    }
+
+    private static func states(of unit: ServiceUnitStatus, called name: String? = nil) -> [String] {
+        let name = name ?? unit.name
+        if unit.adminState != .unlocked { return ["\(name) is \(unit.adminState.word)"] }
+        if unit.operationalState == .disabled {
+            let reason = unit.components.first { $0.operationalState == .disabled }?.lastError ?? ""
+            return ["\(name) is disabled" + (reason.isEmpty ? "" : ": \(reason)")]
+        }
+        return unit.readinessState == .inService ? [] : ["\(name) is \(unit.readinessState.word)"]
     }
 }

@@ -39,6 +39,25 @@ extension ClusterEngine {
         rest.append(.startTimer(.admin(pending.number), at: now + ClusterLimits.adminTimeout))
     }
 
+    /// Why the operation should not be performed unless it is forced; nil: nothing against it.
+    public func objection(to operation: AdminOperation, on name: SaName) -> String? {
+        switch operation {
+        case .lock, .lockInstantiation, .shutdown: break
+        case .unlock, .unlockInstantiation, .restart, .siSwap, .sgAdjust, .repaired: return nil
+        }
+        let application: Int
+        switch positions[name] {
+        case .application(let index)?: application = index
+        case .group(let group)?: application = groups[group].application
+        case .unit(let unit)?: application = groups[units[unit].group].application
+        case .instance(let instance)?: application = groups[instances[instance].group].application
+        case .cluster?, .node?, .component?, .csi?, nil: return nil
+        }
+        guard MiddlewareModel.isMiddleware(applications[application].model.name) else { return nil }
+        return "\(name) belongs to the middleware, which the applications of the node need; restart it, or force the "
+            + "\(operation)"
+    }
+
     private mutating func refuse(_ ticket: AdminTicket, _ error: AisError, _ text: String) {
         rest.append(.adminReply(ticket, error, text))
     }
@@ -254,11 +273,11 @@ extension ClusterEngine {
 
     /// SHUTTING_DOWN becomes LOCKED when nothing is assigned any more.
     private mutating func finishShutdowns() {
-        if adminState == .shuttingDown, !units.indices.contains(where: hasAssignments) {
+        if adminState == .shuttingDown, !units.indices.contains(where: isToShutDown) {
             setAdminState(.locked, of: .cluster, DN.cluster(model.cluster))
         }
         for node in nodes.indices where nodes[node].run.adminState == .shuttingDown {
-            if !nodes[node].units.contains(where: hasAssignments) {
+            if !nodes[node].units.contains(where: isToShutDown) {
                 setAdminState(.locked, of: .node(node), nodes[node].name)
             }
         }
@@ -283,6 +302,9 @@ extension ClusterEngine {
             }
         }
     }
+
+    /// What happens to node and cluster does not touch the middleware.
+    private func isToShutDown(_ unit: Int) -> Bool { !units[unit].isMiddleware && hasAssignments(unit) }
 
     /// The groups whose assignments an operation on the entity can touch.
     private func groups(of name: SaName) -> Set<Int> {

@@ -15,7 +15,7 @@ extension ClusterEngine {
             if run.order == .instantiate { tryAgain(component, cause) } else if isDead { died(component) }
             return
         }
-        components[component].run.lastError = cause.text
+        note(cause.text, of: component)
         tellError(component, cause.text)
         let recovery = permitted(recommended, component)
         switch recovery {
@@ -28,9 +28,15 @@ extension ClusterEngine {
         }
     }
 
+    /// Why the component failed last, and when.
+    mutating func note(_ error: String, of component: Int) {
+        components[component].run.lastError = error
+        components[component].run.lastErrorAt = present.nanoseconds
+    }
+
     /// A process found by a new amfd never registered: start from the beginning.
     private mutating func tryAgain(_ component: Int, _ cause: FailureCause) {
-        components[component].run.lastError = cause.text
+        note(cause.text, of: component)
         if components[component].run.presence == .instantiating { components[component].run.presence = .terminating }
         give(.cleanup, to: component)
     }
@@ -146,7 +152,7 @@ extension ClusterEngine {
         let text =
             "fail-over \(UInt64(limit) + 1) of \(units[unit].model.name) within \(probation) (suFailoverMax \(limit)): "
             + "taken out of service until it is repaired (saf admin repaired); the last time, \(cause)"
-        components[component].run.lastError = text
+        note(text, of: component)
         tellEscalation(component, text)
     }
 
@@ -188,7 +194,7 @@ extension ClusterEngine {
         dropAssignments(of: component)
         components[component].run.presence = .instantiationFailed
         components[component].run.isDisabled = true
-        components[component].run.lastError = reason
+        note(reason, of: component)
         tellError(component, reason)
         failOverUnit(components[component].unit)
     }
@@ -198,7 +204,7 @@ extension ClusterEngine {
         components[component].run.order = nil
         components[component].run.presence = .terminationFailed
         components[component].run.isDisabled = true
-        components[component].run.lastError = reason
+        note(reason, of: component)
         tellError(component, reason)
         failOverUnit(components[component].unit)
     }

@@ -4,13 +4,14 @@ import SAFTypes
 // States that follow from others. Source: SAI-AIS-AMF-B.02.01 §3.2; saf-ais A5.4.
 
 extension ClusterEngine {
-    /// The five administrative states that bear on a service unit.
+    /// The five administrative states that bear on a service unit; those of node and cluster not on the middleware.
     func adminStates(ofUnit unit: Int) -> [AdminState] {
         let group = units[unit].group
-        return [
-            units[unit].run.adminState, groups[group].run.adminState, nodes[units[unit].node].run.adminState,
-            applications[groups[group].application].run.adminState, adminState,
+        let own = [
+            units[unit].run.adminState, groups[group].run.adminState,
+            applications[groups[group].application].run.adminState,
         ]
+        return units[unit].isMiddleware ? own : own + [nodes[units[unit].node].run.adminState, adminState]
     }
 
     /// The unit's node is there and works, as far as that unit is concerned.

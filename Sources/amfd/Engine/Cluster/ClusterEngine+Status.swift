@@ -1,15 +1,37 @@
 import AmfProtocol
+import EngineKit
 import SAFTypes
 
 extension ClusterEngine {
     /// Everything `saf status` shows.
-    public func status() -> StatusReport {
+    ///
+    /// - Parameters:
+    ///   - now: the engine's time…
+    ///   - wall: …and UTC at that moment, for the times of errors; 0: they are left out.
+    public func status(at now: Instant = .start, wall: SaTime = 0) -> StatusReport {
         var report = StatusReport()
         report.cluster = model.cluster
         report.adminState = adminState
         report.nodes = nodes.map(status)
         report.applications = applications.map(status)
+        if wall != 0 { addErrorTimes(to: &report, now, wall) }
         return report
+    }
+
+    private func addErrorTimes(to report: inout StatusReport, _ now: Instant, _ wall: SaTime) {
+        for application in report.applications.indices {
+            for group in report.applications[application].serviceGroups.indices {
+                for unit in report.applications[application].serviceGroups[group].serviceUnits.indices {
+                    let all = report.applications[application].serviceGroups[group].serviceUnits[unit].components
+                    for (index, status) in all.enumerated() where !status.lastError.isEmpty {
+                        guard case .component(let component) = positions[status.dn] else { continue }
+                        let age = now - Instant(nanoseconds: components[component].run.lastErrorAt)
+                        report.applications[application].serviceGroups[group].serviceUnits[unit].components[index]
+                            .lastErrorAt = wall - age.wholeNanoseconds
+                    }
+                }
+            }
+        }
     }
 
     private func status(_ node: NodeEntity) -> NodeStatus {

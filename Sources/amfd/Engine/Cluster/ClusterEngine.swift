@@ -37,12 +37,15 @@ public struct ClusterEngine: Engine, Sendable {
     var orders: [ClusterEffect] = []
     var rest: [ClusterEffect] = []
     var notifications: [AmfNotification] = []
+    /// The time of the event being handled.
+    var present = Instant.start
     /// Groups that are to be looked at; empty between events.
     var touched: [Int] = []
 
     public init() {}
 
     public mutating func handle(_ event: ClusterEvent, at now: Instant) -> [ClusterEffect] {
+        present = now
         switch event {
         case .model(let model): install(model, at: now)
         case .nodeJoined(let id, let incarnation, let living): join(id, incarnation, living, at: now)
@@ -257,7 +260,7 @@ extension ClusterEngine {
         case .instantiationDelayed(let name, let instance, let reason):
             guard let component = component(name, instance, id) else { return }
             components[component].run.isDelayed = true
-            components[component].run.lastError = reason
+            note(reason, of: component)
             tellError(component, reason)
         case .instantiationFailed(let name, let instance, let reason):
             guard let component = component(name, instance, id) else { return }
@@ -271,6 +274,10 @@ extension ClusterEngine {
         case .failed(let name, let instance, let recovery, let isDead, let cause):
             guard let component = component(name, instance, id) else { return }
             fail(component, recovery, isDead: isDead, cause, at: now)
+        case .exited(let name, let instance, let reason):
+            guard let component = component(name, instance, id) else { return }
+            // Anything else said more than how the process ended.
+            if components[component].run.lastError == FailureCause.died.text { note(reason, of: component) }
         case .answered(let name, let instance, let invocation):
             guard let component = component(name, instance, id) else { return }
             answered(component, invocation.rawValue)

@@ -103,6 +103,9 @@ extension NodeReport: WireCodable {
             writer.value(invocation)
         case .quiescingComplete(let name, let instance): Self.head(9, name, instance, &writer)
         case .errorCleared(let name): Self.head(10, name, 0, &writer)
+        case .exited(let name, let instance, let reason):
+            Self.head(11, name, instance, &writer)
+            writer.string(reason)
         }
     }
 
@@ -138,7 +141,8 @@ extension NodeReport: WireCodable {
         case 10:
             guard instance == 0 else { throw .badValue("instance \(instance) of errorCleared; 0 expected") }
             self = .errorCleared(name)
-        default: throw .badValue("report \(kind); 1…10 expected")
+        case 11: self = .exited(name, instance, reason: try reader.string(max: Limits.textMax))
+        default: throw .badValue("report \(kind); 1…11 expected")
         }
     }
 }

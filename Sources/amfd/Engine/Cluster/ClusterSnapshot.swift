@@ -172,6 +172,7 @@ extension ComponentRun: WireFields {
         try coder.integer(&startedAt)
         try coder.integer(&starts)
         try coder.text(&lastError)
+        try coder.integer(&lastErrorAt)
         try coder.optionalRaw(&order)
         try coder.flag(&isDead)
         try coder.flag(&isDelayed)

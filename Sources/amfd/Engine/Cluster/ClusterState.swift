@@ -121,6 +121,8 @@ struct ComponentRun: Hashable, Sendable {
     var startedAt: SaTime = 0
     var starts: UInt32 = 0
     var lastError = ""
+    /// Nanoseconds of the engine's time.
+    var lastErrorAt: UInt64 = 0
     var order: OpenOrder?
     /// The process executes nothing any more; its clean-up is not reported yet.
     var isDead = false

@@ -21,6 +21,8 @@ struct LocalComponent: Sendable {
     /// Deaths and kills in a row that came soon after the start: they slow the next start down.
     var quickDeaths: UInt32 = 0
     var readySince = Instant.start
+    /// How long the process had been ready when it died, until its exit is known.
+    var diedAfter: Duration?
 
     var timers = TimerGenerations()
     /// The one outstanding CSISet or CSIRemove.
@@ -42,6 +44,7 @@ struct LocalComponent: Sendable {
     mutating func forgetProcess() {
         pid = 0
         startedAt = 0
+        diedAfter = nil
         pending = nil
         lastAnswered = nil
         earlyAnswers = []

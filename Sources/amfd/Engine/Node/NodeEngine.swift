@@ -55,7 +55,13 @@ public struct NodeEngine: Engine, Sendable {
                     components[position].reason = "the process ended before it registered: \(reason)"
                     effects.append(.note(.exitedEarly(name, reason: reason)))
                 }
+                let died = components[position].diedAfter
+                if let died { report(position, exit: reason, after: died, &effects) }
                 step(position, .exited, at: now, &effects)
+                // A death that only its exit tells: first that it died, then how.
+                if died == nil, let died = components[position].diedAfter {
+                    report(position, exit: reason, after: died, &effects)
+                }
             }
         case .connectionLost(let name, let instance):
             if let position = process(name, instance) { step(position, .connectionLost, at: now, &effects) }
@@ -214,6 +220,9 @@ extension NodeEngine {
         if components[position].state == .ready, before != .unconnected {
             components[position].readySince = now
         }
+        if wasRunning, components[position].state == .dying || components[position].state == .dead {
+            components[position].diedAfter = now - components[position].readySince
+        }
         if wasRunning, !components[position].isRunning {
             let livedLong = now - components[position].readySince >= NodeLimits.quickDeath
             if livedLong {
@@ -339,6 +348,16 @@ extension NodeEngine {
         case .reportUnconnected: fail(position, .connectionLost, .noRecommendation, &effects)
         case .spawn, .kill, .sendTerminate, .runCleanup, .timer, .cancelTimer, .noteAttemptFailed: break
         }
+    }
+
+    private mutating func report(
+        _ position: Int, exit reason: String, after lived: Duration, _ effects: inout [NodeEffect]
+    ) {
+        let component = components[position]
+        let text = "\(reason) after \(lived.components.seconds) s"
+        components[position].diedAfter = nil
+        effects.append(.report(.exited(component.name, component.processInstance, reason: text)))
+        effects.append(.note(.ended(component.name, pid: component.pid, reason: text)))
     }
 
     /// A living component misbehaves: the cluster engine decides what to do.

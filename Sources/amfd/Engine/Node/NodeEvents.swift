@@ -61,6 +61,8 @@ public enum NodeReport: Hashable, Sendable {
     case terminationFailed(SaName, InstanceNumber, reason: String)
     /// An error. `isDead`: the process executes nothing any more.
     case failed(SaName, InstanceNumber, recovery: RecommendedRecovery, isDead: Bool, cause: FailureCause)
+    /// How the process of a death that was reported ended: "killed by SIGKILL after 29 s".
+    case exited(SaName, InstanceNumber, reason: String)
     /// A CSISet or CSIRemove was answered with OK.
     case answered(SaName, InstanceNumber, InvocationID)
     case quiescingComplete(SaName, InstanceNumber)
@@ -72,6 +74,7 @@ public enum NodeReport: Hashable, Sendable {
         case .instantiated(let name, _, _, _), .adopted(let name, _, _, _, _), .instantiationDelayed(let name, _, _),
             .instantiationFailed(let name, _, _), .uninstantiated(let name, _), .terminationFailed(let name, _, _),
             .failed(let name, _, _, _, _), .answered(let name, _, _), .quiescingComplete(let name, _),
+            .exited(let name, _, _),
             .errorCleared(let name):
             name
         }
@@ -177,6 +180,7 @@ public enum NodeNote: Hashable, Sendable {
     case instantiateTimeout(SaName, attempt: UInt32)
     case exitedEarly(SaName, reason: String)
     case failed(SaName, FailureCause, recovery: RecommendedRecovery)
+    case ended(SaName, pid: Int32, reason: String)
     case lateAnswer(SaName, InvocationID)
     case adopted(SaName, pid: Int32)
     case notAdopted(SaName, pid: Int32)
