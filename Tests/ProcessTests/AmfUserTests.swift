@@ -40,6 +40,7 @@ struct AmfUserTests {
         defer {
             stand.end()
             _ = Self.run("/bin/umount", ["-l", mount])
+            try? File.removeTree(stand.directory)  // it could not go while something was mounted in it
         }
         try stand.start()
         let before = try #require(stand.wait(for: "C1") { $0.has(.active) }, "amfd said: \(stand.output)")
