@@ -237,7 +237,8 @@ let package = Package(
         tests(
             "ProcessTests",
             client + [
-                "SwiftSAF", "AmfProtocol", "AmfClient", "CkptClient", "EventClient", "LogClient", "ClmClient",
+                "SwiftSAF", "SafStage", "AmfProtocol", "AmfClient", "CkptClient", "EventClient", "LogClient",
+                "ClmClient",
                 "CliClient",
             ]),
     ] as [Target]).filter { target in
