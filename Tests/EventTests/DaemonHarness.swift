@@ -79,16 +79,27 @@ final class DaemonHarness: @unchecked Sendable {
         return Publisher(name, pid, counter)
     }
 
+    struct Subscriber {
+        let pid: Int32
+        /// What it received, a line each, after a line "ready".
+        let path: String
+    }
+
     /// A process that writes what it receives; returns when it has subscribed.
-    func subscriber(_ name: String, on channel: String) throws -> String {
+    func subscriber(_ name: String, on channel: String) throws -> Subscriber {
         let path = "\(root)/received-\(name)"
         let pid = try spawn("eventworker", ["subscribe", channel, path])
         children.withLock { $0.append(pid) }
         try eventually("\(name) subscribes") { lines(path).isEmpty == false }
-        return path
+        return Subscriber(pid: pid, path: path)
     }
 
-    /// Whole lines of a file, without the first of a subscriber.
+    func startConsole() throws {
+        let pid = try spawn("cliserver", [])
+        children.withLock { $0.append(pid) }
+    }
+
+    /// Whole lines of a file.
     func lines(_ path: String) -> [String] {
         ((try? File.readText(path)) ?? "").split(separator: "\n", omittingEmptySubsequences: false).dropLast()
             .map(String.init)

@@ -1,3 +1,5 @@
+import CliClient
+import CliProtocol
 import EngineKit
 import EventClient
 import EventProtocol
@@ -35,7 +37,7 @@ struct DaemonTests {
         for publisher in publishers {
             #expect(try harness.wait(for: publisher.pid) == .exited(code: 0), "seed \(seed): \(publisher.name)")
         }
-        for path in subscribers {
+        for path in subscribers.map(\.path) {
             let ends = publishers.map { "\($0.name):\($0.acknowledged - 1)" }
             try harness.eventually("seed \(seed): the last events") {
                 let lines = harness.lines(path)
@@ -126,5 +128,53 @@ struct DaemonTests {
         _ = try harness.wait(for: publisher.pid)
         try harness.start()
         #expect(try await EventChannel.list(places: harness.places, timeout: .seconds(30)) == [])
+    }
+
+    @Test(
+        "A stopped one holds nobody up, keeps its queue over kill -9, learns what it lost; the console shows it"
+    )
+    func stoppedSubscriber() async throws {
+        let harness = try DaemonHarness()
+        try harness.startConsole()
+        let console = Console(places: harness.places)
+        func ask(_ words: String...) throws -> String {
+            let output = try console.run(["eventd"] + words, timeLimit: .seconds(30))
+            #expect(output.status == .done, "\(words): \(output.text)")
+            return output.text
+        }
+        let stopped = try harness.subscriber("stopped", on: "c")
+        let running = try harness.subscriber("running", on: "c")
+        let channel = try await EventChannel.open("c", [.publisher], places: harness.places)
+        _ = try Process.kill(stopped.pid, .stop)
+        // More than its window, its queue and its rings hold; the last one is the most important.
+        let padding = [UInt8](repeating: UInt8(ascii: "."), count: 1_000)
+        for number in 0..<1_500 {
+            try await channel.publish(data: Array("\(number)".utf8) + padding)
+            // At most what its own queue holds: what it lacks after that, it lacks because of the stopped one.
+            guard (number + 1).isMultiple(of: 500) else { continue }
+            try harness.eventually("the running one keeps up") { harness.lines(running.path).count == number + 2 }
+        }
+        harness.kill()
+        try harness.start()
+        try await channel.publish(data: Array("last".utf8), priority: .highest, timeout: .seconds(30))
+        try harness.eventually("the running one") { harness.lines(running.path).last == "last" }
+        #expect(harness.lines(running.path).count == 1_502)
+        #expect(!harness.lines(running.path).contains("LOST"))
+        let subscribers = try ask("subscribers", "c")
+        #expect(subscribers.contains("pid \(stopped.pid)") && subscribers.contains("1000 waiting"), "\(subscribers)")
+        #expect(try ask("subscribers", "other") == "nobody\n")
+        #expect(try ask("channels").hasPrefix("c: 1 publishers, 2 subscribers, 1501 published, 0 retained"))
+        #expect(try ask("status").contains("kept           yes"))
+        _ = try Process.kill(stopped.pid, .continue)
+        try harness.eventually("the mark and the last") {
+            let lines = harness.lines(stopped.path)
+            return lines.contains("last") && lines.contains("LOST")
+        }
+        let numbers = harness.lines(stopped.path).compactMap { line in
+            Int(line.prefix { $0.isNumber })
+        }
+        #expect(zip(numbers, numbers.dropFirst()).allSatisfy { $0 < $1 }, "once and in order")
+        console.close()
+        channel.close()
     }
 }
