@@ -126,7 +126,10 @@ let package = Package(
         room("EventClient", "eventd/Client", client + ["EventProtocol"]),
         program(
             "eventd", "Sources/eventd/Daemon",
-            daemon + ["EventProtocol", "EventEngine", "LogProtocol", "AmfClient", "CliClient", "CliProtocol"]),
+            daemon + [
+                "EOHost", "IOCCluster", "IOCLinks", "EventProtocol", "EventEngine", "LogProtocol", "AmfClient",
+                "CliClient", "CliProtocol",
+            ]),
 
         // cliserver and saf: the console.
         room("CliProtocol", "cliserver/Protocol", ["SAFTypes", "Containers"]),

@@ -18,3 +18,14 @@ extension ChannelRegistry: ReplicatedEngine {
         }
     }
 }
+
+extension ReplicatedNote {
+    /// Something an operator should look at.
+    var isError: Bool {
+        switch self {
+        case .diverged, .memberDiverged, .eventNotUnderstood, .versionNotSpoken, .groupLost, .formedWithoutMajority:
+            true
+        case .formed, .snapshotOffered, .snapshotLoaded, .synchronisationRestarted, .undecodable: false
+        }
+    }
+}

@@ -1,9 +1,10 @@
+import EOHost
 import EOLoop
 import EOReplicated
 import EngineKit
 import EventEngine
 import EventProtocol
-import IOCGroups
+import IOCCluster
 import OSAL
 import SAFTypes
 
@@ -12,25 +13,37 @@ import SAFTypes
 /// Everything goes through one queue, first in, first out, so neither engine is entered twice. A kept event is in the
 /// journal before the engine sees it: what anybody was told has happened for the next life, too. Loop thread only.
 final class EngineHost {
-    typealias Registry = ReplicatedNode<ChannelRegistry, LoopbackGroup>
+    /// What clients ask waits so long for the cluster's registry when eventd starts; then the node's own copy must do.
+    static let readyAfter = Duration.seconds(3)
 
     /// Performs what is neither the registry's nor the timer's; the batch of one event, in order.
     var perform: ([NodeEngine.Effect]) -> Void = { _ in }
-    var note: (_ isError: Bool, _ text: String) -> Void = { _, _ in }
+
+    private enum Step {
+        case event(NodeEngine.Event)
+        /// Of the registry, by its own ticket.
+        case answered(UInt64, RegistryAnswer)
+    }
 
     private let loop: Loop
+    private let note: (_ isError: Bool, _ text: String) -> Void
     private let registryJournal: EventJournal
     private let nodeJournal: EventJournal
-    private var registry: Registry
+    private let registry: ReplicaHost<ChannelRegistry>
     private(set) var engine: NodeEngine
-    private var queue: [NodeEngine.Event] = []
+    private var queue: [Step] = []
     private var isDraining = false
+    /// What clients asked before the registry was there.
+    private var held: [NodeEngine.Event]? = []
+    private var readyTimer: LoopTimer?
+    /// The engine's ticket of each proposal, by the registry's.
+    private var tickets: [UInt64: UInt64] = [:]
     private var timer: LoopTimer?
-    private var pumpTimer: (at: Instant, timer: LoopTimer)?
     private var notKept: Instant?
 
     init(
-        loop: Loop, places: Places, node: NodeID, note: @escaping (_ isError: Bool, _ text: String) -> Void
+        loop: Loop, places: Places, description: ClusterDescription,
+        note: @escaping (_ isError: Bool, _ text: String) -> Void
     ) throws(OSError) {
         self.loop = loop
         self.note = note
@@ -42,28 +55,23 @@ final class EngineHost {
             note(false, "\(journal.path) holds what is no whole record; that is dropped, with all that follows it")
         }
         // Not the pid: a restored state remembers the proposals of earlier incarnations, and pids come again.
-        let member = GroupMember(node: node, incarnation: UInt64(MonotonicClock.wallNanoseconds()))
-        registry = Registry(
-            Self.restoredRegistry(member, registryJournal, note), over: LoopbackGroup(member: member))
-        engine = Self.restoredEngine(node, nodeJournal, note)
-    }
-
-    private static func restoredRegistry(
-        _ member: GroupMember, _ journal: EventJournal, _ note: (Bool, String) -> Void
-    ) -> Replicated<ChannelRegistry> {
-        var configuration = ReplicatedConfiguration(member: member)
-        configuration.isJournaling = true
-        configuration.digestInterval = 0
-        do throws(DecodeError) {
-            return try Replicated(
-                core: ChannelRegistry(), configuration: configuration, restoring: journal.takeRecords())
-        } catch {
-            journal.setAside()
-            note(
-                true, "\(journal.path) is damaged and was put aside; channels are made again by who uses them: \(error)"
-            )
-            return Replicated(core: ChannelRegistry(), configuration: configuration)
+        let incarnation = UInt64(MonotonicClock.wallNanoseconds())
+        registry = ReplicaHost(
+            loop: loop, description: description, incarnation: incarnation, core: ChannelRegistry(),
+            restoring: registryJournal.takeRecords()
+        ) { configuration in
+            configuration.isJournaling = true
+            if description.groupEngine == .alone { configuration.digestInterval = 0 }
         }
+        engine = Self.restoredEngine(description.localNode, nodeJournal, note)
+        if let failure = registry.restoreFailure {
+            registryJournal.setAside()
+            note(
+                true,
+                "\(registryJournal.path) is damaged and was put aside; channels are made again by who uses them: "
+                    + failure)
+        }
+        watchRegistry()
     }
 
     private static func restoredEngine(
@@ -85,78 +93,122 @@ final class EngineHost {
         }
     }
 
+    // MARK: The registry
+
+    private func watchRegistry() {
+        registry.onJournal = { [unowned self] write in
+            keep { () throws(OSError) in
+                switch write {
+                case .append(let record): try registryJournal.append(record)
+                case .replace(let record): try registryJournal.replace(with: record)
+                }
+            }
+        }
+        registry.onEffect = { [unowned self] outcome, ticket in
+            switch outcome {
+            case .changed(let id, let channel): enqueue(.event(.registered(id, channel)))
+            case .opened(let id): if let ticket { enqueue(.answered(ticket, .opened(id))) }
+            case .refused(let code, let text): if let ticket { enqueue(.answered(ticket, .refused(code, text))) }
+            }
+        }
+        registry.onAnswer = { [unowned self] ticket, outcome in
+            switch outcome {
+            case .done: enqueue(.answered(ticket, .done))
+            case .refused(let code):
+                enqueue(.answered(ticket, .refused(code, "the registry of channels is not available")))
+            }
+        }
+        registry.onStateReplaced = { [unowned self] in
+            enqueue(.event(.registryChanged(entries, lineage: registry.core.lineage)))
+        }
+        registry.onStatus = { [unowned self] status in if status == .synchronised { becomeReady() } }
+        registry.onNote = { [unowned self] event in
+            note(event.isError, "the registry of channels: \(event)")
+        }
+    }
+
+    private var entries: [RegistryEntry] {
+        registry.core.channels.map { RegistryEntry(id: $0.key, channel: $0.value) }
+    }
+
     /// Begins: what the registry has is told to the node's engine, and a snapshot of that is the beginning of this
     /// life's journal.
     func start() {
-        do throws(GroupError) {
-            perform(try registry.start("eventd", at: loop.now))
-        } catch {
-            invariant(false, "a group of one cannot be refused: \(error)")
+        handle(.registryReplaced(entries, lineage: registry.core.lineage))
+        readyTimer = loop.schedule(after: Self.readyAfter) { [unowned self] in
+            readyTimer = nil
+            note(false, "the registry of channels is not there yet (\(registry.status)); clients are served without")
+            becomeReady()
         }
-        replaceRegistry()
-        drain()
+        registry.start("evt")
     }
 
+    func stop() { registry.close() }
+
+    /// A publisher that is served before the registry is there would not reach who subscribed meanwhile.
+    private func becomeReady() {
+        guard let events = held else { return }
+        held = nil
+        if let readyTimer { loop.cancel(readyTimer) }
+        readyTimer = nil
+        for event in events { enqueue(.event(event)) }
+    }
+
+    // MARK: Events
+
     func handle(_ event: NodeEngine.Event) {
-        queue.append(event)
-        drain()
+        switch event {
+        case .connected, .disconnected, .request:
+            if held != nil {
+                held?.append(event)
+                return
+            }
+        default: break
+        }
+        enqueue(.event(event))
     }
 
     var isJournalBroken: Bool { nodeJournal.isBroken || registryJournal.isBroken }
     var registryStatus: ReplicatedStatus { registry.status }
+
+    private func enqueue(_ step: Step) {
+        queue.append(step)
+        drain()
+    }
 
     private func drain() {
         guard !isDraining else { return }
         isDraining = true
         var head = 0
         while head < queue.count {
-            let event = queue[head]
+            let step = queue[head]
             head += 1
-            step(event)
+            switch step {
+            case .event(let event): handleNow(event)
+            case .answered(let ticket, let answer):
+                let isLast = if case .opened = answer { false } else { true }
+                let known = isLast ? tickets.removeValue(forKey: ticket) : tickets[ticket]
+                if let known { handleNow(.answered(ticket: known, answer)) }
+            }
         }
         queue.removeAll(keepingCapacity: true)
         isDraining = false
-        schedulePump()
     }
 
-    private func step(_ event: NodeEngine.Event) {
+    private func handleNow(_ event: NodeEngine.Event) {
         let now = loop.now
         if event.isKept { keep { () throws(OSError) in try nodeJournal.append(NodeEngine.record(of: event, at: now)) } }
         var effects: [NodeEngine.Effect] = []
         for effect in engine.handle(event, at: now) {
             switch effect {
-            case .propose(let command, let ticket): perform(registry.propose(command, ticket: ticket, at: now))
+            // Its answer is queued, so the ticket is known by then.
+            case .propose(let command, let ticket): tickets[registry.propose(command)] = ticket
             case .setTimer(let instant): setTimer(instant)
             case .reply, .deliver, .forward: effects.append(effect)
             }
         }
         if case .registryReplaced = event { takeSnapshot(at: now) } else { takeSnapshotIfDue(at: now) }
         perform(effects)
-    }
-
-    private func perform(_ outputs: [Registry.Output]) {
-        for output in outputs {
-            switch output {
-            case .journal(.append(let record)): keep { () throws(OSError) in try registryJournal.append(record) }
-            case .journal(.replace(let record)):
-                keep { () throws(OSError) in try registryJournal.replace(with: record) }
-            case .perform(.changed(let id, let channel), _): queue.append(.registered(id, channel))
-            case .perform(.opened(let id), let ticket): queue.append(.answered(ticket: ticket ?? 0, .opened(id)))
-            case .perform(.refused(let code, let text), let ticket):
-                queue.append(.answered(ticket: ticket ?? 0, .refused(code, text)))
-            case .answer(let ticket, .done): if ticket != 0 { queue.append(.answered(ticket: ticket, .done)) }
-            case .answer(let ticket, .refused(let code)):
-                queue.append(.answered(ticket: ticket, .refused(code, "the registry of channels is not available")))
-            case .stateReplaced: replaceRegistry()
-            case .performOnce(let id, _): perform(registry.effectDone(id, at: loop.now))
-            case .view, .status, .sendSnapshot, .note: break  // of a group of one: fixed, and about nobody
-            }
-        }
-    }
-
-    private func replaceRegistry() {
-        let entries = registry.core.channels.map { RegistryEntry(id: $0.key, channel: $0.value) }
-        queue.append(.registryReplaced(entries, lineage: registry.core.lineage))
     }
 
     // MARK: Keeping
@@ -197,19 +249,5 @@ final class EngineHost {
                 handle(.timer)
             }
         }
-    }
-
-    private func schedulePump() {
-        let next = registry.nextDeadline(after: loop.now)
-        guard next != pumpTimer?.at else { return }
-        if let old = pumpTimer { loop.cancel(old.timer) }
-        pumpTimer = nil
-        guard let next else { return }
-        let timer = loop.schedule(after: max(.zero, next - loop.now)) { [unowned self] in
-            pumpTimer = nil
-            perform(registry.pump(at: loop.now))
-            drain()
-        }
-        pumpTimer = (next, timer)
     }
 }

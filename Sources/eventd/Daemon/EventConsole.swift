@@ -2,19 +2,21 @@ import CliClient
 import CliProtocol
 import EventEngine
 import EventProtocol
+import IOCCluster
+import OSAL
 import SAFTypes
 
 /// What eventd answers on the console.
 enum EventConsole {
-    struct BadNodeID: Error, CustomStringConvertible {
-        let text: String
-        var description: String { "SAF_NODE_ID is '\(text)'; a whole number from 1 to 65535 expected" }
+    struct BadNode: Error, CustomStringConvertible {
+        let node: NodeID
+        var description: String { "node \(node): 1 to 65535 expected, because event ids have 16 bits for it" }
     }
 
-    static func nodeID(_ text: String?) throws(BadNodeID) -> NodeID {
-        guard let text, !text.isEmpty else { return NodeID(1) }
-        guard let number = UInt32(text), (1...65_535).contains(number) else { throw BadNodeID(text: text) }
-        return NodeID(number)
+    static func description(_ places: Places) throws -> ClusterDescription {
+        let description = try ClusterDescription.load(places)
+        for node in description.nodes where node.id.rawValue > 65_535 { throw BadNode(node: node.id) }
+        return description
     }
 
     static func register(_ commands: LoopCommands, of shell: EventShell) {

@@ -2,6 +2,7 @@ import EOLoop
 import EventEngine
 import EventProtocol
 import IOC
+import IOCCluster
 import LogClient
 import LogProtocol
 import OSAL
@@ -19,14 +20,14 @@ final class EventShell {
     /// They are tried again even if they do not say that they have.
     private var retries: [ClientSession: LoopTimer] = [:]
 
-    init(loop: Loop, places: Places, node: NodeID) throws(OSError) {
+    init(loop: Loop, places: Places, description: ClusterDescription) throws(OSError) {
         self.loop = loop
         // First the address, so that a second eventd on this node touches nothing that is kept.
         var options = ServerOptions()
         // Components run as any user; what only an administrator may ask is checked for each request.
         options.socketMode = 0o666
         server = try IOCServer(loop: loop, endpoint: .wellKnown(.eventd), places: places, options: options)
-        host = try EngineHost(loop: loop, places: places, node: node) { isError, text in
+        host = try EngineHost(loop: loop, places: places, description: description) { isError, text in
             Log.record(isError ? .error : .notice, text, area: "EVT", context: "KEP")
         }
         host.perform = { [unowned self] effects in perform(effects) }
@@ -53,6 +54,7 @@ final class EventShell {
     func stop() {
         server.onDisconnect = { _ in }
         server.close()
+        host.stop()
     }
 
     // MARK: Events

@@ -166,16 +166,21 @@ extension NodeEngine {
         wake(notAfter: now + limits.retryAfter)
     }
 
-    /// A new life, or the registry's state was replaced as a whole.
-    mutating func replaceRegistry(
-        _ entries: [RegistryEntry], _ lineage: UInt32, at now: Instant, _ effects: inout [Effect]
-    ) {
-        for session in clients.keys { setAway(session, at: now) }
+    /// The registry's state is another as a whole.
+    mutating func changeRegistry(_ entries: [RegistryEntry], _ lineage: UInt32, _ effects: inout [Effect]) {
         let known = OrderedMap(entries.map { ($0.id, $0.channel) })
         for id in channels.keys where !known.contains(id) { register(id, nil, &effects) }
         channels.updateAll { _, channel in channel.proposed = nil }
         for (id, channel) in known { register(id, channel, &effects) }
         self.lineage = lineage
+    }
+
+    /// A new life.
+    mutating func replaceRegistry(
+        _ entries: [RegistryEntry], _ lineage: UInt32, at now: Instant, _ effects: inout [Effect]
+    ) {
+        for session in clients.keys { setAway(session, at: now) }
+        changeRegistry(entries, lineage, &effects)
         // Were the last events of the earlier life not kept, their ids are not given again.
         nextEvent = (nextEvent + (1 << 20)) & ((1 << 48) - 1)
         for (_, waiting) in pending {

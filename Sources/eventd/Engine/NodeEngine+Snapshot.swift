@@ -224,6 +224,10 @@ struct KeptEvent: Hashable, Sendable, WireCodable {
             writer.integer(UInt8(6))
             writer.value(id)
             writer.value(message)
+        case .registryChanged(let entries, let lineage):
+            writer.integer(UInt8(7))
+            writer.list(entries)
+            writer.integer(lineage)
         case .registryReplaced, .refused, .writable, .timer: writer.integer(UInt8(0))
         }
     }
@@ -244,7 +248,8 @@ struct KeptEvent: Hashable, Sendable, WireCodable {
         case 4: event = .registered(try reader.value(), try reader.optional())
         case 5: event = .answered(ticket: try reader.integer(), try reader.value())
         case 6: event = .forwarded(try reader.value(), try reader.value())
-        default: throw .badValue("record kind \(kind); 1 to 6 expected")
+        case 7: event = .registryChanged(try reader.list(max: EventLimits.channelsMax), lineage: try reader.integer())
+        default: throw .badValue("record kind \(kind); 1 to 7 expected")
         }
     }
 }

@@ -21,9 +21,11 @@ public struct NodeEngine: Engine, Sendable {
         case answered(ticket: UInt64, RegistryAnswer)
         /// Another node's event for subscribers of this one.
         case forwarded(ChannelID, EventMessage)
-        /// All that the registry has, when this life begins and when it was replaced as a whole. Every client is taken
-        /// to be away; keep a snapshot afterwards.
+        /// All that the registry has, when this life begins. Every client is taken to be away; keep a snapshot
+        /// afterwards.
         case registryReplaced([RegistryEntry], lineage: UInt32)
+        /// All that the registry has, because it is another as a whole.
+        case registryChanged([RegistryEntry], lineage: UInt32)
         /// The client had no room for this delivery, nor for what followed.
         case refused(ClientSession, instance: UInt32, number: UInt64)
         case writable(ClientSession)
@@ -90,6 +92,7 @@ public struct NodeEngine: Engine, Sendable {
         case .answered(let ticket, let answer): settle(ticket, answer, at: now, &effects)
         case .forwarded(let id, let message): distribute(message, on: id, at: now, &effects)
         case .registryReplaced(let entries, let lineage): replaceRegistry(entries, lineage, at: now, &effects)
+        case .registryChanged(let entries, let lineage): changeRegistry(entries, lineage, &effects)
         case .refused(let session, let instance, let number):
             clients[session]?.isBlocked = true
             clients[session]?.instances[instance]?.unsend(from: number)
@@ -185,7 +188,7 @@ extension NodeEngine.Event {
     public var isKept: Bool {
         switch self {
         case .request(let request, _): request != .listChannels
-        case .connected, .disconnected, .registered, .forwarded: true
+        case .connected, .disconnected, .registered, .registryChanged, .forwarded: true
         case .answered(let ticket, _): ticket != 0
         case .registryReplaced, .refused, .writable, .timer: false
         }

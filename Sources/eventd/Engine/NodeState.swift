@@ -114,14 +114,24 @@ public enum RegistryAnswer: Hashable, Sendable {
     case refused(AisError, String)
 }
 
-/// One channel of the registry.
-public struct RegistryEntry: Hashable, Sendable {
+/// One channel of the registry. id · channel.
+public struct RegistryEntry: Hashable, Sendable, WireCodable {
     public var id: ChannelID
     public var channel: RegisteredChannel
 
     public init(id: ChannelID, channel: RegisteredChannel) {
         self.id = id
         self.channel = channel
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.value(id)
+        writer.value(channel)
+    }
+
+    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+        id = try reader.value()
+        channel = try reader.value()
     }
 }
 
