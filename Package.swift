@@ -88,6 +88,7 @@ let package = Package(
             "AmfShell", "amfd/Shell",
             daemon + [
                 "AmfProtocol", "AmfEngine", "ClmClient", "EventProtocol", "EventClient", "LogProtocol", "CliClient",
+                "CliProtocol",
             ]),
         program("amfd", "Sources/amfd/Daemon", daemon + ["AmfShell"]),
 
@@ -240,7 +241,8 @@ let package = Package(
         tests(
             "ProcessTests",
             client + [
-                "SwiftSAF", "SafStage", "AmfProtocol", "AmfClient", "CkptClient", "EventClient", "LogClient",
+                "LogProtocol", "SwiftSAF", "SafStage", "AmfProtocol", "AmfClient", "CkptClient", "EventClient",
+                "LogClient",
                 "ClmClient",
                 "CliClient",
             ]),

@@ -114,6 +114,19 @@ struct LogEngineTests {
         #expect(lines(["1234567ü9\nok\n"]) == [line("1234567", cut: true), line("ok")])
     }
 
+    @Test("After bytes that were missed, the rest of their line is left out, but not a line of its own")
+    func missed() {
+        for (isWithin, expected) in [(true, [line("new")]), (false, [line("rest"), line("new")])] {
+            for before in ["ab", "0123456789"] {  // an unfinished line, and one that was cut
+                var (assembler, found) = (LineAssembler(bytesMax: 8), [LineAssembler.Line]())
+                Array(before.utf8).withUnsafeBytes { assembler.append($0) { _ in } }
+                assembler.missed(endingWithinLine: isWithin)
+                Array("rest\nnew\n".utf8).withUnsafeBytes { assembler.append($0) { found.append($0) } }
+                #expect(found == expected)
+            }
+        }
+    }
+
     @Test("Any cutting into pieces gives the same lines", arguments: 0..<40 as Range<UInt64>)
     func pieces(seed: UInt64) {
         var random = SeededRandom(seed: seed)

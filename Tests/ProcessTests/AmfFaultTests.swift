@@ -1,6 +1,8 @@
 import AmfProtocol
 import EngineKit
 import IOC
+import LogClient
+import LogProtocol
 import OSAL
 import SAFTypes
 import Testing
@@ -85,6 +87,34 @@ struct AmfFaultTests {
         try Process.kill(active.pid, .kill)
         let other = active.name == "C1" ? "C2" : "C1"
         #expect(stand.wait(for: other) { $0.has(.active) } != nil, "amfd said: \(stand.output)")
+    }
+
+    @Test("A component that prints without end fills no disk, and is undisturbed, whenever logd is killed")
+    func floodsOverLogd() throws {
+        let stand = try AmfStand(TestModel.twoN(["flood"]), real: ["logd"])
+        defer { stand.end() }
+        try stand.start()
+        #expect(isWell(stand), "amfd said: \(stand.output)")
+        let before = ["C1", "C2"].map { stand.component($0)?.pid }
+        let log = LogAdmin(places: stand.places)
+        for _ in 0..<3 {
+            let logd = try #require(stand.wait(for: "logd") { $0.has(.active) }, "amfd said: \(stand.output)")
+            // Both are read, and what is too much is dropped: by every life of logd.
+            let isDropped = stand.wait { () -> Bool? in
+                let outputs = (try? log.status())?.outputs ?? []
+                return outputs.count { $0.output == .standardOutput && $0.suppressedBytes > 1 << 20 } == 2 ? true : nil
+            }
+            #expect(isDropped == true, "\(String(describing: try? log.status())); amfd said: \(stand.output)")
+            try Process.kill(logd.pid, .kill)
+            let next = stand.wait(for: "logd") { $0.pid != logd.pid && $0.has(.active) }
+            #expect(next != nil, "amfd said: \(stand.output)")
+        }
+        #expect(["C1", "C2"].map { stand.component($0)?.pid } == before)
+        #expect(isWell(stand), "amfd said: \(stand.output)")
+        let names = try File.list(stand.places.logDirectory).filter { $0.hasPrefix("application_") }
+        let sizes = try names.map { try File.stat(stand.places.logDirectory + "/" + $0).size }
+        // Three lives, two components, a burst of 1 MiB each and the rate since.
+        #expect(sizes.reduce(0, +) <= 20_000_000 && sizes.allSatisfy { $0 <= 5_000_000 }, "\(sizes)")
     }
 
     @Test("A bad model is told with file, line and column; the middleware runs alone, until the model is mended")

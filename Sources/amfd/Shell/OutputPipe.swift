@@ -4,7 +4,8 @@ import SAFTypes
 /// A pipe for a child's stdout or stderr that can neither block nor kill the child, whatever becomes of its readers.
 ///
 /// The child's end is open for reading *and* writing, non-blocking: while the child has it, the pipe has a reader, so
-/// there is no SIGPIPE, and a full pipe makes write(2) fail with EAGAIN instead of waiting. Source: fifo(7), pipe(7).
+/// there is no SIGPIPE, and a full pipe (logd stopped, dead for long, or slower than the child) makes write(2) fail
+/// with EAGAIN instead of waiting. Source: fifo(7), pipe(7).
 final class OutputPipe {
     /// The end to read from; handed to logd, and kept here for the next logd.
     let readEnd: Descriptor
@@ -16,9 +17,13 @@ final class OutputPipe {
         self.inode = inode
     }
 
+    /// What a pipe holds, if the kernel allows it (pipe-user-pages-soft): what is printed while logd is restarted.
+    static let capacity = 256 << 10
+
     /// A new pipe, and the end for the child.
     static func make() throws(OSError) -> (pipe: OutputPipe, childEnd: SharedDescriptor) {
         let pipe = try makePipe(nonBlocking: true)
+        _ = try? pipe.first.setPipeCapacity(capacity)  // a smaller one works as well
         let childEnd = try File.open("/proc/self/fd/\(pipe.second.raw)", writable: true)
         try childEnd.setNonBlocking()
         let inode = try File.stat(descriptor: pipe.first.raw).inode

@@ -36,10 +36,10 @@ public struct LineAssembler: Sendable {
         end(deliver)
     }
 
-    /// The bytes up to the next line's beginning are not wanted: they belong to a line that was not seen as a whole.
-    public mutating func skipToNextLine() {
+    /// Bytes came that are not given here. If they ended within a line, the rest of that line is not wanted either.
+    public mutating func missed(endingWithinLine: Bool) {
         partial.removeAll(keepingCapacity: true)
-        isSkipping = true
+        isSkipping = endingWithinLine
     }
 
     private mutating func add(_ piece: Slice<UnsafeRawBufferPointer>, _ deliver: (Line) -> Void) {

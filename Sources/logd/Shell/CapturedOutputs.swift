@@ -7,10 +7,10 @@ import SAFTypes
 
 /// The components' outputs: read from their pipes, made into lines of the application stream. Loop thread only.
 ///
-/// What a component says is written whatever the thresholds are, as long as it does not say too much: what a component
-/// says beyond its rate is dropped and counted until it has earned the right again. It is looked at now and then only,
-/// so that a runaway costs logd little; what its pipe cannot hold meanwhile is lost to it without delay, as its end
-/// does not block.
+/// What a component says is written whatever the thresholds are, as long as it does not say too much: beyond its budget
+/// it is read on, so that its pipe has room, but what it says is dropped, and counted in a line now and then. A pipe
+/// that fills up all the same (logd stopped, or slower than the component) makes the component's write(2) fail with
+/// EAGAIN: its end never blocks.
 final class CapturedOutputs {
     struct Key: Hashable {
         var component: SaName
@@ -23,15 +23,15 @@ final class CapturedOutputs {
         let descriptor: Descriptor
         let origin: LineFormat.Origin
         var watch: WatchID?
-        var timer: LoopTimer?
+        var newsTimer: LoopTimer?
         var flushTimer: LoopTimer?
         var assembler = LineAssembler(bytesMax: RecordLayout.messageBytesMax)
         var number: UInt32 = 0
         var bytes: UInt64 = 0
         var suppressions: UInt64 = 0
         var suppressedBytes: UInt64 = 0
-        /// While output is dropped: until then.
-        var suppressedUntil: Instant?
+        /// What came last was dropped.
+        var isSuppressed = false
 
         init(key: Key, descriptor: consuming Descriptor, origin: LineFormat.Origin) {
             (self.key, self.origin) = (key, origin)
@@ -39,22 +39,14 @@ final class CapturedOutputs {
         }
     }
 
-    /// One component's rate, shared by its outputs.
-    private struct Account {
-        var bucket: TokenBucket
-        /// It was said that output is suppressed; not said again before the bucket was full.
-        var isReported = false
-    }
-
     static let pipesMax = 4096
     static let readBytesMax = 64 * 1024
     /// A line without an end is written after this time.
     static let partialTime: Duration = .seconds(1)
-    /// Reading goes on when this much was earned.
-    static let resumeBytes: Int64 = 64 * 1024
-    /// How often a suppressed output is looked at, and how much is dropped then at most: 40 MiB a second.
-    static let dropInterval: Duration = .milliseconds(25)
-    static let dropBytesMax = 1 << 20
+    /// The least that is read to be written.
+    static let writeBytesMin = 4096
+    /// Reads in a row of a pipe whose content is dropped; then others have their turn.
+    static let dropsMax = 16
 
     let rate: Int64
     let burst: Int64 = 1 << 20
@@ -63,7 +55,8 @@ final class CapturedOutputs {
     private let node: [UInt8]
     private let hasLines: () -> Void
     private var pipes: [Key: Pipe] = [:]
-    private var accounts: [SaName: Account] = [:]
+    /// By component: its outputs share one.
+    private var budgets: [SaName: OutputBudget] = [:]
     private var chunk = [UInt8](repeating: 0, count: readBytesMax)
 
     init(loop: Loop, files: LogFiles, node: String, rate: Int64, hasLines: @escaping () -> Void) {
@@ -81,8 +74,8 @@ final class CapturedOutputs {
         try descriptor.setNonBlocking()
         let origin = LineFormat.Origin(node: node, process: key.process, program: Self.shortName(key.component))
         let pipe = Pipe(key: key, descriptor: descriptor, origin: origin)
-        if accounts[key.component] == nil {
-            accounts[key.component] = Account(bucket: TokenBucket(rate: rate, burst: burst, at: loop.now))
+        if budgets[key.component] == nil {
+            budgets[key.component] = OutputBudget(rate: rate, burst: burst, at: loop.now)
         }
         try watch(pipe)
         pipes[key] = pipe
@@ -103,7 +96,7 @@ final class CapturedOutputs {
             OutputStatus(
                 component: $0.key.component, process: $0.key.process, output: $0.key.output, bytes: $0.bytes,
                 suppressions: $0.suppressions, suppressedBytes: $0.suppressedBytes,
-                isSuppressed: $0.suppressedUntil != nil)
+                isSuppressed: $0.isSuppressed)
         }
     }
 
@@ -122,13 +115,16 @@ final class CapturedOutputs {
     // MARK: Reading
 
     private func read(_ pipe: Pipe) {
-        guard let allowed = accounts[pipe.key.component]?.bucket.available(at: loop.now), allowed > 0 else {
-            return suppress(pipe)
-        }
-        if accounts[pipe.key.component]?.bucket.isFull(at: loop.now) == true {
-            accounts[pipe.key.component]?.isReported = false
-        }
-        let limit = min(Self.readBytesMax, Int(allowed))
+        var drops = 0
+        while drops < Self.dropsMax, take(pipe) == .dropped { drops += 1 }
+    }
+
+    private enum Taken { case nothing, written, dropped }
+
+    /// One chunk; nothing also when the pipe has ended.
+    private func take(_ pipe: Pipe) -> Taken {
+        let allowed = budgets[pipe.key.component]?.allowed(at: loop.now) ?? 0
+        let limit = allowed > 0 ? min(Self.readBytesMax, max(Self.writeBytesMin, Int(allowed))) : Self.readBytesMax
         let count: Int?
         do throws(OSError) {
             count = try chunk.withUnsafeMutableBufferPointer { (buffer) throws(OSError) in
@@ -136,17 +132,27 @@ final class CapturedOutputs {
                     into: UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<limit]))
             }
         } catch {
-            return end(pipe)  // a pipe that cannot be read has nothing more to say
+            end(pipe)  // a pipe that cannot be read has nothing more to say
+            return .nothing
         }
-        guard let count else { return }
-        if count == 0 { return end(pipe) }
+        guard let count else { return .nothing }
+        if count == 0 {
+            end(pipe)
+            return .nothing
+        }
+        if allowed > 0 { write(count, of: pipe) } else { drop(count, of: pipe) }
+        return allowed > 0 ? .written : .dropped
+    }
+
+    private func write(_ count: Int, of pipe: Pipe) {
+        pipe.isSuppressed = false
         pipe.bytes += UInt64(count)
         var cost: Int64 = 0
         chunk.withUnsafeBytes { raw in
             pipe.assembler.append(UnsafeRawBufferPointer(rebasing: raw[..<count])) { cost += write($0, of: pipe) }
         }
         // At least what was read: lines that are cut or empty cost, too.
-        accounts[pipe.key.component]?.bucket.take(max(cost, Int64(count)), at: loop.now)
+        budgets[pipe.key.component]?.wrote(count, cost: max(cost, Int64(count)), at: loop.now)
         if pipe.assembler.hasPartial, pipe.flushTimer == nil {
             pipe.flushTimer = loop.schedule(after: Self.partialTime) { [weak self, weak pipe] in
                 guard let self, let pipe else { return }
@@ -157,10 +163,22 @@ final class CapturedOutputs {
         hasLines()
     }
 
+    private func drop(_ count: Int, of pipe: Pipe) {
+        if !pipe.isSuppressed {
+            pipe.isSuppressed = true
+            pipe.suppressions += 1
+            flush(pipe)
+        }
+        pipe.assembler.missed(endingWithinLine: chunk[count - 1] != UInt8(ascii: "\n"))
+        pipe.suppressedBytes += UInt64(count)
+        budgets[pipe.key.component]?.dropped(count)
+        tellNews(pipe)
+    }
+
     private func flush(_ pipe: Pipe) {
         var cost: Int64 = 0
         pipe.assembler.flush { cost += write($0, of: pipe) }
-        accounts[pipe.key.component]?.bucket.take(cost, at: loop.now)
+        if cost > 0 { budgets[pipe.key.component]?.wrote(0, cost: cost, at: loop.now) }
         hasLines()
     }
 
@@ -192,58 +210,25 @@ final class CapturedOutputs {
         }
     }
 
-    /// Drops what comes until its component has earned some bytes.
-    private func suppress(_ pipe: Pipe) {
-        unwatch(pipe)
-        flush(pipe)
-        pipe.suppressions += 1
-        report(pipe)
-        let pause =
-            accounts[pipe.key.component]?.bucket.time(of: min(burst, Self.resumeBytes), at: loop.now) ?? .seconds(1)
-        pipe.suppressedUntil = loop.now + pause
-        dropLater(pipe)
-    }
-
-    private func dropLater(_ pipe: Pipe) {
-        pipe.timer = loop.schedule(after: Self.dropInterval) { [weak self, weak pipe] in
+    /// Says how much was dropped: at once, then once a window as long as there is something to say.
+    private func tellNews(_ pipe: Pipe) {
+        if let bytes = budgets[pipe.key.component]?.news(at: loop.now) { report(bytes, pipe) }
+        guard pipe.newsTimer == nil else { return }
+        pipe.newsTimer = loop.schedule(after: OutputBudget.window) { [weak self, weak pipe] in
             guard let self, let pipe else { return }
-            pipe.timer = nil
-            drop(pipe)
+            pipe.newsTimer = nil
+            if let bytes = budgets[pipe.key.component]?.news(at: loop.now) { report(bytes, pipe) }
         }
     }
 
-    private func drop(_ pipe: Pipe) {
-        var dropped = 0
-        while dropped < Self.dropBytesMax {
-            let count: Int?
-            do throws(OSError) {
-                count = try chunk.withUnsafeMutableBufferPointer { (buffer) throws(OSError) in
-                    try pipe.descriptor.read(into: UnsafeMutableRawBufferPointer(buffer))
-                }
-            } catch {
-                return end(pipe)
-            }
-            guard let count else { break }
-            if count == 0 { return end(pipe) }
-            dropped += count
-            pipe.suppressedBytes += UInt64(count)
-        }
-        if let until = pipe.suppressedUntil, loop.now < until { return dropLater(pipe) }
-        pipe.suppressedUntil = nil
-        // What comes first is the rest of a line whose beginning was dropped, if anything was.
-        if dropped > 0 { pipe.assembler.skipToNextLine() }
-        if (try? watch(pipe)) == nil { end(pipe) }
-    }
-
-    private func report(_ pipe: Pipe) {
-        guard accounts[pipe.key.component]?.isReported == false else { return }
-        accounts[pipe.key.component]?.isReported = true
+    private func report(_ bytes: UInt64, _ pipe: Pipe) {
         pipe.number &+= 1
+        let isRunaway = budgets[pipe.key.component]?.isRunaway == true
+        let allowed = isRunaway ? "; while it goes on, \(rate / OutputBudget.trickle) bytes a second are kept" : ""
         files.add(.application) { format, out in
             begin(pipe, .warning, &format, &out)
             out.append(
-                contentsOf: "output suppressed: more than \(rate) bytes a second; the rest is dropped\n"
-                    .utf8)
+                contentsOf: "output suppressed: \(bytes) bytes beyond \(rate) a second were dropped\(allowed)\n".utf8)
         }
         hasLines()
     }
@@ -251,19 +236,21 @@ final class CapturedOutputs {
     private func end(_ pipe: Pipe) {
         flush(pipe)
         unwatch(pipe)
-        pipe.timer.map { loop.cancel($0) }
+        if pipe.suppressions > 0, let bytes = budgets[pipe.key.component]?.lastNews() { report(bytes, pipe) }
+        pipe.newsTimer.map { loop.cancel($0) }
         pipe.flushTimer.map { loop.cancel($0) }
         if pipes[pipe.key] === pipe { pipes[pipe.key] = nil }
-        if !pipes.keys.contains(where: { $0.component == pipe.key.component }) { accounts[pipe.key.component] = nil }
+        if !pipes.keys.contains(where: { $0.component == pipe.key.component }) { budgets[pipe.key.component] = nil }
     }
 
     /// Takes what the pipes hold now, as far as it is allowed, for the end. The pipes stay with whoever made them.
     func close() {
         for key in pipes.keys.sorted(by: { ($0.component, $0.process) < ($1.component, $1.process) }) {
             guard let pipe = pipes[key] else { continue }
-            if pipe.suppressedUntil == nil { read(pipe) }
+            read(pipe)
             flush(pipe)
             unwatch(pipe)
+            if let bytes = budgets[key.component]?.lastNews() { report(bytes, pipe) }
         }
         pipes = [:]
     }
