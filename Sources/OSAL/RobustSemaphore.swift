@@ -90,19 +90,25 @@ public final class RobustSemaphore: Sendable {
 
     /// Gives back, in every named semaphore of the node, what dead processes held; returns how many permits.
     ///
-    /// Only files of root and of this user are touched: another one's could be cut short under our hands.
+    /// Only in those that ``all(in:)`` gives.
     @discardableResult
     public static func reclaimDead(in places: Places) -> Int {
+        all(in: places).reduce(0) { $0 + $1.semaphore.reclaimDead() }
+    }
+
+    /// The named semaphores of the node, by name.
+    ///
+    /// Only files of root and of this user are touched: another one's could be cut short under our hands.
+    public static func all(in places: Places) -> [(name: String, semaphore: RobustSemaphore)] {
         let directory = places.semaphoreDirectory
-        var count = 0
-        for name in (try? File.list(directory)) ?? [] {  // none: nobody made a semaphore
+        let names = (try? File.list(directory)) ?? []  // none: nobody made a semaphore
+        return names.compactMap { name in
             let path = "\(directory)/\(name)"
             guard let status = try? File.stat(path, followLinks: false), status.kind == .file,
                 status.userID == 0 || status.userID == Environment.userID, let semaphore = try? open(path)
-            else { continue }
-            count += semaphore.reclaimDead()
+            else { return nil }
+            return (name, semaphore)
         }
-        return count
     }
 
     /// Opens an existing semaphore. Throws ENOENT, or EINVAL for a file that is none.

@@ -33,10 +33,15 @@ final class AmfStand {
             try File.writeAtomically("\(directory)/bin/\(name)", content, durable: false, mode: 0o755)
         }
         if let model {
-            try File.writeAtomically(places.configDirectory + "/model.bin", model.encoded, durable: false)
+            try serve(model)
         } else {
             try File.writeAtomically(places.configDirectory + "/errors.txt", text: errors, durable: false)
         }
+    }
+
+    /// From now on the stand-in of `saf config compile` gives this.
+    func serve(_ model: AmfModel) throws {
+        try File.writeAtomically(places.configDirectory + "/model.bin", model.encoded, durable: false)
     }
 
     var environment: [String] {

@@ -1,5 +1,6 @@
 import AmfEngine
 import AmfProtocol
+import CliClient
 import EOLoop
 import EngineKit
 import IOC
@@ -20,6 +21,7 @@ final class AmfDaemon {
     private let compiler: ModelCompiler
     private let announcer: Announcer
     private let capture: OutputCapture
+    private let commands: LoopCommands
     private var adminTickets: [UInt64: UInt64] = [:]
     private var modelTickets: [UInt64: PendingModel] = [:]
     private var isStopping = false
@@ -56,6 +58,7 @@ final class AmfDaemon {
             guardKeeper = GuardKeeper(loop: loop, options: options)
             compiler = ModelCompiler(loop: loop, plan: plan)
             capture = OutputCapture(loop: loop, places: places)
+            commands = LoopCommands(loop: loop, places: places, owner: "amfd")
         } catch let refusal as Refusal {
             throw refusal
         } catch {
@@ -125,6 +128,7 @@ final class AmfDaemon {
         host.onReplicatedNote = { [unowned self] in announcer.tell($0) }
         host.onNotifications = { [unowned self] in announcer.publish($0) }
         host.onRefusal = { [unowned self] in refused($0, $1) }
+        AmfConsole.register(commands, of: self, loop: loop, places: places)
         host.performNode = { [unowned self] in perform($0) }
         host.performCluster = { [unowned self] in perform($0) }
     }
@@ -269,8 +273,6 @@ final class AmfDaemon {
             adminTickets[lastAdmin] = ticket
             host.propose(.admin(AdminTicket(node: host.node, number: lastAdmin), operation, name))
         case .status:
-            var report = host.status
-            if let modelProblem { report.problems = [modelProblem] }
             gateway.finish(ticket, .success(report.encoded))
         case .loadModel(let model):
             let errors = model.validate()
@@ -287,6 +289,18 @@ final class AmfDaemon {
     }
 
     private var lastAdmin: UInt64 = 0
+
+    /// Everything there is to know, at this moment.
+    var report: StatusReport {
+        var report = host.status
+        if let modelProblem { report.problems = [modelProblem] }
+        return report
+    }
+
+    var nodeName: String { places.nodeName }
+    /// 0: none yet.
+    var guardPid: Int32 { guardKeeper.pid }
+    var processCount: Int { keeper.all.count }
 
     /// Too much waits to be applied: whoever asked may ask again.
     private func refused(_ event: ClusterEvent, _ error: AisError) {
@@ -354,6 +368,7 @@ final class AmfDaemon {
         host.tell()
         announcer.close()
         capture.close()
+        commands.close()
         loop.stop()
     }
 }

@@ -13,7 +13,7 @@ final class GuardKeeper {
     private var pidfd: SharedDescriptor?
     private var watch: WatchID?
     private var timer: LoopTimer?
-    private var pid: Int32 = 0
+    private(set) var pid: Int32 = 0
     private var startedAt = Instant.start
     private var quickDeaths = 0
     private var isStopped = false

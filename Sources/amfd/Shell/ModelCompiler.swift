@@ -17,7 +17,6 @@ final class ModelCompiler {
     }
 
     /// A line for each error: FILE:LINE:COLUMN: text.
-
     struct ModelRefusal: Error, Hashable, Sendable { let text: String }
 
     static let timeLimit: Duration = .seconds(30)
@@ -27,6 +26,8 @@ final class ModelCompiler {
     private let loop: Loop
     private let program: String
     private var run: Run?
+    /// Asked again while one runs, which may have read the files before they were changed.
+    private var next: ((Outcome) -> Void)?
 
     private final class Run {
         let pid: Int32
@@ -47,9 +48,12 @@ final class ModelCompiler {
         program = plan.path("saf")
     }
 
-    /// Compiles once; a call while one is running is ignored.
+    /// Compiles; calls while one is running make one more after it, for the last of them.
     func compile(then: @escaping (Outcome) -> Void) {
-        guard run == nil else { return }
+        guard run == nil else {
+            next = then
+            return
+        }
         do throws(OSError) {
             let output = SharedDescriptor(try AnonymousMemory.create(name: "saf-model", size: 0, seal: .none))
             let errors = SharedDescriptor(try AnonymousMemory.create(name: "saf-model-errors", size: 0, seal: .none))
@@ -78,6 +82,10 @@ final class ModelCompiler {
         _ = try? Process.killGroup(run.pid)  // what it left running; usually nothing
         let status = Process.reap(run.pid) ?? .unknown
         then(Self.outcome(status, isLate: run.isLate, output: content(run.output), errors: content(run.errors)))
+        if let next {
+            self.next = nil
+            compile(then: next)
+        }
     }
 
     static func outcome(_ status: ExitStatus, isLate: Bool, output: [UInt8], errors: [UInt8]) -> Outcome {
