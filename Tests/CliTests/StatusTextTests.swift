@@ -105,11 +105,11 @@ struct StatusTextTests {
                 demo   1  yes     unlocked  enabled                 0
 
                 APPLICATION wordcount
-                  WC (2n)    NODE     ADMIN     OPERATIONAL  PRESENCE      READINESS
-                  SU1        demo     unlocked  enabled      instantiated  in-service
-                    counter  active   pid 4101  up 1h02m     instantiated  0 restarts
-                  SU2        demo     unlocked  enabled      instantiated  in-service
-                    counter  standby  pid 4102  up 1m03s     instantiated  12 restarts
+                  WC (2n)  ADMIN     OPERATIONAL  PRESENCE      READINESS
+                  SU1      unlocked  enabled      instantiated  in-service
+                    counter  active · pid 4101 · up 1h02m · 0 restarts
+                  SU2      unlocked  enabled      instantiated  in-service
+                    counter  standby · pid 4102 · up 1m03s · 12 restarts
                   SERVICE INSTANCE  ADMIN     ASSIGNMENT      ASSIGNED TO
                   words             unlocked  fully-assigned  SU1 active, SU2 standby
 
@@ -131,9 +131,11 @@ struct StatusTextTests {
         var status = report()
         status.problems = ["the application model is not used: app.yaml:3:1: one\napp.yaml:4:1: two"]
         status.applications[0].serviceInstances[0].assignmentState = .unassigned
-        let headline = StatusText.render(status, now: now, width: 200).split(separator: "\n").first
+        let lines = StatusText.render(status, now: now, width: 200).split(separator: "\n")
         #expect(
-            headline == "Cluster swiftsaf: the application model is not used: app.yaml:3:1: one (and 1 more)")
+            lines.prefix(2) == [
+                "Cluster swiftsaf: the application model is not used: app.yaml:3:1: one", "  words is unassigned",
+            ])
     }
 
     @Test("What somebody locked is trouble, in the middleware too")
@@ -141,31 +143,71 @@ struct StatusTextTests {
         var status = report()
         status.applications[0].serviceGroups[0].serviceUnits[1].adminState = .locked
         status.applications[0].serviceGroups[0].serviceUnits[1].readinessState = .outOfService
-        var headline = StatusText.render(status, now: now).split(separator: "\n").first
+        let headline = StatusText.render(status, now: now).split(separator: "\n").first
         #expect(headline == "Cluster swiftsaf: SU2 is locked")
         status.applications[2].serviceGroups[0].serviceUnits[0].adminState = .locked
-        headline = StatusText.render(status, now: now).split(separator: "\n").first
-        #expect(headline == "Cluster swiftsaf: logd is locked (and 1 more)")
+        let lines = StatusText.render(status, now: now).split(separator: "\n")
+        #expect(lines.prefix(2) == ["Cluster swiftsaf: logd is locked", "  SU2 is locked"])
     }
 
-    @Test("Trouble comes first, and long names are cut to the width")
-    func trouble() {
+    /// SU2's component could not be started; a second node, so that there is a column for it.
+    private func broken() -> StatusReport {
         var status = report()
         status.applications[0].serviceInstances[0].assignmentState = .partiallyAssigned
-        status.applications[0].serviceGroups[0].name = String(repeating: "long", count: 20)
+        var node = status.nodes[0]
+        node.name = "a-rather-long-host-name-of-1"
+        status.nodes.append(node)
         var broken = status.applications[0].serviceGroups[0].serviceUnits[1]
+        broken.node = node.name
         broken.operationalState = .disabled
         broken.presenceState = .instantiationFailed
         broken.readinessState = .outOfService
-        broken.adminState = .lockedInstantiation
         broken.components[0].pid = 0
         broken.components[0].startedAt = 0
+        broken.components[0].operationalState = .disabled
+        broken.components[0].presenceState = .instantiationFailed
+        broken.components[0].lastError = "cannot be started: there is no program /opt/missing"
         broken.components[0].assignments = []
         status.applications[0].serviceGroups[0].serviceUnits[1] = broken
+        return status
+    }
+
+    @Test("Trouble comes first; names are cut to the width, states never; the last error stands under its component")
+    func trouble() {
+        var status = broken()
+        status.nodes.removeLast()
+        status.applications[0].serviceGroups[0].name = String(repeating: "long", count: 20)
         let lines = StatusText.render(status, now: now).split(separator: "\n", omittingEmptySubsequences: false)
-        #expect(lines[0] == "Cluster swiftsaf: words is partially-assigned (and 1 more)")
+        #expect(lines[0] == "Cluster swiftsaf: words is partially-assigned")
+        #expect(lines[1] == "  SU2 is disabled: cannot be started: there is no program /opt/missing")
         #expect(lines.allSatisfy { $0.count <= 80 })
-        #expect(lines.contains { $0.contains("counter   none") && $0.contains("no pid") })
+        let state = "unlocked  disabled     instantiation-failed  out-of-service"
+        #expect(lines.contains { $0.hasPrefix("  SU2  ") && $0.hasSuffix(state) })
+        #expect(lines.contains("    counter  unassigned · instantiation-failed · disabled · no process"))
+        #expect(lines.contains("      12 restarts"))
+        #expect(lines.contains("      last error: cannot be started: there is no program /opt/missing"))
+    }
+
+    @Test("Whatever the width, every state and pid is there in full", arguments: [40, 60, 80])
+    func narrow(width: Int) {
+        let text = StatusText.render(broken(), now: now, width: width)
+        for word in ["instantiation-failed", "out-of-service", "partially-assigned", "pid 4101", "12 restarts"] {
+            #expect(text.contains(word), "\(word) at \(width) columns:\n\(text)")
+        }
+    }
+
+    @Test("Five troubles are told, and how many more there are")
+    func manyTroubles() {
+        var status = report()
+        status.problems = (1...7).map { "problem \($0)" }
+        let lines = StatusText.summary(status).split(separator: "\n")
+        #expect(
+            lines == [
+                "Cluster swiftsaf: problem 1", "  problem 2", "  problem 3", "  problem 4", "  problem 5",
+                "  and 2 more",
+            ])
+        #expect(StatusText.troubles(in: status).count == 7)
+        #expect(StatusText.troubles(in: report()).isEmpty)
     }
 
     @Test("Without colours there is no escape; with them the text is the same")

@@ -9,31 +9,44 @@ struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status", abstract: "Shows nodes, service units, assignments and processes.",
         discussion: """
-            For each service unit its administrative, operational, presence and readiness state; for each component \
-            its \
-            HA state, process, uptime and restarts; for each service instance who it is assigned to. A "…" marks an \
-            assignment that is changing.
+            For each service unit its administrative, operational, presence and
+            readiness state; for each component its HA state, process, uptime and
+            restarts, and why it failed when it is not healthy; for each service
+            instance who it is assigned to. A "…" marks an assignment that changes.
 
-            Example, the pid of every component: saf status --json | jq '.. | .pid? // empty'
+            With --check the troubles alone, and exit status 1 when there is one.
+
+            Example, for a monitor: saf status --check
+            Example, all pids: saf status --json | jq '.. | .pid? // empty'
             Example, what a failover looks like: saf status --watch
             """)
 
     @Flag(help: "One JSON object on one line, with everything there is.") var json = false
     @Flag(name: .shortAndLong, help: "Shows it again whenever it changes, until interrupted.") var watch = false
+    @Flag(help: "Shows only what is wrong; exit status 1 when something is.") var check = false
+
+    func validate() throws {
+        if watch, check { throw ValidationError("--watch goes on and --check ends: give one of them") }
+    }
 
     func run() async throws {
         try Tool.requireNode()
         let client = AdminClient(places: Tool.places)
         if watch { return try await follow(client) }
+        let isTroubled: Bool
         do throws(CallError) {
-            StandardOutput.write(text(try await client.statusAsync()))
+            let report = try await client.statusAsync()
+            StandardOutput.write(text(report))
+            isTroubled = check && !StatusText.troubles(in: report).isEmpty
         } catch {
             throw Tool.explain(error, doing: "status")
         }
+        if isTroubled { throw ExitCode(Tool.Status.failed.rawValue) }
     }
 
     private func text(_ report: StatusReport) -> String {
         if json { return StatusText.json(report).text() + "\n" }
+        if check { return StatusText.summary(report, width: Tool.width, isColoured: Tool.isColoured) }
         let now = MonotonicClock.wallNanoseconds()
         return StatusText.render(report, now: now, width: Tool.width, isColoured: Tool.isColoured)
     }

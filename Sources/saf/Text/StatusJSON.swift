@@ -3,13 +3,14 @@ public import CliProtocol
 import SAFTypes
 
 extension StatusText {
-    /// `saf status --json`: every field of the report; states as the words of the text form, times in ns since 1970
+    /// `saf status --json`: every field of the report, and its troubles; states as the words of the text form, times in ns since 1970
     /// UTC.
     public static func json(_ report: StatusReport) -> JSONValue {
         [
             "cluster": .string(report.cluster),
             "adminState": .string(report.adminState.word),
             "problems": .array(report.problems.map { .string($0) }),
+            "troubles": .array(StatusTrouble.all(in: report).map { .string($0) }),
             "nodes": .array(report.nodes.map(node)),
             "applications": .array(report.applications.map(application)),
         ]

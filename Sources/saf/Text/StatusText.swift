@@ -4,9 +4,17 @@ public import SAFTypes
 
 /// `saf status` for people: nodes, service units with all their states, processes, assignments.
 public enum StatusText {
+    /// What an operator should look at, most serious first; empty when everything is in service.
+    public static func troubles(in report: StatusReport) -> [String] { StatusTrouble.all(in: report) }
+
+    /// The troubles alone, or that there are none.
+    public static func summary(_ report: StatusReport, width: Int = 80, isColoured: Bool = false) -> String {
+        StatusRendering(report: report, now: 0).headline.text(width: width, isColoured: isColoured)
+    }
+
     /// - Parameters:
     ///   - now: UTC, nanoseconds since 1970; uptimes count up to it.
-    ///   - width: of the terminal; lines are cut to it.
+    ///   - width: of the terminal; names are cut for it, what does not fit goes on in the next line.
     public static func render(_ report: StatusReport, now: SaTime, width: Int = 80, isColoured: Bool = false) -> String
     {
         let rendering = StatusRendering(report: report, now: now)
@@ -39,6 +47,7 @@ private struct StatusRendering {
     let report: StatusReport
     let now: SaTime
     private let allNames: [String]
+    private static let troublesMax = 5
 
     init(report: StatusReport, now: SaTime) {
         self.report = report
@@ -51,13 +60,18 @@ private struct StatusRendering {
         let troubles = StatusTrouble.all(in: report)
         let cluster =
             "Cluster \(report.cluster)" + (report.adminState == .unlocked ? "" : " (\(report.adminState.word))")
-        if troubles.isEmpty {
+        guard let first = troubles.first else {
             table.line("\(cluster): everything is in service", .good)
-        } else {
-            let more = troubles.count > 1 ? " (and \(troubles.count - 1) more)" : ""
-            // An error list is a line each; the first says where to look.
-            let first = troubles[0].split(separator: "\n").first.map(String.init) ?? ""
-            table.line("\(cluster): \(first)\(more)", .attention)
+            return table
+        }
+        // An error list is a line each; the first says where to look.
+        func line(_ trouble: String) -> String { trouble.split(separator: "\n").first.map(String.init) ?? "" }
+        table.rows.append(.flow(.text("\(cluster): \(line(first))", .attention, indent: 0)))
+        for trouble in troubles.dropFirst().prefix(Self.troublesMax - 1) {
+            table.rows.append(.flow(.text(line(trouble), .attention, indent: 2)))
+        }
+        if troubles.count > Self.troublesMax {
+            table.line("  and \(troubles.count - Self.troublesMax) more", .attention)
         }
         return table
     }
@@ -81,34 +95,53 @@ private struct StatusRendering {
         let state = application.adminState == .unlocked ? "" : " (\(application.adminState.word))"
         table.line("APPLICATION \(application.name)\(state)", .strong)
         table.indent = 2
+        // On a cluster of one node the column would say nothing.
+        let hasNodes = report.nodes.count > 1
+        if hasNodes { table.flexible.append(1) }
+        func row(_ name: TextTable.Cell, _ node: TextTable.Cell, _ states: [TextTable.Cell]) {
+            table.rows.append(.cells([name] + (hasNodes ? [node] : []) + states))
+        }
         for group in application.serviceGroups {
             let groupState = group.adminState == .unlocked ? "" : ", \(group.adminState.word)"
-            table.add(
+            row(
                 .init("\(group.name) (\(group.redundancyModel.word)\(groupState))", .faint), .init("NODE", .faint),
-                .init("ADMIN", .faint), .init("OPERATIONAL", .faint), .init("PRESENCE", .faint),
-                .init("READINESS", .faint))
+                ["ADMIN", "OPERATIONAL", "PRESENCE", "READINESS"].map { .init($0, .faint) })
+            let longest = group.serviceUnits.flatMap(\.components).map(\.name.count).max() ?? 0
             for unit in group.serviceUnits {
-                table.add(
-                    .init(unit.name, .strong), .init(unit.node), Self.cell(unit.adminState),
-                    Self.cell(unit.operationalState),
-                    Self.cell(unit.presenceState), Self.cell(unit.readinessState))
-                for component in unit.components { table.rows.append(.cells(cells(component))) }
+                row(
+                    .init(unit.name, .strong), .init(unit.node),
+                    [
+                        Self.cell(unit.adminState), Self.cell(unit.operationalState), Self.cell(unit.presenceState),
+                        Self.cell(unit.readinessState),
+                    ])
+                for component in unit.components { table.rows += rows(of: component, nameWidth: longest) }
             }
         }
         return table
     }
 
-    /// One row under its service unit: what runs, since when, how often it was restarted, and in which HA state.
-    private func cells(_ component: ComponentStatus) -> [TextTable.Cell] {
-        let process = component.pid == 0 ? "no pid" : "pid \(component.pid)"
-        let uptime = component.pid == 0 ? "" : "up \(StatusText.uptime(since: component.startedAt, now: now))"
-        var presence = Self.cell(component.presenceState)
-        if component.operationalState == .disabled { presence = .init("\(presence.text), disabled", .bad) }
-        return [
-            .init("  " + component.name), .init(Self.haText(component), Self.haStyle(component)), .init(process),
-            .init(uptime),
-            presence, .init(component.restarts == 1 ? "1 restart" : "\(component.restarts) restarts"),
+    /// Under its service unit: in which HA state it is, what runs, since when, how often it was restarted; and what
+    /// is wrong.
+    private func rows(of component: ComponentStatus, nameWidth: Int) -> [TextTable.Row] {
+        let padding = String(repeating: " ", count: max(0, nameWidth - component.name.count) + 1)
+        var parts: [TextTable.Cell] = [.init(Self.haText(component), Self.haStyle(component))]
+        let isDisabled = component.operationalState == .disabled
+        if component.presenceState != .instantiated { parts.append(Self.cell(component.presenceState)) }
+        if isDisabled { parts.append(.init("disabled", .bad)) }
+        if component.pid == 0 {
+            parts.append(.init("no process"))
+        } else {
+            parts.append(.init("pid \(component.pid)"))
+            parts.append(.init("up \(StatusText.uptime(since: component.startedAt, now: now))"))
+        }
+        parts.append(.init(component.restarts == 1 ? "1 restart" : "\(component.restarts) restarts"))
+        var rows: [TextTable.Row] = [
+            .flow(.init(title: .init(component.name + padding), parts: parts, indent: 4))
         ]
+        if isDisabled || component.presenceState != .instantiated, !component.lastError.isEmpty {
+            rows.append(.flow(.text("last error: \(errorText(component))", .bad, indent: 6)))
+        }
+        return rows
     }
 
     func instances(of application: ApplicationStatus) -> TextTable {
@@ -135,6 +168,7 @@ private struct StatusRendering {
         let components = report.applications.filter(\.isMiddleware).flatMap(\.serviceGroups).flatMap(\.serviceUnits)
             .flatMap(\.components)
         guard !components.isEmpty else { return table }
+        table.flexible.append(5)
         table.add(
             .init("MIDDLEWARE", .strong), .init("PID", .faint, right: true), .init("UPTIME", .faint, right: true),
             .init("RESTARTS", .faint, right: true), .init("PRESENCE", .faint), .init("LAST ERROR", .faint))
@@ -159,7 +193,7 @@ private struct StatusRendering {
         where component.assignments.contains(where: { $0.haState == state }) {
             return state.word
         }
-        return "none"
+        return "unassigned"
     }
 
     private static func haStyle(_ component: ComponentStatus) -> TextTable.Style {

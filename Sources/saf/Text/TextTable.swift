@@ -1,4 +1,6 @@
 /// Text in columns for a terminal: aligned, within a width, coloured where wanted.
+///
+/// Only names are ever cut. Where the other columns do not fit, the rows run on instead: `SU1: unlocked · enabled`.
 struct TextTable {
     enum Style: Hashable, Sendable { case plain, faint, strong, good, attention, bad }
 
@@ -16,14 +18,31 @@ struct TextTable {
         case cells([Cell])
         /// A line of its own, not in columns.
         case line(String, Style)
+        /// Parts after a title, broken between them where the line is full; never cut.
+        case flow(Flow)
+    }
+
+    struct Flow: Hashable, Sendable {
+        var title = Cell("")
+        var parts: [Cell]
+        var separator = " · "
+        /// Blanks before the first line; the others have two more.
+        var indent = 0
+
+        /// Running text.
+        static func text(_ text: String, _ style: Style = .plain, indent: Int) -> Flow {
+            let words = text.split(whereSeparator: \.isWhitespace).map { Cell(String($0), style) }
+            return Flow(parts: words, separator: " ", indent: indent)
+        }
     }
 
     var rows: [Row] = []
     /// Blanks before the first column.
     var indent = 0
-    /// Narrower than this no column gets, the first one not until the others have to.
-    private static let columnMin = 6
-    private static let firstColumnMin = 10
+    /// The columns that may be cut, because they hold names or running text.
+    var flexible = [0]
+    /// Narrower than this no column gets.
+    private static let columnMin = 10
     private static let gap = 2
 
     mutating func add(_ cells: Cell...) { rows.append(.cells(cells)) }
@@ -36,7 +55,12 @@ struct TextTable {
             switch row {
             case .line(let content, let style):
                 text += Self.paint(Self.cut(content, to: width), style, isColoured) + "\n"
+            case .flow(let flow): text += Self.text(flow, width, isColoured)
             case .cells(let cells):
+                guard let widths else {
+                    text += Self.text(Self.flow(cells, indent: indent), width, isColoured)
+                    continue
+                }
                 var line = String(repeating: " ", count: indent)
                 for (index, cell) in cells.enumerated() {
                     let content = Self.cut(cell.text, to: widths[index])
@@ -53,7 +77,8 @@ struct TextTable {
         return text
     }
 
-    private func fitted(_ width: Int) -> [Int] {
+    /// Nil: they do not fit.
+    private func fitted(_ width: Int) -> [Int]? {
         var widths: [Int] = []
         for case .cells(let cells) in rows {
             for (index, cell) in cells.enumerated() {
@@ -62,19 +87,39 @@ struct TextTable {
             }
         }
         var excess = indent + widths.reduce(0, +) + Self.gap * max(0, widths.count - 1) - width
-        // Names first: states are what the table is for.
-        if excess > 0, let first = widths.first, first > Self.firstColumnMin {
-            let cut = min(excess, first - Self.firstColumnMin)
-            widths[0] -= cut
-            excess -= cut
-        }
-        while excess > 0, let widest = widths.indices.max(by: { widths[$0] < widths[$1] }),
+        while excess > 0, let widest = flexible.filter(widths.indices.contains).max(by: { widths[$0] < widths[$1] }),
             widths[widest] > Self.columnMin
         {
             widths[widest] -= 1
             excess -= 1
         }
-        return widths
+        return excess > 0 ? nil : widths
+    }
+
+    private static func flow(_ cells: [Cell], indent: Int) -> Flow {
+        let parts = cells.dropFirst().filter { !$0.text.isEmpty }
+        var title = cells.first ?? Cell("")
+        if !parts.isEmpty { title.text += ":" }
+        return Flow(title: title, parts: Array(parts), indent: indent)
+    }
+
+    private static func text(_ flow: Flow, _ width: Int, _ isColoured: Bool) -> String {
+        var text = String(repeating: " ", count: flow.indent) + paint(flow.title.text, flow.title.style, isColoured)
+        var column = flow.indent + flow.title.text.count
+        for (index, part) in flow.parts.enumerated() {
+            let separator = index > 0 ? flow.separator : flow.title.text.isEmpty ? "" : " "
+            let isFull = column + separator.count + part.text.count > width
+            if isFull, !separator.isEmpty {
+                text += "\n" + String(repeating: " ", count: flow.indent + 2)
+                column = flow.indent + 2
+            } else {
+                text += separator
+                column += separator.count
+            }
+            text += paint(part.text, part.style, isColoured)
+            column += part.text.count
+        }
+        return text + "\n"
     }
 
     private static func cut(_ text: String, to width: Int) -> String {
