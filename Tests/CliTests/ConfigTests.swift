@@ -227,8 +227,7 @@ struct ConfigErrorTests {
                 "3:56: component type 'worker', timeouts: instantiate: a duration with its unit (such as 500ms, 10s, "
                     + "2m) "
                     + "from 10ms to 1d expected, '5' found",
-                "6:22: service group 'G': redundancyModel: one of 2n, n+m, n-way, n-way-active, no-redundancy "
-                    + "expected, '3n' found"
+                "6:22: service group 'G': redundancyModel: one of 2n, no-redundancy expected, '3n' found"
                     + "; did you mean 2n?",
                 "7:5: service group 'G': key 'serviceUnit' is unknown; did you mean serviceUnits? (known keys: "
                     + "adminState, autoAdjust, "
@@ -256,6 +255,49 @@ struct ConfigErrorTests {
                 "18:44: CSI 'C' of service instance 'T': type: no component of service group 'G' supports 'x' "
                     + "(supported: a, b, c, d)",
             ])
+    }
+
+    @Test(
+        "A number of service units that is none is not taken for the name of one",
+        arguments: ["many", "3x", "0", "\"2\""])
+    func serviceUnitCount(text: String) {
+        let shown = text.filter { $0 != "\"" }
+        #expect(
+            errors(small.replacing("serviceUnits: 2", with: "serviceUnits: \(text)")).first
+                == "4:19: service group 'greeters': serviceUnits: a number from 1 to 256, or a list of names, "
+                + "expected, "
+                + "'\(shown)' found")
+    }
+
+    @Test("A user, a group and a directory that this machine does not have are told, and cost the component alone")
+    func machine() {
+        var environment = environment
+        environment.hasUser = { $0 != "nobdy" }
+        environment.hasGroup = { $0 == "staff" }
+        environment.hasDirectory = { $0 == "/" }
+        let keys = "command: counter, user: nobdy, group: stuff, workingDirectory: /nowhere"
+        let text = small.replacing("command: counter", with: keys)
+        let outcome = ConfigLoader.load(
+            models: [ConfigSource(file: "m.yaml", text: text)], cluster: nil, environment: environment)
+        #expect(
+            outcome.errors.map(\.message) == [
+                "component 'greeter': user: there is no user 'nobdy' on this node",
+                "component 'greeter': group: there is no group 'stuff' on this node",
+                "component 'greeter': workingDirectory: there is no directory '/nowhere' on this node",
+            ])
+        #expect(outcome.isUsable)
+    }
+
+    @Test("An application that another file has, too, is told with the first place; a known key is listed once")
+    func twice() {
+        let sources = ["a.yaml", "b.yaml"].map { ConfigSource(file: $0, text: small) }
+        let outcome = ConfigLoader.load(models: sources, cluster: nil, environment: environment)
+        #expect(
+            outcome.errors.map(\.description) == [
+                "b.yaml:1:14: model: application 'hello' is given twice (first in a.yaml, line 1)"
+            ])
+        let unknown = errors(small.replacing("command: counter", with: "command: counter, comand: x")).first ?? ""
+        #expect(unknown.components(of: "command,") == 1, "\(unknown)")
     }
 
     @Test("What is not YAML, or no model, is told with its place")
@@ -339,4 +381,9 @@ struct ConfigErrorTests {
             }
         }
     }
+}
+
+extension String {
+    /// How often `part` is in it.
+    fileprivate func components(of part: String) -> Int { ranges(of: part).count }
 }

@@ -13,14 +13,18 @@ struct ConfigCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "check", abstract: "Tells every error of the configuration by file, line and column.",
             discussion: """
-                Without a path: cluster.yaml and model/*.yaml of SAF_CONFIG_DIR. A folder is taken for such a one, \
-                or for \
-                the model folder itself; a file for a model. Exit status 2 when something is wrong.
+                Without a path: cluster.yaml and model/*.yaml of SAF_CONFIG_DIR. A folder
+                is taken for such a one, or for the model folder itself; a file for a
+                model. Exit status 2 when something is wrong.
 
                 Example: saf config check my-model.yaml
                 """)
         @Argument(help: "A model file, or a folder.", completion: .file()) var path: String?
         @Flag(help: "One JSON object a line for each error: file, line, column, message.") var json = false
+
+        private static func count(_ number: Int, _ what: String) -> String {
+            "\(number) \(what)\(number == 1 ? "" : "s")"
+        }
 
         func run() throws {
             let outcome = try ConfigFiles.load(path)
@@ -39,10 +43,17 @@ struct ConfigCommand: ParsableCommand {
             if !json {
                 let units = outcome.model.applications.flatMap(\.serviceGroups).flatMap(\.serviceUnits)
                 let components = units.reduce(0) { $0 + $1.components.count }
-                StandardOutput.write(
-                    "good: \(outcome.model.applications.count) applications, \(units.count) service units, "
-                        + "\(components) components\n"
-                )
+                let counts = [
+                    Self.count(outcome.model.applications.count, "application"),
+                    Self.count(units.count, "service unit"),
+                    Self.count(components, "component"),
+                ]
+                StandardOutput.write("good: \(counts.joined(separator: ", "))\n")
+                if outcome.model.applications.isEmpty {
+                    StandardError.write(
+                        "saf: no model was found in \(ConfigFiles.place(path)) (files *.yaml); a node runs the "
+                            + "middleware alone\n")
+                }
             }
         }
     }
@@ -53,7 +64,7 @@ struct ConfigCommand: ParsableCommand {
             discussion: """
                 Writes to standard output; what is wrong goes to standard error, with exit status 2. A program that \
                 cannot be executed is a warning only: its component will not start, the others run.
-                """)
+                """, shouldDisplay: false)
         @Argument(help: "A model file, or a folder.", completion: .file()) var path: String?
 
         func run() throws {
@@ -98,6 +109,12 @@ enum ConfigFiles {
         return (nil, [ConfigSource(file: path, text: try File.readText(path, limit: 4 << 20))])
     }
 
+    /// Where models are looked for, for people.
+    static func place(_ path: String?) -> String {
+        let folder = path ?? Tool.places.configDirectory
+        return File.exists(folder + "/model") || path == nil ? folder + "/model" : folder
+    }
+
     private static func folderSources(_ folder: String) throws(OSError) -> (ConfigSource?, [ConfigSource]) {
         var cluster: ConfigSource?
         let clusterFile = folder + "/cluster.yaml"
@@ -121,11 +138,15 @@ enum ConfigFiles {
         let own = Environment.executablePath.map { File.parent(of: $0) }
         let path = (Environment.get("PATH") ?? "/usr/local/bin:/usr/bin:/bin").split(separator: ":").map(String.init)
         let folders = ([own].compactMap { $0 } + path).filter { $0.hasPrefix("/") }
-        return ConfigEnvironment(
+        var environment = ConfigEnvironment(
             nodeName: Tool.places.nodeName, programFolders: folders, workingDirectory: Environment.workingDirectory
         ) { path in
             guard let status = try? File.stat(path) else { return .missing }
             return status.kind == .file && File.isExecutable(path) ? .executable : .notExecutable
         }
+        environment.hasUser = { Environment.account(named: $0) != nil }
+        environment.hasGroup = { Environment.groupID(named: $0) != nil }
+        environment.hasDirectory = { (try? File.stat($0))?.kind == .directory }
+        return environment
     }
 }

@@ -25,6 +25,10 @@ public struct ConfigEnvironment: Sendable {
     /// What relative paths of files are relative to.
     public var workingDirectory: String
     public var program: @Sendable (String) -> Program
+    /// Whether there is a user, a group of this name or number, and a directory.
+    public var hasUser: @Sendable (String) -> Bool = { _ in true }
+    public var hasGroup: @Sendable (String) -> Bool = { _ in true }
+    public var hasDirectory: @Sendable (String) -> Bool = { _ in true }
 
     public init(
         nodeName: String, programFolders: [String], workingDirectory: String = "/",
@@ -81,20 +85,20 @@ final class Loading {
     /// Checks what only the whole model shows: dangling names, names that are too long, contradictions.
     func validate() {
         for error in model.validate() {
-            let (file, position) = place(of: error.path)
+            let (file, position) = place(of: error.path) ?? ("model", SourcePosition(line: 1, column: 1))
             if diagnostics.hasError(in: file, line: position.line) { continue }
             diagnostics.report(file, position, error.dn.isEmpty ? error.message : "\(error.dn): \(error.message)")
         }
     }
 
     /// The place of the longest beginning of `path` that is known.
-    private func place(of path: String) -> (String, SourcePosition) {
+    func place(of path: String) -> (file: String, position: SourcePosition)? {
         var rest = path[...]
         while !rest.isEmpty {
-            if let place = places[String(rest)] { return (place.file, place.position) }
+            if let place = places[String(rest)] { return place }
             guard let cut = rest.lastIndex(where: { $0 == "." || $0 == "[" }) else { break }
             rest = rest[..<cut]
         }
-        return ("model", SourcePosition(line: 1, column: 1))
+        return nil
     }
 }

@@ -84,11 +84,12 @@ final class MapReader {
 
     /// Reports the keys that nobody asked for. Call it last.
     func finish() {
+        let keys = Set(asked).sorted()
         for entry in own where !asked.contains(entry.key) {
-            let known = asked.sorted().joined(separator: ", ")
+            let known = keys.joined(separator: ", ")
             report(
                 entry.keyPosition,
-                "key '\(entry.key)' is unknown\(hint(entry.key, among: asked)) (known keys: \(known))")
+                "key '\(entry.key)' is unknown\(hint(entry.key, among: keys)) (known keys: \(known))")
         }
     }
 }
@@ -194,12 +195,14 @@ extension MapReader {
             return entries.map { NamedNode(name: $0.key, position: $0.keyPosition, body: $0.value) }
         case .list(let nodes): return list(nodes, called: key)
         case .scalar(let text, let isPlain):
-            if let prefix, isPlain, let count = Int(text) {
-                if (1...256).contains(count) {
+            if let prefix {
+                if isPlain, let count = Int(text), (1...256).contains(count) {
                     return (1...count).map { NamedNode(name: "\(prefix)\($0)", position: node.position, body: nil) }
                 }
-                report(node.position, "\(key): 1 to 256 expected, \(node.kind) found")
-                return []
+                report(
+                    node.position, "\(key): a number from 1 to 256, or a list of names, expected, \(node.kind) found")
+                // One stands in, so that nothing else is said to be missing.
+                return [NamedNode(name: "\(prefix)1", position: node.position, body: nil)]
             }
             return [NamedNode(name: text, position: node.position, body: nil)]
         }

@@ -47,6 +47,17 @@ extension Loading {
         return component
     }
 
+    /// What this machine must have for the component. As a missing program, it costs the component alone.
+    func checkMachine(_ component: ComponentModel, _ map: MapReader) {
+        func check(_ key: String, _ value: String, _ what: String, _ exists: (String) -> Bool) {
+            guard !value.isEmpty, !exists(value) else { return }
+            map.report(map.position(of: key), "\(key): there is no \(what) '\(value)' on this node", isWarning: true)
+        }
+        check("user", component.user, "user", environment.hasUser)
+        check("group", component.group, "group", environment.hasGroup)
+        check("workingDirectory", component.workingDirectory, "directory", environment.hasDirectory)
+    }
+
     /// Finds the program now, so that a wrong path is known before anything starts. A program that is not there costs
     /// its component alone: amfd finds out the same when it is to be started.
     private func program(_ text: String, _ map: MapReader, key: String) -> String {

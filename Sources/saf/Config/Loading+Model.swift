@@ -1,7 +1,8 @@
 import AmfProtocol
 import SAFTypes
 
-private let redundancyWords: [(String, RedundancyModel)] = RedundancyModel.allCases.map { ($0.word, $0) }
+/// Those that there are in this release.
+private let redundancyWords: [(String, RedundancyModel)] = [RedundancyModel.twoN, .noRedundancy].map { ($0.word, $0) }
 
 /// What an application's parts share while it is read.
 struct ApplicationContext {
@@ -65,6 +66,13 @@ extension Loading {
 
     private func loadApplication(_ named: NamedNode, _ map: MapReader, file: String, types: [String: NamedNode]) {
         let index = model.applications.count
+        if let first = model.applications.firstIndex(where: { $0.name == named.name }),
+            let place = place(of: "applications[\(first)]")
+        {
+            map.report(
+                named.position,
+                "application '\(named.name)' is given twice (first in \(place.file), line \(place.position.line))")
+        }
         var context = ApplicationContext(file: file, path: "applications[\(index)]", types: types)
         note(context.path, file, named.position)
         var application = ApplicationModel(name: named.name)
@@ -93,7 +101,9 @@ extension Loading {
         readGroup(map, into: &group)
         let shared = map.node("components")
         let units = map.named("serviceUnits", counted: "SU") ?? []
-        if units.isEmpty { map.report(named.position, "the key 'serviceUnits' (a number, or names) is missing") }
+        if units.isEmpty {
+            map.report(named.position, "the key 'serviceUnits' (a number, or names) is missing")
+        }
         for (index, unit) in units.enumerated() {
             let unitPath = "\(path).serviceUnits[\(index)]"
             group.serviceUnits.append(loadUnit(unit, rank: index + 1, shared: shared, path: unitPath, context))
@@ -155,14 +165,16 @@ extension Loading {
         }
         for (index, component) in components.enumerated() {
             unit.components.append(
-                loadComponent(component, path: "\(path).components[\(index)]", unit: named.name, context))
+                loadComponent(
+                    component, path: "\(path).components[\(index)]", isHere: unit.node == environment.nodeName, context)
+            )
         }
         map.finish()
         return unit
     }
 
     private func loadComponent(
-        _ named: NamedNode, path: String, unit: String, _ context: ApplicationContext
+        _ named: NamedNode, path: String, isHere: Bool, _ context: ApplicationContext
     ) -> ComponentModel {
         note(path, context.file, named.position)
         let (type, body) = componentType(of: named, context)
@@ -175,6 +187,7 @@ extension Loading {
         } else {
             note("\(path).command", context.file, map.position(of: "command"))
         }
+        if isHere { checkMachine(component, map) }
         if component.csiTypes.isEmpty { component.csiTypes = [SupportedCSIType(type?.name ?? named.name)] }
         map.finish()
         return component
