@@ -30,7 +30,9 @@ public struct Log: Sendable {
             options.program = daemon
             options.echoes = options.echoes || isTerminal(StandardError.raw)
         }
-        return LogWriter(options)
+        let writer = LogWriter(options)
+        for mistake in options.mistakes { Log(stream: defaultStream, area: "LOG", writer: writer).warning(mistake) }
+        return writer
     }()
 
     private static let daemonName = Lock<String?>(nil)

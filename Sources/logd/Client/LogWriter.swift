@@ -19,6 +19,8 @@ public final class LogWriter: Sendable {
         public var severity: LogSeverity
         /// Default: not `CL_LOG_TIME_ENABLE=0`.
         public var hasTime: Bool
+        /// Variables of the environment that were not understood, a sentence each.
+        public var mistakes: [String]
         /// Also write each line to stderr.
         public var echoes: Bool
         /// Who writes; only tests name another than this process.
@@ -30,9 +32,9 @@ public final class LogWriter: Sendable {
             self.places = places
             let path = CommandLine.arguments.first ?? ""
             program = path.split(separator: "/").last.map(String.init) ?? "unknown"
-            ringBytes = Environment.get("SAF_LOG_RING_BYTES").flatMap { Int($0) } ?? RingLayout.capacityDefault
-            severity = Environment.get("CL_LOG_SEVERITY").flatMap { LogSeverity(name: $0) } ?? .notice
-            hasTime = Environment.get("CL_LOG_TIME_ENABLE") != "0"
+            let settings = WriterSettings { Environment.get($0) }
+            (ringBytes, severity, hasTime) = (settings.ringBytes, settings.severity, settings.hasTime)
+            mistakes = settings.mistakes
             echoes = Environment.get("SAF_LOG_STDERR") == "1"
             process = Environment.processID
             startTime = ownStartTime()

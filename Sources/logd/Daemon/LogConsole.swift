@@ -114,7 +114,10 @@ enum LogConsole {
         let streams = status.streams.map { stream -> JSONValue in
             [
                 "stream": .string(stream.stream.description), "file": .string(stream.file),
-                "fileBytes": number(stream.fileBytes), "records": number(stream.records), "bytes": number(stream.bytes),
+                "fileBytes": number(stream.fileBytes), "fileBytesMax": number(stream.fileBytesMax),
+                "filesMax": .integer(Int64(stream.filesMax)),
+                "severity": stream.severity.map { .string($0.description) } ?? .null, "records": number(stream.records),
+                "bytes": number(stream.bytes),
                 "dropped": number(stream.dropped), "writeErrors": number(stream.writeErrors),
                 "lastError": .string(stream.lastError),
             ]
@@ -133,6 +136,9 @@ enum LogConsole {
                 "suppressed": .bool(output.isSuppressed),
             ]
         }
-        return ["streams": .array(streams), "rings": .array(rings), "outputs": .array(outputs)]
+        return [
+            "streams": .array(streams), "rings": .array(rings), "outputs": .array(outputs),
+            "rules": .string(status.rules),
+        ]
     }
 }

@@ -16,6 +16,7 @@ let program = DaemonProgram(
           $SAF_SHM_DIR/log/batch            what is being written, for a restarted logd
           $SAF_LOG_DIR/STREAM_TIME.log      the lines; STREAM is system or application
           $SAF_LOG_DIR/STREAM.log           leads to the newest
+          $SAF_CONFIG_DIR/logfilter.txt     filter rules; read at the start and when it changes
         ENVIRONMENT
           SAF_LOG_FILE_BYTES   when a file is full (default: 5000000)
           SAF_LOG_FILES        how many files of a stream are kept (default: 4)
@@ -28,7 +29,9 @@ program.run { loop, places in
     let component = DaemonComponent(loop: loop, places: places) { loop.stop() }
     let commands = LoopCommands(loop: loop, places: places, owner: "logd")
     LogConsole.register(commands, of: daemon)
+    let rules = RulesFile(loop: loop, places: places) { daemon.setRules($0) }
     return {
+        rules.close()
         commands.close()
         component.close()
         daemon.close()

@@ -16,9 +16,11 @@ public struct FilterRules: Hashable, Sendable {
     public struct Mistake: Hashable, Sendable, CustomStringConvertible {
         public let line: Int
         public let text: String
-        public var description: String {
-            "line \(line): '\(text)' is no filter rule; expected (Node:Program.Area.Context)[File]=SEVERITY"
+        /// What is wrong, without the line.
+        public var problem: String {
+            "'\(text)' is no filter rule; expected (Node:Program.Area.Context)[File]=SEVERITY"
         }
+        public var description: String { "line \(line): \(problem)" }
     }
 
     public static let rulesMax = 256

@@ -1,19 +1,127 @@
 import ArgumentParser
+import CliClient
+import CliProtocol
+import IOC
+import LogClient
+import LogProtocol
 import OSAL
 import SafText
 
 struct LogCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "log", abstract: "Shows log streams.", subcommands: [Tail.self])
+        commandName: "log", abstract: "Shows log streams, and sets what is let through.",
+        subcommands: [Tail.self, Rules.self, Severity.self, Status.self])
+
+    private static func asking<Value>(
+        _ what: String, changes: Bool = false, _ body: (LogAdmin) throws(CallError) -> Value
+    ) throws -> Value {
+        try Tool.requireNode()
+        do throws(CallError) {
+            return try body(LogAdmin(places: Tool.places))
+        } catch {
+            throw Tool.explain(error, doing: what, by: .logd, mayHaveChanged: changes)
+        }
+    }
+
+    struct Rules: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "rules", abstract: "Shows the filter rules, or replaces them by those of a file.",
+            discussion: """
+                One rule a line; the most exact one decides, * stands for anything:
+                (Node:Program.Area.Context)[File]=SEVERITY
+
+                They hold in every process of the node at once, until they are replaced.
+                Rules that should come back with logd belong into logfilter.txt in
+                SAF_CONFIG_DIR, which logd reads whenever it changes.
+
+                Example: saf log rules my-filter.txt
+                Example, no rules any more: saf log rules /dev/null
+                """)
+        @Argument(help: "A file of rules.", completion: .file()) var file: String?
+
+        func run() throws {
+            guard let file else {
+                let rules = try asking("log rules") { (admin) throws(CallError) in try admin.status().rules }
+                return StandardOutput.write(rules.isEmpty ? "no rules\n" : rules.hasSuffix("\n") ? rules : rules + "\n")
+            }
+            let text: String
+            do throws(OSError) {
+                text = try File.readText(file, limit: LogLimits.ruleBytesMax + 1)
+            } catch {
+                throw Tool.fail("saf: the rules cannot be read: \(error)", .refused)
+            }
+            let wrong = FilterRules.parse(text).mistakes
+            for mistake in wrong { StandardError.write("\(file):\(mistake.line): \(mistake.problem)\n") }
+            guard wrong.isEmpty else { throw ExitCode(Tool.Status.refused.rawValue) }
+            let refused = try asking("log rules \(file)", changes: true) { (admin) throws(CallError) in
+                try admin.setRules(text)
+            }
+            guard refused.isEmpty else {
+                throw Tool.fail("saf: \(file): \(refused.joined(separator: "\n"))", .refused)
+            }
+        }
+    }
+
+    struct Severity: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "severity", abstract: "Shows or sets the threshold of a stream in all processes.",
+            discussion: """
+                Example: saf log severity application debug
+                Example, each process has its own again: saf log severity application none
+                """)
+        @Argument(help: "application or system.", completion: .list(Tail.streams)) var stream: String
+        @Argument(
+            help: "Nothing less severe than this; none: as each process's CL_LOG_SEVERITY says.",
+            completion: .list(LogLine.severities + ["none"]))
+        var level: String?
+
+        func validate() throws {
+            guard LogStream(name: stream) != nil else {
+                throw ValidationError("there is no stream '\(stream)'; application or system expected")
+            }
+            if let level, level != "none", LogSeverity(name: level) == nil {
+                let choices = (LogLine.severities + ["none"]).joined(separator: ", ")
+                throw ValidationError("'\(level)' is no severity; one of \(choices) expected")
+            }
+        }
+
+        func run() throws {
+            guard let stream = LogStream(name: stream) else { return }
+            let now = try asking("log severity", changes: level != nil) { (admin) throws(CallError) in
+                if let level { try admin.setSeverity(LogSeverity(name: level), of: stream) }
+                return try admin.status().streams.first { $0.stream == stream }?.severity
+            }
+            let text = now?.description ?? "none set; each process has its own CL_LOG_SEVERITY"
+            StandardOutput.write("\(stream): \(text)\n")
+        }
+    }
+
+    struct Status: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "status", abstract: "Shows streams, files, rings and captured outputs.")
+        @Flag(help: "One JSON object on one line, with everything there is.") var json = false
+
+        /// Its form is logd's own, as on the console.
+        func run() throws {
+            try Tool.requireNode()
+            do throws(CallError) {
+                let output = try Console(places: Tool.places).run(["logd", "status"], format: json ? .json : .text)
+                guard output.status == .done else { throw CallError(.tryAgain, output.text) }
+                StandardOutput.write(output.text)
+            } catch {
+                throw Tool.explain(error, doing: "log status", by: .logd)
+            }
+        }
+    }
 
     struct Tail: ParsableCommand {
         static let streams = ["application", "system"]
         static let configuration = CommandConfiguration(
             commandName: "tail", abstract: "Shows the last lines of the log.",
             discussion: """
-                system is what the middleware says, application what components say and print. The files are those \
-                logd writes in SAF_LOG_DIR; they are shown also when no node is running. With --follow, rotation is \
-                followed, too.
+                system is what the middleware says, application what components say and
+                print. The files are those logd writes in SAF_LOG_DIR; they are shown also
+                when no node is running. With --follow, rotation is followed, too.
 
                 Example: saf log tail -f --severity warning
                 Example: saf log tail --stream system -n 100
