@@ -116,6 +116,22 @@ struct DeliveryTests {
         #expect(world.timer == nil, "nothing is waited for any more")
     }
 
+    @Test("Of what a daemon publishes by the channel's name a bounded number is retained, the oldest giving way")
+    func retainedNamed() throws {
+        var limits = NodeEngine.Limits()
+        (limits.retainedMax, limits.retainedNamedMax) = (3, 2)
+        var world = Harness(limits: limits)
+        world.join(1)
+        let name = try #require(world.clients[1]?.instances[1]?.name)
+        func publish(_ text: String) {
+            let event = EventMessage(patterns: [], data: Array(text.utf8), retention: 100_000_000_000)
+            #expect(world.ask(.publishNamed(name, event), from: 1).code == nil)
+        }
+        for text in ["one", "two", "three"] { publish(text) }
+        world.join(2)
+        #expect(world.data(of: 2) == ["two", "three"])
+    }
+
     @Test("A delivery that was lost on its way is sent again when the receiver, asked by a repetition, lacks it")
     func probe() {
         var world = Harness()

@@ -13,6 +13,9 @@ final class Announcer {
     private let publisher: LoopEventPublisher
     private let log = Log.startDaemon("amfd").with(area: "AMF")
 
+    /// So that an operator who comes later sees what happened; eventd keeps the last hundred.
+    private static let retention: Duration = .seconds(3_600)
+
     init(loop: Loop, places: Places) {
         publisher = LoopEventPublisher(loop: loop, channel: AmfNotification.channelName, places: places)
     }
@@ -35,7 +38,8 @@ final class Announcer {
             notification.time = MonotonicClock.wallNanoseconds()
             record(notification)
             let patterns = [[notification.attribute.rawValue], notification.dn.bytes]
-            publisher.publish(EventMessage(patterns: patterns, data: notification.encoded))
+            publisher.publish(
+                EventMessage(patterns: patterns, data: notification.encoded, retention: Self.retention.nanoseconds))
         }
     }
 

@@ -102,7 +102,7 @@ extension NodeEngine {
                 try attach(number, of: origin.key.session, to: id, flags)
                 finish(waiting.request, origin, .opened(id), &effects)
             case (.publishNamed(_, let message), .opened(let id)):
-                let event = try publish(message, on: id, wall: origin.wall, at: now, &effects)
+                let event = try publishNamed(message, on: id, wall: origin.wall, at: now, &effects)
                 finish(waiting.request, origin, .published(event), &effects)
             case (.resume(let resumed), .opened(let id)):
                 try attach(resumed, to: id, origin, at: now, &effects)

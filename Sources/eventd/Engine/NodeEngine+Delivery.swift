@@ -38,6 +38,23 @@ extension NodeEngine {
         return event.id
     }
 
+    /// An event of a daemon: what it retains is bounded per channel, the oldest giving way, and never a reason to
+    /// refuse it, because a daemon has nobody to tell.
+    mutating func publishNamed(
+        _ message: EventMessage, on id: ChannelID, wall: SaTime, at now: Instant, _ effects: inout [Effect]
+    ) throws(EventFailure) -> EventID {
+        var message = message
+        if message.retention > 0 {
+            if let retained = channels[id]?.retained, retained.count >= limits.retainedNamedMax {
+                channels[id]?.retained.removeFirst()
+                retainedCount -= 1
+            } else if retainedCount >= limits.retainedMax {
+                message.retention = 0
+            }
+        }
+        return try publish(message, on: id, wall: wall, at: now, &effects)
+    }
+
     /// To every instance of this node with a subscription that matches.
     mutating func distribute(_ event: EventMessage, on id: ChannelID, at now: Instant, _ effects: inout [Effect]) {
         let limits = limits

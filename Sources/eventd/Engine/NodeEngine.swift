@@ -153,7 +153,7 @@ public struct NodeEngine: Engine, Sendable {
                 propose(.open(name, creating: true, lineage: lineageProposal, by: node), request, origin, &effects)
                 return nil
             }
-            return .published(try publish(message, on: id, wall: origin.wall, at: now, &effects))
+            return .published(try publishNamed(message, on: id, wall: origin.wall, at: now, &effects))
         case .subscribe(let instance, let id, let filters):
             try subscribe(session, instance, Subscription(id: id, filters: filters), origin.wall, at: now, &effects)
         case .unsubscribe(let instance, let id): try unsubscribe(session, instance, id, &effects)

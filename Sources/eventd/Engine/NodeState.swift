@@ -144,6 +144,7 @@ extension NodeEngine {
         public var windowMax = EventLimits.windowMax
         public var windowBytesMax = EventLimits.windowBytesMax
         public var retainedMax = EventLimits.retainedMax
+        public var retainedNamedMax = EventLimits.retainedNamedMax
         /// How long a living client that is not connected keeps what it has open.
         public var absenceMax = Duration.seconds(30)
         /// A delivery that nobody confirms is sent again after this, and then ever more rarely.

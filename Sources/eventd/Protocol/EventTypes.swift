@@ -26,6 +26,8 @@ public enum EventLimits {
     public static let confirmEvery = 32
     public static let confirmBytes = 64 << 10
     public static let retainedMax = 4_096
+    /// Of one channel, once a daemon publishes on it by the channel's name.
+    public static let retainedNamedMax = 100
 }
 
 /// SaEvtLimitIdT: a limit that a program may ask for. Source: SAI-AIS-EVT-B.03.01, saEvtLimitGet().

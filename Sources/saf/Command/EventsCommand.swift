@@ -11,18 +11,25 @@ struct EventsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "events", abstract: "Shows the events of a channel.",
         discussion: """
-            Without a channel: amfd's state changes. Retained events come first; with --follow new ones are shown \
-            until \
-            interrupted, without it the command ends after a second of silence.
+            Without a channel: amfd's state changes; the last hundred of an hour are
+            retained. Retained events come first; with --follow new ones are shown
+            until interrupted, without it the command ends after a second of silence.
+            Times are UTC, as in the log.
 
             Example: saf events --follow
             Example: saf events --channels
             """)
 
-    @Option(help: "The channel's name.") var channel: String?
+    @Option(help: "The channel's name.", completion: Completions.channels) var channel: String?
     @Flag(name: .shortAndLong, help: "Goes on until interrupted.") var follow = false
     @Flag(help: "One JSON object a line.") var json = false
     @Flag(help: "Lists the channels instead.") var channels = false
+
+    func validate() throws {
+        if channels, follow || channel != nil {
+            throw ValidationError("--channels lists the channels and ends; give it without --follow and --channel")
+        }
+    }
 
     func run() async throws {
         try Tool.requireNode()
@@ -32,14 +39,21 @@ struct EventsCommand: AsyncParsableCommand {
             let opened = try await EventChannel.open(name, [.subscriber], places: Tool.places)
             let subscription = try await opened.subscribe()
             if !follow { stopAfterSilence(subscription) }
-            for await event in subscription { StandardOutput.write(text(event) + "\n") }
+            var isEmpty = true
+            for await event in subscription {
+                isEmpty = false
+                StandardOutput.write(text(event) + "\n")
+            }
             opened.close()
+            if isEmpty {
+                StandardError.write("saf: nothing is retained on '\(name)'; new events are shown with --follow\n")
+            }
         } catch {
             if error == .notExist {
                 throw Tool.fail(
                     "saf: there is no channel '\(name)' on this node\nThe channels there are: saf events --channels")
             }
-            throw Tool.explain(CallErrorText.of(error), doing: "events of \(name)")
+            throw Tool.explain(CallErrorText.of(error), doing: "events of \(name)", by: .eventd)
         }
     }
 
@@ -71,7 +85,7 @@ struct EventsCommand: AsyncParsableCommand {
                 }
             }
         } catch {
-            throw Tool.explain(CallErrorText.of(error), doing: "events --channels")
+            throw Tool.explain(CallErrorText.of(error), doing: "events --channels", by: .eventd)
         }
     }
 
@@ -114,11 +128,12 @@ struct EventsCommand: AsyncParsableCommand {
             "\(time)  \(change.attribute)  \(change.dn)\(to)\(states)\(change.text.isEmpty ? "" : "  " + change.text)"
     }
 
-    /// HH:MM:SS.mmm in this machine's time zone.
+    /// 2026-03-01T12:34:56.123Z, as in the log.
     private static func time(_ nanoseconds: SaTime) -> String {
-        let time = MonotonicClock.calendar(wallNanoseconds: max(0, nanoseconds))
+        let time = MonotonicClock.calendar(wallNanoseconds: max(0, nanoseconds), utc: true)
         func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
         let milliseconds = String(time.nanosecond / 1_000_000 + 1_000).dropFirst()
-        return "\(two(time.hour)):\(two(time.minute)):\(two(time.second)).\(milliseconds)"
+        let date = "\(time.year)-\(two(time.month))-\(two(time.day))"
+        return "\(date)T\(two(time.hour)):\(two(time.minute)):\(two(time.second)).\(milliseconds)Z"
     }
 }
