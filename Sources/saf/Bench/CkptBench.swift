@@ -19,15 +19,19 @@ enum CkptBench {
         let checkpoint = try Checkpoint.openBlocking(name, creating: attributes, timeout: .seconds(20), in: service)
         let data = [UInt8](repeating: 7, count: 64)
         for _ in 0..<2_000 { try checkpoint.writeBlocking(at: 0, data) }
-        let (writes, rate) = try time(rounds: 100_000) { try checkpoint.writeBlocking(at: 0, data) }
+        let (writes, rate, writeFloor) = try time(rounds: 100_000, beside: floor) {
+            try checkpoint.writeBlocking(at: 0, data)
+        }
         publish(
             BenchResult(
-                name: "ckpt.write", unit: "µs", samples: writes, rate: rate, floor: floor.hot.percentile(0.5), bound: 5,
+                name: "ckpt.write", unit: "µs", samples: writes, rate: rate, floor: writeFloor, bound: 5,
                 note: "64 bytes through ckptd, hot; floor: socket ping-pong"))
-        let (reads, readRate) = try time(rounds: 50_000) { _ = try checkpoint.readBlocking(at: 0, count: 64) }
+        let (reads, readRate, readFloor) = try time(rounds: 50_000, beside: floor) {
+            _ = try checkpoint.readBlocking(at: 0, count: 64)
+        }
         publish(
             BenchResult(
-                name: "ckpt.read", unit: "µs", samples: reads, rate: readRate, floor: floor.hot.percentile(0.5),
+                name: "ckpt.read", unit: "µs", samples: reads, rate: readRate, floor: readFloor,
                 note: "64 bytes through ckptd, hot"))
         try checkpoint.closeBlocking()
     }

@@ -8,8 +8,7 @@ import SafStage
 enum FailoverBench {
     static func run(_ floor: Floor, _ publish: (BenchResult) -> Void) throws {
         for (mebibytes, kills) in [(1, 100), (500, 30)] {
-            let samples = try measure(residentMebibytes: mebibytes, kills: kills)
-            let hotFloor = floor.hot.percentile(0.5)
+            let (samples, hotFloor) = try measure(residentMebibytes: mebibytes, kills: kills, beside: floor)
             publish(
                 BenchResult(
                     name: "failover.\(mebibytes)MiB", unit: "µs", samples: samples, floor: hotFloor,
@@ -18,18 +17,22 @@ enum FailoverBench {
         }
     }
 
-    static func measure(residentMebibytes: Int, kills: Int) throws -> Samples {
+    /// - Returns: also the median of the hot floor, sampled before each kill.
+    static func measure(
+        residentMebibytes: Int, kills: Int, beside floor: Floor
+    ) throws -> (samples: Samples, floor: Double) {
         let node = try PrivateNode(name: "bench", model: nil)
         defer { node.destroy() }
         try node.write(model: model(folder: node.folder, residentMebibytes: residentMebibytes))
         try node.write(cluster: "nodes: { \(node.places.nodeName): { suFailoverMax: 1000000 } }\n")
         try node.start()
         let log = node.folder + "/assignments"
-        var samples = Samples()
+        var (samples, floors) = (Samples(), Samples())
         for _ in 0..<kills {
             let before = try node.wait(for: "an active and a standby component", timeout: .seconds(60)) {
                 AssignmentLog(path: log).pair
             }
+            floors.append(try floor.hot(rounds: 50))
             PrivateNode.pause(.milliseconds(60))  // everybody asleep again: the worst case for the wake-ups
             let start = MonotonicClock.now()
             _ = try Process.kill(before.active, .kill)
@@ -43,7 +46,7 @@ enum FailoverBench {
             node.reap()
         }
         node.stop()
-        return samples
+        return (samples, floors.percentile(0.5))
     }
 
     private static func model(folder: String, residentMebibytes: Int) -> String {

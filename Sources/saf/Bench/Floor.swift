@@ -1,35 +1,43 @@
 import EngineKit
 import OSAL
+import SafStage
 
 /// What the machine needs for a message there and back: 64 bytes over a blocking SOCK_SEQPACKET between two processes.
-struct Floor {
-    /// Back to back: nobody has time to fall asleep deeply.
-    let hot: Samples
-    /// One message every few milliseconds: both sides asleep, as when something happens once in a while. µs.
-    let cold: Samples
-
+///
+/// The other process stays, so that every bench samples the floor between its own rounds: on a machine whose load
+/// changes only figures of the same moments can be compared.
+final class Floor {
     static let messageBytes = 64
 
-    static func measure(rounds: Int = 4_000, coldRounds: Int = 400) throws -> Floor {
+    private let socket: DescriptorPair
+    private let peer: SpawnedProcess
+
+    init() throws {
         let pair = try UnixSocket.pair(kind: .seqPacket)
         try pair.first.setNonBlocking(false)
         try pair.second.setNonBlocking(false)
-        let child = try Peer.spawn("echo", descriptors: [DescriptorMapping(pair.second.raw, as: 3)])
-        defer {
-            _ = try? Process.kill(child.pid, .kill)
-            _ = try? IO.waitUntil(child.rawPidfd, readable: true, deadline: MonotonicClock.now() + .seconds(5))
-            _ = Process.reap(child.pid)
+        peer = try Peer.spawn("echo", descriptors: [DescriptorMapping(pair.second.raw, as: 3)])
+        socket = pair
+        for _ in 0..<200 { try Self.pingPong(socket.first.raw) }
+    }
+
+    deinit { end(peer.pid, pidfd: peer.rawPidfd) }
+
+    /// Back to back, µs: nobody has time to fall asleep deeply.
+    func hot(rounds: Int) throws -> Samples {
+        var samples = Samples()
+        for _ in 0..<rounds { samples.append(try Self.pingPong(socket.first.raw)) }
+        return samples
+    }
+
+    /// After a pause of a few milliseconds, µs: both sides asleep, as when something happens once in a while.
+    func cold(rounds: Int) throws -> Samples {
+        var samples = Samples()
+        for _ in 0..<rounds {
+            PrivateNode.pause(.milliseconds(3))
+            samples.append(try Self.pingPong(socket.first.raw))
         }
-        let fd = pair.first.raw
-        for _ in 0..<200 { try pingPong(fd) }
-        var hot = Samples()
-        for _ in 0..<rounds { hot.append(try pingPong(fd)) }
-        var cold = Samples()
-        for _ in 0..<coldRounds {
-            _ = try IO.waitUntil(-1, deadline: MonotonicClock.now() + .milliseconds(3))
-            cold.append(try pingPong(fd))
-        }
-        return Floor(hot: hot, cold: cold)
+        return samples
     }
 
     /// One round trip in µs.

@@ -17,6 +17,24 @@ func time(rounds: Int, _ body: () throws -> Void) rethrows -> (Samples, rate: Do
     return (samples, Double(rounds) / (microseconds(since: begin) / 1e6))
 }
 
+/// As ``time(rounds:_:)``, in slices with a piece of the hot floor before each, so that both see the same load.
+/// - Returns: also the floor's median.
+func time(
+    rounds: Int, beside floor: Floor, _ body: () throws -> Void
+) throws -> (samples: Samples, rate: Double, floor: Double) {
+    let slices = 40
+    var (samples, floors) = (Samples(), Samples())
+    samples.reserve(rounds)
+    var microseconds = 0.0
+    for _ in 0..<slices {
+        floors.append(try floor.hot(rounds: 100))
+        let (slice, rate) = try time(rounds: rounds / slices, body)
+        samples.append(slice)
+        microseconds += Double(slice.count) / rate * 1e6
+    }
+    return (samples, Double(samples.count) / (microseconds / 1e6), floors.percentile(0.5))
+}
+
 /// For things shorter than reading the clock: times batches and gives ns for one.
 func timeBatches(_ batches: Int, of count: Int, _ body: (Int) throws -> Void) rethrows -> (Samples, rate: Double) {
     var samples = Samples()
