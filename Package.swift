@@ -83,7 +83,7 @@ let package = Package(
         // amfd: availability.
         ground("AmfProtocol", "amfd/Protocol", ["SAFTypes", "Containers"]),
         ground("AmfEngine", "amfd/Engine", base + ["AmfProtocol", "Containers"]),
-        room("AmfClient", "amfd/Client", client + ["AmfProtocol"]),
+        room("AmfClient", "amfd/Client", client + ["AmfProtocol", "LogClient", "ExecutionObject"]),
         room(
             "AmfShell", "amfd/Shell",
             daemon + [

@@ -55,6 +55,7 @@ enum Rooms {
             table["Sources/\(folder)/Daemon"] = running.union(own).union(clients).union(protocols)
         }
         table["Sources/cliserver/Shell"]?.insert("SafText")
+        table["Sources/amfd/Client"]?.formUnion(["LogClient", "ExecutionObject"])
         return table
     }()
 }

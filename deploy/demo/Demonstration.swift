@@ -14,7 +14,7 @@ func demonstrate(_ options: Options) throws -> Bool {
     let text = node.folder + "/text"
     let source = try Text.prepare(options.input, bytes: options.megabytes << 20, at: text)
     let size = UInt64(try File.stat(text).size)
-    try node.write(model: fill(template, ["input": text, "folder": node.folder, "bin": node.binaries]))
+    try node.write(model: fill(template, ["input": text, "folder": node.folder]))
     // Every kill of the active is a fail-over; the node as a whole must not be blamed for them.
     try node.write(cluster: "nodes: { \(node.places.nodeName): { suFailoverMax: 1000000 } }\n")
     StandardOutput.write("demo: \(size >> 20) MiB from \(source), \(options.kills) kills, seed \(options.seed)\n")
@@ -52,16 +52,16 @@ func demonstrate(_ options: Options) throws -> Bool {
     return report.isGood
 }
 
-/// The example's model with `${name}` replaced.
+/// The example's model with other values for some keys.
 private func fill(_ template: String, _ values: [String: String]) -> String {
-    var rest = template[...]
-    var filled = ""
-    while let start = rest.firstRange(of: "${"), let end = rest[start.upperBound...].firstIndex(of: "}") {
-        let name = String(rest[start.upperBound..<end])
-        filled += rest[..<start.lowerBound] + (values[name] ?? "${\(name)}")
-        rest = rest[rest.index(after: end)...]
+    let lines = template.split(separator: "\n", omittingEmptySubsequences: false).map { line -> String in
+        let indent = line.prefix { $0 == " " }
+        guard let colon = line.firstIndex(of: ":"), let value = values[String(line[indent.endIndex..<colon])] else {
+            return String(line)
+        }
+        return line[...colon] + " \"\(value)\""
     }
-    return filled + rest
+    return lines.joined(separator: "\n")
 }
 
 /// The counts as ckptd holds them, through the same interface that an application uses.

@@ -29,12 +29,17 @@ public final class ExecutionObject: Sendable {
     /// - Parameter handler: runs on the library's thread and must not block; it may keep the reply and answer later,
     ///   from any thread or task. What it never answers is answered as failed.
     public func register(_ spec: CommandSpec, _ handler: @escaping CommandRegistry.Handler) {
+        attach()
+        commands.register(spec, handler)
+    }
+
+    /// Offers `info` and `jobs`, as every component does once it is registered; a second call does nothing.
+    public func attach() {
         let isFirst = hasBasics.withLock { has in
             defer { has = true }
             return !has
         }
         if isFirst { registerBasics() }
-        commands.register(spec, handler)
     }
 
     /// Says that a job has begun that should not take longer than `limit`; ended by ``JobTicket/end()``.

@@ -1,7 +1,9 @@
 import AmfProtocol
 import EOLoop
 import EngineKit
+import ExecutionObject
 import IOC
+import LogClient
 import OSAL
 import SAFTypes
 import Synchronization
@@ -76,7 +78,8 @@ public final class Component: Sendable {
     ///   - name: the component's DN; nil takes it from SA_AMF_COMPONENT_NAME.
     ///   - timeout: how long to wait for amfd.
     /// - Throws: `.notExist` no name: the process was not started by amfd; `.invalidParam` not a configured component;
-    ///   `.access` the process does not belong to it; `.timeout`, `.tryAgain` amfd is not there or not ready.
+    ///   `.access` the process does not belong to it; `.timeout`, `.tryAgain` amfd is not there or not ready. The log
+    ///   has a warning with amfd's own words.
     /// - Source: SAI-AIS-AMF-B.02.01, saAmfComponentNameGet(), saAmfComponentRegister().
     public static func register(
         name: SaName? = nil, places: Places = .fromEnvironment(), timeout: Duration = .seconds(10)
@@ -99,6 +102,8 @@ public final class Component: Sendable {
             runtime.post { _ in runtime.driver?.close() }
             throw error
         }
+        // Whoever stands on the console finds every component there.
+        if places == .fromEnvironment() { ExecutionObject.shared.attach() }
         return Component(name: name, runtime: runtime, shared: shared, assignments: stream)
     }
 
@@ -298,6 +303,10 @@ final class ComponentDriver {
     }
 
     private func finishRegistration(_ outcome: Result<Void, AisError>) {
+        if case .failure(let error) = outcome {
+            let words = lastRefusal?.text ?? ""
+            Log.warning("\(core.name): amfd did not register it: \(words.isEmpty ? "\(error)" : words)", area: "AMF")
+        }
         if let timer = registrationTimer { loop.cancel(timer) }
         registrationTimer = nil
         let waiting = shared.state.withLock { state in

@@ -36,6 +36,12 @@ struct WordCounts {
         return changed.sorted()
     }
 
+    /// The most frequent words, the first of equally frequent ones in the order of the alphabet.
+    func top(_ count: Int) -> [(word: String, count: UInt64)] {
+        let all = buckets.flatMap { $0.map { (word: String(decoding: $0.key, as: UTF8.self), count: $0.value) } }
+        return Array(all.sorted { ($1.count, $0.word) < ($0.count, $1.word) }.prefix(count))
+    }
+
     /// A bucket as bytes: length u16 · word · count u64, little-endian, repeated, words ascending.
     func encodedBucket(_ bucket: Int) -> [UInt8] {
         var bytes: [UInt8] = []
