@@ -14,6 +14,9 @@ RELEASE := -c release --static-swift-stdlib
 DAEMONS := amfd clmd logd ckptd eventd cliserver
 EXAMPLES := hello wordcount
 PROGRAMS := $(DAEMONS) saf $(EXAMPLES)
+# Where each shell looks for them, under share/.
+COMPLETIONS := bash-completion/completions/saf zsh/site-functions/_saf fish/vendor_completions.d/saf.fish
+completion_shell = $(patsubst bash-completion,bash,$(firstword $(subst /, ,$(1))))
 MICROBENCH := Benchmarks/.build/release/microbench
 RELEASE_DIR = $(shell $(SWIFT) build $(RELEASE) --show-bin-path)
 
@@ -64,11 +67,14 @@ install: release ## install into $(DESTDIR)$(PREFIX)
 	ln -sf ../lib/swiftsaf/saf "$(DESTDIR)$(PREFIX)/bin/saf"
 	ln -sf ../lib/swiftsaf/amfd "$(DESTDIR)$(PREFIX)/bin/amfd"
 	cp -R deploy/examples "$(DESTDIR)$(PREFIX)/share/swiftsaf/"
-	"$(DESTDIR)$(PREFIX)/lib/swiftsaf/saf" --generate-completion-script bash > "$(DESTDIR)$(PREFIX)/share/swiftsaf/saf.bash"
+	install -d $(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/share/$(dir $(file))")
+	$(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/lib/swiftsaf/saf" --generate-completion-script $(call completion_shell,$(file)) \
+		> "$(DESTDIR)$(PREFIX)/share/$(file)" &&) true
 
 uninstall: ## remove what install put there
 	rm -rf "$(DESTDIR)$(PREFIX)/lib/swiftsaf" "$(DESTDIR)$(PREFIX)/share/swiftsaf"
 	rm -f "$(DESTDIR)$(PREFIX)/bin/saf" "$(DESTDIR)$(PREFIX)/bin/amfd"
+	rm -f $(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/share/$(file)")
 
 clean: ## remove what was built
 	rm -rf .build Benchmarks/.build

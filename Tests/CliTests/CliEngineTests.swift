@@ -157,6 +157,7 @@ struct CliEngineTests {
                   help [OWNER [COMMAND]]  this list, or what OWNER offers
                   status                  nodes, service units and assignments
                   version                 the version of SwiftSAF
+                cliserver: owners, status
                 clmd: names, nodes
                 counter: top
 
@@ -169,6 +170,9 @@ struct CliEngineTests {
 
                 """)
         #expect(console.answer("clmd")?.1 == console.answer("clmd help")?.1)
+        #expect(console.answer("cliserver owners")?.1.hasPrefix("clmd  pid 10  2 commands\n") == true)
+        #expect(console.answer("cliserver status")?.1.hasPrefix("2 owners of commands\n") == true)
+        #expect(console.answer("cliserver nodes")?.0 == .usage)
         #expect(
             console.answer("help clmd names")?.1 == """
                 usage: clmd names [<type>]

@@ -76,6 +76,11 @@ struct ConsoleTextTests {
         #expect(NameMatching.find("SU2", among: names) == .found(names[1]))
         #expect(NameMatching.find("su2", among: names) == .found(names[1]))
         #expect(NameMatching.find("WC/SU1", among: names) == .found(names[0]))
+        // A node goes before what is called like it, and the first group in which anything fits decides.
+        let node = "safAmfNode=SU1,safAmfCluster=c"
+        #expect(NameMatching.find("SU1", inOrder: [[node], names]) == .found(node))
+        #expect(NameMatching.find("SU2", inOrder: [[node], names]) == .found(names[1]))
+        #expect(NameMatching.find("SU9", inOrder: [[node], []]) == .unknown(nearest: [node]))
         #expect(NameMatching.find("wordcount/SU1", among: names) == .found(names[0]))
         #expect(NameMatching.find("shop/Other/SU1", among: names) == .found(names[2]))
         #expect(NameMatching.find("safSu=SU2", among: names) == .found(names[1]))

@@ -107,7 +107,7 @@ struct ConsoleServiceTests {
         #expect(try run("SU1/counter top a 'b c'") == Console.Output(status: .done, text: "a+b c\n"))
         #expect(try run("counter jobs").text == "no watched job is running\n")
         #expect(try run("version").text == "SwiftSAF 1.0\n")
-        #expect(try console.owners().map(\.name) == ["clmd", application.name])
+        #expect(try console.owners().map(\.name) == ["cliserver", "clmd", application.name])
         console.stayConnected()
         server.stop()
         let deadline = MonotonicClock.now() + .seconds(10)

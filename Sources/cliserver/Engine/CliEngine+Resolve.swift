@@ -17,6 +17,7 @@ extension CliEngine {
         case "help": return help(rest)
         case "version": return .answer(.done, "SwiftSAF \(version)\n")
         case "status": return .status
+        case OwnerDescription.cliserver.name: return own(rest)
         default: break
         }
         let peers: [PeerID]
@@ -40,6 +41,32 @@ extension CliEngine {
             return .answer(.usage, defect)
         }
         return .command(peer, command.name, arguments)
+    }
+
+    /// A command of cliserver itself.
+    private func own(_ words: [String]) -> Resolution {
+        let cliserver = OwnerDescription.cliserver
+        guard let name = words.first else { return .answer(.done, describe(cliserver)) }
+        if name == "help" { return .answer(.done, describe(cliserver)) }
+        guard let command = cliserver.commands.first(where: { $0.name == name }) else {
+            return .answer(.usage, unknownCommand(name, of: cliserver))
+        }
+        if let defect = ArgumentCheck.defect(of: Array(words.dropFirst()), for: command, owner: cliserver.name) {
+            return .answer(.usage, defect)
+        }
+        if name == "owners" {
+            return .answer(
+                .done, sortedOwners.map { "\($0.name)  pid \($0.pid)  \($0.commands.count) commands\n" }.joined())
+        }
+        let heldBytes = held.values.reduce(0) { $0 + $1.rest.utf8.count }
+        return .answer(
+            .done,
+            """
+            \(owners.count) owners of commands
+            \(executions.count) of at most \(limits.executionsMax) commands running
+            \(held.count) outputs, \(heldBytes) bytes, wait to be read
+
+            """)
     }
 
     struct Refusal: Error { let text: String }
@@ -69,6 +96,7 @@ extension CliEngine {
 
     private func help(_ words: [String]) -> Resolution {
         guard let first = words.first else { return .answer(.done, overview()) }
+        if first == OwnerDescription.cliserver.name { return own([]) }
         switch peers(called: first) {
         case .failure(let refusal): return .unknown(refusal.text)
         case .success(let peers):
@@ -92,6 +120,7 @@ extension CliEngine {
               version                 the version of SwiftSAF
 
             """
+        text += "cliserver: " + OwnerDescription.cliserver.commands.map(\.name).joined(separator: ", ") + "\n"
         for name in names {
             guard let owner = sortedOwners.last(where: { $0.name == name }) else { continue }
             let short = NameMatching.shortForm(of: name, among: names)
@@ -101,7 +130,8 @@ extension CliEngine {
     }
 
     private func describe(_ owner: OwnerDescription) -> String {
-        var text = "\(owner.name), \(owner.kind == .daemon ? "daemon" : "component"), pid \(owner.pid)\n"
+        let process = owner.pid == 0 ? "" : ", pid \(owner.pid)"
+        var text = "\(owner.name), \(owner.kind == .daemon ? "daemon" : "component")\(process)\n"
         let width = min(34, owner.commands.map(\.usage.count).max() ?? 0)
         for command in owner.commands.sorted(by: { $0.name < $1.name }) {
             let padding = String(repeating: " ", count: max(0, width - command.usage.count))
@@ -119,4 +149,14 @@ extension CliEngine {
         }
         return text
     }
+}
+
+extension OwnerDescription {
+    /// What cliserver itself offers; it needs no registration.
+    static let cliserver = OwnerDescription(
+        name: "cliserver", kind: .daemon, pid: 0,
+        commands: [
+            CommandSpec(name: "owners", help: "Lists who has registered commands."),
+            CommandSpec(name: "status", help: "Shows how much the console is doing."),
+        ])
 }

@@ -4,7 +4,8 @@ public import SAFTypes
 
 /// Routes command lines to the owners of the commands; decides only.
 ///
-/// A command line is `OWNER COMMAND ARGUMENTS`. `help`, `version` and `status` are cliserver's own. Every execution is
+/// A command line is `OWNER COMMAND ARGUMENTS`. `help`, `version`, `status` and what begins with
+/// `cliserver` are cliserver's own. Every execution is
 /// answered exactly once, by its owner, by its deadline or by its owner's death, and none waits for another.
 public struct CliEngine: Engine, Sendable {
     public typealias PeerID = UInt64
@@ -88,7 +89,9 @@ public struct CliEngine: Engine, Sendable {
         case .register(let request, let description, let peer): return register(request, description, from: peer)
         case .execute(let request, let asked, let peer): return execute(request, asked, from: peer)
         case .page(let request, let asked, let peer): return nextPage(request, asked.continuation, for: peer)
-        case .describe(let request): return [.owners(request, OwnerList(owners: sortedOwners))]
+        case .describe(let request):
+            let listed = ([.cliserver] + sortedOwners).prefix(OwnerList.ownersMax)
+            return [.owners(request, OwnerList(owners: Array(listed)))]
         case .result(let request, let result, let peer):
             let isOurs = executions[result.invocation].map { $0.owner == peer } ?? false
             return [.accept(request)] + (isOurs ? finish(result.invocation, result.status, result.text) : [])
@@ -128,7 +131,7 @@ extension CliEngine {
     private mutating func register(
         _ request: RequestID, _ description: OwnerDescription, from peer: PeerID
     ) -> [Effect] {
-        guard !description.name.isEmpty, !["help", "version", "status"].contains(description.name) else {
+        guard !description.name.isEmpty, !["help", "version", "status", "cliserver"].contains(description.name) else {
             return [.refuse(request, .invalidParam, "'\(description.name)' cannot be the name of an owner of commands")]
         }
         if let defect = description.commands.lazy.compactMap(\.defect).first {

@@ -21,6 +21,16 @@ public enum NameMatching {
         return .unknown(nearest: nearest(to: text, among: names))
     }
 
+    /// As ``find(_:among:)``, among the first of several groups of names in which anything fits.
+    public static func find(_ text: String, inOrder groups: [[String]]) -> Match {
+        for names in groups {
+            let match = find(text, among: names)
+            if case .unknown = match { continue }
+            return match
+        }
+        return .unknown(nearest: nearest(to: text, among: groups.flatMap { $0 }))
+    }
+
     /// The shortest form by which `name` is found among `names`.
     public static func shortForm(of name: String, among names: [String]) -> String {
         let values = parts(of: name).map(\.value)

@@ -7,8 +7,11 @@ public enum PrintableBytes {
         {
             return text
         }
-        return "0x" + bytes.map(hex).joined()
+        return "0x" + hexadecimal(bytes)
     }
+
+    /// Two digits an octet, nothing between.
+    public static func hexadecimal(_ bytes: [UInt8]) -> String { bytes.map(hex).joined() }
 
     /// 16 bytes a line: offset, hexadecimal, characters; as hexdump(1) -C.
     public static func dump(_ bytes: [UInt8]) -> String {

@@ -136,7 +136,9 @@ public final class CliDaemon {
             guard let self else { return }
             if case .failure = result { loop.enqueue(.low) { [weak self] in self?.forgetAmfdIfDown() } }
             switch result {
-            case .failure(let error): handle(.statusArrived(id, .unavailable, "status: \(error)\n"))
+            case .failure(let error):
+                let reason = error.text.isEmpty ? "\(error.code)" : error.text
+                handle(.statusArrived(id, .unavailable, "status: \(reason)\n"))
             case .success(let reply):
                 do throws(DecodeError) {
                     let report = try StatusReport(decoding: reply.body)

@@ -2,6 +2,7 @@ import AmfClient
 import AmfProtocol
 import ArgumentParser
 import CliProtocol
+import EngineKit
 import IOC
 import OSAL
 import SAFTypes
@@ -10,19 +11,23 @@ struct AdminCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "admin", abstract: "Performs an administrative operation on an entity.",
         discussion: """
-            lock                  takes an entity out of service; its assignments move to others
+            lock                  takes an entity out of service; others take over
             unlock                puts it back into service
             lock-instantiation    of a locked entity: ends its processes
             unlock-instantiation  starts them again; the entity stays locked
-            shutdown              as lock, but lets the active ones finish their work first
-            restart               restarts the processes of a component or service unit
+            shutdown              as lock, but lets the active finish their work
+            restart               of a component or service unit: its processes
             swap                  of a service instance: active and standby change places
-            repaired              of a service unit or node: enables it again after a failure
+            repaired              of a service unit or node: enables it again
+            adjust                of a service group; the models 2n and no-redundancy
+                                  have nothing to adjust: they refuse it
 
-            A lock, lock-instantiation or shutdown of the middleware is refused without --force. A lock of a node \
-            concerns its applications.
+            A lock, lock-instantiation or shutdown of the middleware is refused
+            without --force. A lock of a node concerns its applications.
 
-            Names may be short, as long as they say which: SU1, WC/SU1, safSu=SU1, or the whole DN.
+            Names may be short, as long as they say which: SU1, WC/SU1, safSu=SU1,
+            or the whole DN. A node goes before an application's entity of that name,
+            and that before one of the middleware.
 
             Example: saf admin swap words
             Example: saf admin lock wordcount/WC/SU1
@@ -31,7 +36,7 @@ struct AdminCommand: ParsableCommand {
 
     @Argument(help: "The operation.", completion: .list(AdminOperation.allCases.map(\.description)))
     var operation: String
-    @Argument(help: "The DN of the entity, or a short form of it.")
+    @Argument(help: "The DN of the entity, or a short form of it.", completion: Completions.entities)
     var entity: String
     @Flag(help: "Also when it takes a service of the middleware away.") var force = false
     @Option(help: "How long to wait for it, in seconds.") var timeout = 60
@@ -53,16 +58,21 @@ struct AdminCommand: ParsableCommand {
         try Tool.requireNode()
         let client = AdminClient(places: Tool.places)
         let what = "\(operation) \(entity)"
+        let deadline = MonotonicClock.now() + .seconds(timeout)
+        var wasAsked = false
         do throws(CallError) {
-            let name = try Self.find(entity, for: operation, in: try client.status())
-            try client.perform(operation, on: name, isForced: force, timeout: .seconds(timeout))
+            let report = try client.status(timeout: .seconds(timeout))
+            let name = try Self.find(entity, for: operation, in: report)
+            let remaining = max(deadline - MonotonicClock.now(), .milliseconds(1))
+            wasAsked = true
+            try client.perform(operation, on: name, isForced: force, timeout: remaining)
             StandardOutput.write("\(operation) \(name): done\n")
         } catch {
             switch error.code {
             case .noOp: StandardOutput.write("\(what): nothing to do, it is so already\n")
             case .notExist, .badOperation, .notSupported, .repairPending, .invalidParam, .failedOperation:
                 throw Tool.fail("saf: \(what): \(error.text.isEmpty ? "\(error.code)" : error.text)")
-            default: throw Tool.explain(error, doing: what)
+            default: throw Tool.explain(error, doing: what, mayHaveChanged: wasAsked)
             }
         }
     }
@@ -77,9 +87,11 @@ struct AdminCommand: ParsableCommand {
     ) throws(CallError) -> SaName {
         let all = EntityNames.all(in: report)
         let types = EntityNames.types(for: operation)
-        let fitting = all.filter { types.contains(DN.type($0)) }.map(\.description)
-        switch NameMatching.find(text, among: fitting) {
-        case .found(let name): return SaName(name) ?? SaName("?")!
+        let groups = EntityNames.inOrder(report).map { $0.filter { types.contains(DN.type($0)) } }
+        switch NameMatching.find(text, inOrder: groups.map { $0.map(\.description) }) {
+        case .found(let found):
+            guard let name = SaName(found) else { throw CallError(.invalidParam, "'\(found)' is no name") }
+            return name
         case .ambiguous(let names):
             throw CallError(
                 .invalidParam, "'\(text)' may be\n  \(names.joined(separator: "\n  "))\nSay more of the name.")
@@ -96,9 +108,20 @@ struct AdminCommand: ParsableCommand {
 
 /// The entities of a status report.
 enum EntityNames {
-    static func all(in report: StatusReport) -> [SaName] {
-        var names = report.nodes.map(\.dn)
-        for application in report.applications {
+    static func all(in report: StatusReport) -> [SaName] { inOrder(report).flatMap { $0 } }
+
+    /// Whom a short name means rather: the nodes, what belongs to applications, what belongs to the middleware. Its
+    /// parts are called as the node and the daemons are.
+    static func inOrder(_ report: StatusReport) -> [[SaName]] {
+        [
+            report.nodes.map(\.dn), names(of: report.applications.filter { !$0.isMiddleware }),
+            names(of: report.applications.filter(\.isMiddleware)),
+        ]
+    }
+
+    private static func names(of applications: [ApplicationStatus]) -> [SaName] {
+        var names: [SaName] = []
+        for application in applications {
             names.append(application.dn)
             for group in application.serviceGroups {
                 names.append(group.dn)

@@ -5,14 +5,18 @@ struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measures this machine: messages, checkpoints, log, failover.",
         discussion: """
-            Benches: \(Benches.all.map { "\($0.name) (\($0.help))" }.joined(separator: "; ")).
-            Without a name all are run, on private nodes in temporary folders; about two minutes. Figures
-            of a debug build mean nothing. Exit status 1 when a figure is beyond its bound.
+            \(Benches.all.map { "\($0.name): \($0.help)" }.joined(separator: "\n"))
+
+            Without a name all are run, on private nodes in temporary folders; about
+            two minutes. Figures of a debug build mean nothing. Exit status 1 when a
+            figure is beyond its bound.
+
             Example: saf bench ipc ckpt
             Example, one object a line: saf bench --json
             """)
 
-    @Argument(help: "Which benches; all when none is named.") var names: [String] = []
+    @Argument(help: "Which benches; all when none is named.", completion: .list(Benches.all.map(\.name)))
+    var names: [String] = []
     @Flag(help: "One JSON object a line.") var json = false
 
     func validate() throws {

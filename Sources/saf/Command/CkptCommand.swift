@@ -12,7 +12,8 @@ struct CkptCommand: ParsableCommand {
         discussion: """
             Example: saf ckpt list
             Example: saf ckpt show wordcount
-            Example, one section's bytes into a file: saf ckpt dump wordcount --section position --raw > position
+            Example: saf ckpt dump wordcount --section position
+            Example, its bytes: saf ckpt dump wordcount --section position --raw > file
             """,
         subcommands: [List.self, Show.self, Dump.self])
 
@@ -41,7 +42,8 @@ struct CkptCommand: ParsableCommand {
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "show", abstract: "Shows one checkpoint's attributes, who has it open, and its sections.")
-        @Argument(help: "The checkpoint's name, or a short form of it.") var name: String
+        @Argument(help: "The checkpoint's name, or a short form of it.", completion: Completions.checkpoints)
+        var name: String
         @Flag(help: "One JSON object.") var json = false
 
         func run() throws {
@@ -52,7 +54,7 @@ struct CkptCommand: ParsableCommand {
             if json {
                 var members: [JSONValue.Member] = []
                 if case .object(let own) = Checkpoints.json(checkpoint) { members = own }
-                members.append(.init("sections", .array(sections.map(Checkpoints.json))))
+                members.append(.init("sections", .array(sections.map { Checkpoints.json($0) })))
                 return StandardOutput.write(JSONValue.object(members).text() + "\n")
             }
             StandardOutput.write(Checkpoints.text(checkpoint))
@@ -68,11 +70,14 @@ struct CkptCommand: ParsableCommand {
     struct Dump: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "dump", abstract: "Writes the data of a checkpoint's sections, as hexadecimal or as it is.")
-        @Argument(help: "The checkpoint's name, or a short form of it.") var name: String
+        @Argument(help: "The checkpoint's name, or a short form of it.", completion: Completions.checkpoints)
+        var name: String
         @Option(help: "Only this section (its id as text).") var section: String?
         @Flag(help: "The bytes as they are; needs --section.") var raw = false
+        @Flag(help: "One JSON object a line for each section: id, size, data in hexadecimal.") var json = false
 
         func validate() throws {
+            if raw, json { throw ValidationError("--raw or --json expected, both found") }
             if raw, section == nil {
                 throw ValidationError("--raw needs --section: bytes of several sections cannot be told apart")
             }
@@ -90,7 +95,9 @@ struct CkptCommand: ParsableCommand {
                 throw Tool.fail("saf: \(checkpoint.name) has no section '\(section)'; it has: \(known)")
             }
             for content in sections {
-                if raw {
+                if json {
+                    StandardOutput.write(Checkpoints.json(content, withData: true).text() + "\n")
+                } else if raw {
                     let bytes = ContiguousArray(content.data)
                     bytes.withUnsafeBytes { raw in
                         try? IO.writeAll(StandardOutput.raw, raw)  // a reader that has gone wants no more
@@ -129,7 +136,11 @@ struct Checkpoints {
         let all = try all()
         let names = all.map(\.name.description)
         switch NameMatching.find(text, among: names) {
-        case .found(let name): return all.first { $0.name.description == name }!  // it was found among them
+        case .found(let name):
+            guard let found = all.first(where: { $0.name.description == name }) else {
+                throw Tool.fail("saf: there is no checkpoint '\(name)' on this node")
+            }
+            return found
         case .ambiguous(let fitting):
             throw Tool.fail("saf: '\(text)' may be \(fitting.joined(separator: " or ")); say more of the name")
         case .unknown(let nearest):
@@ -155,7 +166,7 @@ struct Checkpoints {
     }
 
     private func failure(_ error: AisError, _ what: String) -> any Error {
-        Tool.explain(CallErrorText.of(error, service.lastRefusal), doing: what)
+        Tool.explain(CallErrorText.of(error, service.lastRefusal), doing: what, by: .ckptd)
     }
 
     static func title(_ id: SectionID) -> String { id.isDefault ? "(default section)" : PrintableBytes.text(id.bytes) }
@@ -193,10 +204,12 @@ struct Checkpoints {
         ]
     }
 
-    static func json(_ section: SectionContent) -> JSONValue {
-        [
-            "id": .string(PrintableBytes.text(section.id.bytes)),
-            "size": .integer(Int64(clamping: section.descriptor.size)),
+    static func json(_ section: SectionContent, withData: Bool = false) -> JSONValue {
+        var members: [JSONValue.Member] = [
+            .init("id", .string(PrintableBytes.text(section.id.bytes))),
+            .init("size", .integer(Int64(clamping: section.descriptor.size))),
         ]
+        if withData { members.append(.init("data", .string(PrintableBytes.hexadecimal(section.data)))) }
+        return .object(members)
     }
 }

@@ -40,8 +40,31 @@ enum Tool {
             """, .unavailable)
     }
 
+    /// Why a daemon that has a socket does not answer, and what to do; nil when nobody listens there.
+    static func silence(of daemon: WellKnownService) -> String? {
+        guard
+            let socket = try? UnixSocket.connect(
+                to: Endpoint.wellKnown(daemon).path(in: places.runDirectory), kind: .seqPacket),
+            let pid = try? UnixSocket.peerCredentials(socket.raw).pid, let process = Process.information(of: pid)
+        else { return nil }
+        if process.isStopped { return "\(daemon.name) (pid \(pid)) is stopped; it goes on with: kill -CONT \(pid)" }
+        return "\(daemon.name) (pid \(pid)) is there and did not answer; it may be busy, or stopped"
+    }
+
     /// What went wrong between us and a daemon, with what to do about it.
-    static func explain(_ error: CallError, doing what: String) -> any Error {
+    ///
+    /// - Parameter mayHaveChanged: whether something may have been done all the same.
+    static func explain(
+        _ error: CallError, doing what: String, by daemon: WellKnownService = .amfd, mayHaveChanged: Bool = false
+    ) -> any Error {
+        switch error.code {
+        case .tryAgain, .timeout:
+            guard let silence = silence(of: daemon) else { break }
+            let outcome =
+                mayHaveChanged && error.code == .timeout ? "\nThe outcome is unknown; look with: saf status" : ""
+            return fail("saf: \(what): \(error.text)\n\(silence)\(outcome)", .unavailable)
+        default: break
+        }
         switch error.code {
         case .tryAgain:
             return fail(
@@ -50,7 +73,8 @@ enum Tool {
                 Looked in \(places.runDirectory) (SAF_RUN_DIR). If no node is running, start one with: amfd --guard
                 """, .unavailable)
         case .timeout:
-            return fail("saf: \(what): \(error.text)\nThe outcome is unknown; look with: saf status", .unavailable)
+            let outcome = mayHaveChanged ? "\nThe outcome is unknown; look with: saf status" : ""
+            return fail("saf: \(what): \(error.text)\(outcome)", .unavailable)
         case .access, .accessDenied:
             return fail(
                 "saf: \(what): \(error.text.isEmpty ? "not allowed" : error.text)\nRun it as root or as the user amfd "

@@ -3,8 +3,8 @@ public import CliProtocol
 import SAFTypes
 
 extension StatusText {
-    /// `saf status --json`: every field of the report, and its troubles; states as the words of the text form, times in ns since 1970
-    /// UTC.
+    /// `saf status --json`: every field of the report, and its troubles; states as the words of the text form, times in
+    /// ns since 1970 UTC.
     public static func json(_ report: StatusReport) -> JSONValue {
         [
             "cluster": .string(report.cluster),
