@@ -94,7 +94,11 @@ struct ProcessKeeperTests {
         #expect(stand.keeper.child(ofMember: pid)?.key == key)
         #expect(Process.information(of: pid)?.session == pid)
         #expect(stand.outputs.count == 1)
-        let variables = try File.readText("/proc/\(pid)/environ").split(separator: "\0")
+        // The kernel shows them a moment after the program has begun.
+        var text = ""
+        let deadline = MonotonicClock.now() + .seconds(30)
+        while text.isEmpty, MonotonicClock.now() < deadline { text = try File.readText("/proc/\(pid)/environ") }
+        let variables = text.split(separator: "\0")
         #expect(variables.contains("SA_AMF_COMPONENT_NAME=\(name)"))
         #expect(variables.contains("SAF_NODE_ID=7"))
         #expect(variables.contains { $0.hasPrefix("SAF_RUN_DIR=") })

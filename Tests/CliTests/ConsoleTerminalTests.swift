@@ -121,6 +121,7 @@ struct ConsoleTerminalTests {
         try typist.type("nonsense\u{3}greeter greet again\r")
         #expect(try typist.sees("hello again"), "\(typist.shown)")
         #expect(!typist.shown.contains("unknown"), "what Ctrl-C gave up was not run: \(typist.shown)")
+        #expect(try typist.sees("saf> "))  // before it the terminal is not the console's
         try typist.type("\u{4}")
         #expect(try typist.end() == .exited(code: 0), "\(typist.shown)")
         IO.close(lock.release())

@@ -96,13 +96,24 @@ private final class FullNode {
             + ((try? File.readText(node.folder + "/amfd.out")) ?? "")
     }
 
-    /// The process that has become active and greets with this number.
+    /// The process that has become active and has written this number into the checkpoint.
     func greeting(_ number: Int, not former: Int32 = 0) throws -> Int32 {
-        try node.wait(for: "hello number \(number)", timeout: .seconds(60)) {
-            let line = log.split(separator: "\n").last { $0.hasSuffix("hello number \(number)") }
-            let pid = line?.split(separator: "(").last?.split(separator: " ").first?.split(separator: ".").last
-            guard let found = pid.flatMap({ Int32($0) }), found != former else { return nil }
-            return found
+        var last = ""
+        do {
+            return try node.wait(for: "greeting number \(number)", timeout: .seconds(60), every: .milliseconds(50)) {
+                last = try run("'\(node.binaries)/saf' ckpt dump hello --section '' --raw | od -An -tu1")
+                guard Int(last.filter { $0.isNumber }) == number else { return nil }
+                let units = try run("'\(node.binaries)/saf' status --json").split(
+                    separator: "\"dn\":\"safComp=greeter,")
+                let active = units.dropFirst().first { unit in
+                    unit.prefix { $0 != "]" }.contains("\"haState\":\"active\"")
+                }
+                let pid = active?.split(separator: "\"pid\":").last?.prefix { $0.isNumber }
+                guard let found = pid.flatMap({ Int32($0) }), found != former else { return nil }
+                return found
+            }
+        } catch {
+            throw StageError("\(error)\n\(last)\n\(log.suffix(4_000))")
         }
     }
 
