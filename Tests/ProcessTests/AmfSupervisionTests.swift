@@ -28,6 +28,37 @@ struct AmfSupervisionTests {
         #expect(isBack == true, "amfd said: \(stand.output)")
     }
 
+    @Test("The log tells what happened, to whom and what was done: a failover, operations, a death of amfd")
+    func diary() throws {
+        let stand = try AmfStand(TestModel.twoN())
+        defer { stand.end() }
+        try stand.start()
+        let dead = try active(stand)
+        let other = dead.name == "C1" ? "C2" : "C1"
+        let standby = try #require(stand.wait(for: other) { $0.has(.standby) }, "amfd said: \(stand.output)")
+        try Process.kill(dead.pid, .kill)
+        let csi = "safCsi=CSI,safSi=SI,safApp=App"
+        says(stand, "\(dead.dn): failed: its process died; recovery component-failover")
+        says(stand, "safSi=SI,safApp=App: nobody is active for it")
+        says(stand, "\(standby.dn): active for \(csi) (was standby)")
+        says(stand, "\(dead.dn): process \(dead.pid): killed by SIGKILL after ")
+        says(stand, "\(dead.dn): standby for \(csi)")
+        let unit = try #require(SaName("safSu=SU1,safSg=SG,safApp=App"))
+        try stand.admin.perform(.lock, on: unit)
+        says(stand, "lock of \(unit), asked by user \(Environment.userID), process \(Environment.processID)")
+        says(stand, "lock of \(unit): done")
+        #expect(throws: CallError.self) { try stand.admin.perform(.lock, on: unit) }
+        says(stand, "lock of \(unit): not done: \(unit) is locked already")
+        let amfd = try #require(stand.holder("amfd"))
+        try Process.kill(amfd, .kill)
+        says(stand, "the amfd before this one, process \(amfd), ended without being told to")
+    }
+
+    private func says(_ stand: AmfStand, _ text: String) {
+        let isSaid = stand.wait { stand.output.contains(text) ? true : nil }
+        #expect(isSaid == true, "\(text): not in \(stand.output)")
+    }
+
     @Test("What left the session of a component ends with it")
     func descendants() throws {
         let stand = try AmfStand(TestModel.twoN(["offspring"]))

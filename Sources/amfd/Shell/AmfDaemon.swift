@@ -22,10 +22,17 @@ final class AmfDaemon {
     private let announcer: Announcer
     private let capture: OutputCapture
     private let commands: LoopCommands
-    private var adminTickets: [UInt64: UInt64] = [:]
+    private var adminTickets: [UInt64: PendingAdmin] = [:]
     private var modelTickets: [UInt64: PendingModel] = [:]
     private var isStopping = false
     private var exitCode: Int32 = 0
+
+    private struct PendingAdmin {
+        /// The request.
+        let ticket: UInt64
+        let operation: AdminOperation
+        let name: SaName
+    }
 
     private struct PendingModel {
         let model: AmfModel
@@ -44,7 +51,9 @@ final class AmfDaemon {
             loop = try Loop(name: "amfd")
             let announcer = Announcer(loop: loop, places: places)
             self.announcer = announcer
+            let predecessor = files.unstoppedAmfd()
             lock = try files.claim(.amfd) { announcer.tell(.noteFailed($0)) }
+            if let predecessor { announcer.tell(.predecessorDied(pid: predecessor.pid)) }
             let node = try Self.nodeID(Environment.get("SAF_NODE_ID"))
             let plan = SpawnPlan(places: places, node: node, executable: options.executable)
             let table = try Self.openChildren(files, announcer)
@@ -250,10 +259,8 @@ final class AmfDaemon {
     private func perform(_ effect: ClusterEffect) {
         switch effect {
         case .adminReply(let ticket, let error, let text):
-            guard ticket.node == host.node, let request = adminTickets.removeValue(forKey: ticket.number) else {
-                return
-            }
-            gateway.finish(request, error.map { .failure(CallError($0, text)) } ?? .success([]))
+            guard ticket.node == host.node else { return }
+            ended(ticket.number, error.map { CallError($0, text) })
         case .nodeStopped(let node): if node == host.node { stopped() }
         case .modelRefused(let text): nextModel?.refusal = CallError(.invalidParam, text)
         case .order, .modelInstalled, .startTimer, .cancelTimer, .notify: break  // the host's
@@ -264,13 +271,14 @@ final class AmfDaemon {
     private func forward(_ ticket: UInt64) {
         switch gateway.content(ticket) {
         case .admin(let operation, let name, let isForced):
-            if !isForced, let objection = host.objection(to: operation, on: name) {
-                return gateway.finish(ticket, .failure(CallError(.badOperation, objection)))
-            }
             let asker = gateway.asker(ticket)
             announcer.tell(.administered(operation, name, user: asker?.uid ?? 0, pid: asker?.pid ?? 0))
+            if !isForced, let objection = host.objection(to: operation, on: name) {
+                announcer.tell(.administrationEnded(operation, name, refusal: objection))
+                return gateway.finish(ticket, .failure(CallError(.badOperation, objection)))
+            }
             lastAdmin += 1
-            adminTickets[lastAdmin] = ticket
+            adminTickets[lastAdmin] = PendingAdmin(ticket: ticket, operation: operation, name: name)
             host.propose(.admin(AdminTicket(node: host.node, number: lastAdmin), operation, name))
         case .status:
             gateway.finish(ticket, .success(report.encoded))
@@ -290,6 +298,13 @@ final class AmfDaemon {
 
     private var lastAdmin: UInt64 = 0
 
+    private func ended(_ admin: UInt64, _ error: CallError?) {
+        guard let asked = adminTickets.removeValue(forKey: admin) else { return }
+        let refusal = error.map { $0.text.isEmpty ? "\($0.code)" : $0.text }
+        announcer.tell(.administrationEnded(asked.operation, asked.name, refusal: refusal))
+        gateway.finish(asked.ticket, error.map { .failure($0) } ?? .success([]))
+    }
+
     /// Everything there is to know, at this moment.
     var report: StatusReport {
         var report = host.status
@@ -308,8 +323,7 @@ final class AmfDaemon {
         announcer.tell(.proposalRefused("\(error)"))
         switch event {
         case .admin(let ticket, _, _):
-            guard let request = adminTickets.removeValue(forKey: ticket.number) else { return }
-            gateway.finish(request, .failure(CallError(.tryAgain, text)))
+            ended(ticket.number, CallError(.tryAgain, text))
         case .model: nextModel?.refusal = CallError(.tryAgain, text)
         case .nodeJoined, .nodeLeft, .report, .stopNode, .timer: break  // proposed again by the host
         }

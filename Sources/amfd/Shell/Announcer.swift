@@ -47,10 +47,25 @@ final class Announcer {
     private func record(_ notification: AmfNotification) {
         switch notification.attribute {
         case .escalation: write(.error, "\(notification.dn): \(notification.text)")
-        case .ha where notification.new == HAState.active.rawValue:
-            write(.notice, "\(notification.dn): active is \(notification.assignee.map { "\($0)" } ?? "nobody")")
-        case .readiness, .ha, .presence, .operational, .admin, .assignment, .membership, .error: break
+        case .ha: recordAssignment(notification)
+        case .assignment where notification.new == AssignmentState.unassigned.rawValue:
+            write(.warning, "\(notification.dn): nobody is active for it")
+        case .membership:
+            write(notification.newText == "joined" ? .notice : .warning, "\(notification.dn): \(notification.newText)")
+        case .operational where !notification.dn.description.hasPrefix("safComp="):
+            write(
+                notification.newText == "disabled" ? .warning : .notice, "\(notification.dn): \(notification.newText)")
+        case .readiness, .presence, .operational, .admin, .assignment, .error: break
         }
+    }
+
+    /// Who carries the work, who stands by; what lies between is over in a moment.
+    private func recordAssignment(_ notification: AmfNotification) {
+        guard let assignee = notification.assignee, let state = HAState(rawValue: notification.new),
+            state == .active || state == .standby
+        else { return }
+        let was = notification.oldText.isEmpty ? "" : " (was \(notification.oldText))"
+        write(.notice, "\(assignee): \(state.word) for \(notification.dn)\(was)")
     }
 
     func close() { publisher.close() }

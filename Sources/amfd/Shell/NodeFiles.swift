@@ -81,6 +81,9 @@ public struct NodeFiles: Sendable {
         }
     }
 
+    /// The amfd that served last, or still does, and did not stop in order; nil: none.
+    func unstoppedAmfd() -> ProcessIdentity? { holder(.amfd).flatMap { hasStoppedInOrder($0) ? nil : $0 } }
+
     /// Until a dying holder is gone; a moment when nobody knows who holds the lock.
     private func awaitEnd(of holder: ProcessIdentity?, until deadline: Instant) {
         let moment = min(deadline, MonotonicClock.now() + .milliseconds(10))

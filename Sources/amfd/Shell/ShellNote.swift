@@ -21,6 +21,9 @@ enum ShellNote: Hashable, Sendable {
     case modelLoaded(components: Int)
     case adoptedComponents(Int)
     case administered(AdminOperation, SaName, user: UInt32, pid: Int32)
+    /// How that ended; nil: done.
+    case administrationEnded(AdminOperation, SaName, refusal: String?)
+    case predecessorDied(pid: Int32)
     case started(SaName, pid: Int32)
     case guardDied(pid: Int32)
     case guardStarted(pid: Int32)
@@ -41,8 +44,9 @@ extension ShellNote {
             .error
         case .endedStray, .noLifeLock, .lifeLockUnreliable, .guardDied, .proposalRefused, .noteFailed, .modelWarnings,
             .stopLate, .refusedPeer,
-            .pushDropped:
+            .pushDropped, .predecessorDied:
             .warning
+        case .administrationEnded(_, _, let refusal): refusal == nil ? .notice : .warning
         case .modelLoaded, .adoptedComponents, .administered, .started, .guardStarted, .stopping: .notice
         }
     }
@@ -70,6 +74,10 @@ extension ShellNote {
         case .adoptedComponents(let count): "adopted \(count) living components of an earlier amfd"
         case .administered(let operation, let name, let user, let pid):
             "\(operation) of \(name), asked by user \(user), process \(pid)"
+        case .administrationEnded(let operation, let name, let refusal):
+            "\(operation) of \(name): " + (refusal.map { "not done: \($0)" } ?? "done")
+        case .predecessorDied(let pid):
+            "the amfd before this one, process \(pid), ended without being told to; going on from what it left"
         case .started(let name, let pid): "\(name): started, process \(pid)"
         case .guardDied(let pid): "the guard (pid \(pid)) died; starting a new one"
         case .guardStarted(let pid): "guarded by pid \(pid)"
