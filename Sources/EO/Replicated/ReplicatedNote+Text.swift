@@ -14,14 +14,16 @@ extension ReplicatedNote: CustomStringConvertible {
             """
         case .snapshotOffered(let index, let bytes):
             "sending the state to new members: \(bytes) bytes, after \(index) commands"
-        case .snapshotLoaded(let index, let member): "took the state over from node \(member.node), after \(index) commands"
+        case .snapshotLoaded(let index, let member):
+            "took the state over from node \(member.node), after \(index) commands"
         case .synchronisationRestarted(let attempt):
             "the state does not come; asking another member (attempt \(attempt))"
         case .diverged(let index):
             "this member's state differs from that of most after \(index) commands; it is dropped and fetched anew"
         case .memberDiverged(let member, let index):
             "the state of node \(member.node) differs from that of most after \(index) commands; it drops it"
-        case .undecodable(let member, let error): "node \(member.node) sent what cannot be understood (\(error)); ignored"
+        case .undecodable(let member, let error):
+            "node \(member.node) sent what cannot be understood (\(error)); ignored"
         case .eventNotUnderstood(let index):
             "command \(index) makes no sense to this build; are all nodes of the same version?"
         case .versionNotSpoken(let spoken):
