@@ -98,8 +98,11 @@ let package = Package(
         room("ClmClient", "clmd/Client", client + ["ClmProtocol"]),
         room(
             "ClmShell", "clmd/Shell",
-            client + ["Containers", "IOCGroups", "EOReplicated", "ClmProtocol", "ClmEngine"]),
-        program("clmd", "Sources/clmd/Daemon", daemon + ["ClmShell", "ClmProtocol", "AmfClient", "CliClient"]),
+            client + [
+                "Containers", "IOCGroups", "IOCCluster", "EOReplicated", "EOHost", "ClmProtocol", "ClmEngine",
+            ]),
+        program(
+            "clmd", "Sources/clmd/Daemon", daemon + ["ClmShell", "ClmProtocol", "IOCCluster", "AmfClient", "CliClient"]),
 
         // ckptd: checkpoints.
         room("CkptProtocol", "ckptd/Protocol", ["SAFTypes", "Containers"]),
@@ -197,11 +200,12 @@ let package = Package(
             "ClusterTests",
             base + [
                 "OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync", "SafLab",
-                "groupmember",
+                "groupmember", "clmmember",
             ]),
         program(
             "groupmember", "Tests/Helpers/groupmember",
             base + ["OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync"]),
+        program("clmmember", "Tests/Helpers/clmmember", ["ClmClient", "ClmProtocol", "IOC", "OSAL", "SAFTypes"]),
         tests("IOCTests", ["IOC", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
         tests("LinkTests", ["IOCLinks", "IOC", "IOCCluster", "EOLoop", "OSAL", "SAFTypes", "EngineKit", "linkpeer"]),
         program(
@@ -213,7 +217,10 @@ let package = Package(
             exclude: ["Scenarios"]),
         tests(
             "ClmTests",
-            ["ClmProtocol", "ClmEngine", "ClmClient", "ClmShell", "SAFTypes", "EngineKit", "OSAL", "EOLoop", "IOC"]),
+            [
+                "ClmProtocol", "ClmEngine", "ClmClient", "ClmShell", "SAFTypes", "EngineKit", "OSAL", "EOLoop", "IOC",
+                "EOReplicated", "IOCGroups", "IOCCluster",
+            ]),
         tests(
             "CkptTests",
             ["CkptProtocol", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),

@@ -4,6 +4,7 @@ import ClmShell
 import EOLoop
 import EngineKit
 import IOC
+import IOCCluster
 import OSAL
 import SAFTypes
 import Testing
@@ -33,7 +34,9 @@ final class RunningClmd {
         let started = Monitor<Result<Void, OSError>?>(nil)
         thread = try OSThread.spawn(name: "clmd", stackSize: 1 << 20) {
             do throws(OSError) {
-                let daemon = try ClmDaemon(loop: loop, places: places, nodeID: NodeID(1)) { _ in }
+                let daemon = try ClmDaemon(
+                    loop: loop, places: places, description: .alone(name: SaName(places.nodeName) ?? SaName([0x61])!)
+                ) { _ in }
                 started.update { $0 = .success(()) }
                 loop.run()
                 daemon.close()
@@ -113,7 +116,7 @@ struct ClmServiceTests {
         clmd = try RunningClmd(temporary.places)
         #expect(try client.currentView() == view)
         clmd.stop()
-        try File.removeTree(temporary.places.runDirectory)
+        for memory in [temporary.places.runDirectory, temporary.places.shmDirectory] { try File.removeTree(memory) }
         clmd = try RunningClmd(temporary.places)
         #expect(try client.currentView().viewNumber == 2)
         #expect(try client.node().initialViewNumber == 2)

@@ -29,7 +29,7 @@ struct ReplicaHostTests {
         host.start("sum")
         #expect(host.status == .synchronised)
         #expect(host.view?.members == [host.member])
-        host.propose(2)
+        #expect(host.propose(2) == 1, "not the ticket of what its callback proposes")
         #expect(host.core.sum == 42)
         #expect(
             seen == [

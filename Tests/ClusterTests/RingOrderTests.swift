@@ -38,7 +38,7 @@ private struct Ring {
         for node in nodes {
             feed(node, .processes(nodes.map(Self.process), isNewRing: ring != nil && orders[node] != nil))
             guard let ring else { continue }
-            feed(node, .ring(RingID(node: 1, sequence: ring)))
+            feed(node, .ring(RingID(node: 1, sequence: ring), nodes: nodes))
             if let quorate { feed(node, .quorum(RingID(node: 1, sequence: ring), isQuorate: quorate)) }
         }
     }
@@ -91,6 +91,7 @@ struct RingOrderTests {
         ring.configure([1, 2], ring: nil)
         #expect(ring.views(1).last?.members.map(\.node.rawValue) == [1, 2])
         #expect(ring.views(1).last?.left.map(\.node.rawValue) == [3])
+        #expect(ring.views(1).last?.nodes.map(\.rawValue) == [1, 2, 3], "its node is still there")
         #expect(ring.views(1).last?.isQuorate == true)
         #expect(ring.views(1).last?.id == ring.views(2).last?.id && ring.views(1)[0].id != ring.views(1)[1].id)
         let count = ring.seen[1]?.count
@@ -109,6 +110,7 @@ struct RingOrderTests {
         ring.configure([1, 2], ring: 7)
         ring.deliver(to: [1, 2])
         #expect(ring.views(3).last?.isQuorate == false && ring.views(1).last?.isQuorate == true)
+        #expect(ring.views(1).last?.nodes.map(\.rawValue) == [1, 2])
         ring.configure([1, 2, 3], ring: 12)
         ring.deliver(to: [1, 2, 3])
         #expect(ring.views(1).last?.id == ring.views(3).last?.id)

@@ -91,6 +91,7 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
 
     public var core: Core { node.core }
     public var status: ReplicatedStatus { node.status }
+    public var isOldest: Bool { node.replicated.isOldest }
     public var member: GroupMember { node.group.member }
     /// The engine with its place in the group, to be read.
     public var replicated: Replicated<Core> { node.replicated }
@@ -106,11 +107,15 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
     /// what is under way are through.
     @discardableResult
     public func propose(_ event: Core.Event) -> UInt64 {
-        lastTicket += 1
-        queue.append(.propose(event, ticket: lastTicket))
-        drain()
-        return lastTicket
+        let ticket = nextTicket
+        lastTicket = ticket
+        queue.append(.propose(event, ticket: ticket))
+        drain()  // its callbacks may propose
+        return ticket
     }
+
+    /// What ``propose(_:)`` will return next: its callbacks may come before it returns.
+    public var nextTicket: UInt64 { lastTicket + 1 }
 
     /// A once-only effect was performed; `event` is applied together with its removal from the state.
     public func effectDone(_ id: EffectID, then event: Core.Event? = nil) {

@@ -227,7 +227,8 @@ private func deliverProcesses(
 private func deliverRing(
     _ handle: UInt64, _ ring: cpg_ring_id, _ memberCount: UInt32, _ members: UnsafePointer<UInt32>?
 ) {
-    inbox(cpg: handle)?.events.append(.ring(RingID(node: ring.nodeid, sequence: ring.seq)))
+    let nodes = Array(UnsafeBufferPointer(start: members, count: Int(memberCount)))
+    inbox(cpg: handle)?.events.append(.ring(RingID(node: ring.nodeid, sequence: ring.seq), nodes: nodes))
 }
 
 private func deliverQuorum(

@@ -27,7 +27,8 @@ struct RingOrder: Engine, Sendable {
     enum Event: Hashable, Sendable {
         /// CPG: who is in the group from here on. With a new ring its identifier follows.
         case processes([RingProcess], isNewRing: Bool)
-        case ring(RingID)
+        /// `nodes`: those of the ring, whether or not they have a process in the group.
+        case ring(RingID, nodes: [UInt32] = [])
         case message(RingProcess, [UInt8])
         /// libquorum, whenever it comes: no place in the order.
         case quorum(RingID, isQuorate: Bool)
@@ -48,6 +49,7 @@ struct RingOrder: Engine, Sendable {
 
     private var processes: [RingProcess] = []
     private var ring: RingID?
+    private var ringNodes: [UInt32] = []
     private var isRingPending = false
     private var round: RingRound?
     private var announced: [RingProcess: RingAnnouncement] = [:]
@@ -81,7 +83,8 @@ struct RingOrder: Engine, Sendable {
         switch event {
         case .processes(let processes, let isNewRing):
             change(to: processes.sorted(), isNewRing: isNewRing, at: now, &effects)
-        case .ring(let ring):
+        case .ring(let ring, let nodes):
+            ringNodes = nodes
             guard ring != self.ring || isRingPending else { break }
             self.ring = ring
             isRingPending = false
@@ -218,7 +221,8 @@ struct RingOrder: Engine, Sendable {
             id: viewID, members: members,
             joined: members.filter { !before.contains($0) || separated.contains($0) },
             left: before.filter { !members.contains($0) || separated.contains($0) }, isQuorate: isQuorate,
-            nodesExpected: Int(expected))
+            nodesExpected: Int(expected),
+            nodes: Set(ringNodes + members.map(\.node.rawValue)).sorted().map { NodeID($0) })
         separated.removeAll()
         lastView = view
         effects.append(.deliver(.view(view)))

@@ -48,11 +48,16 @@ public struct GroupView: Hashable, Sendable {
     public var isQuorate: Bool
     /// How many nodes the cluster is configured for (votequorum's expected votes): what a majority is counted of.
     public var nodesExpected: Int
+    /// Nodes that are connected with this side, ascending, whether or not a member runs there: a member that is missing
+    /// from ``members`` but whose node is here has ended, or is being started again; its node lives.
+    public var nodes: [NodeID]
 
+    /// - Parameter nodes: nil: those of the members.
     public init(
         id: UInt64, members: [GroupMember], joined: [GroupMember], left: [GroupMember], isQuorate: Bool,
-        nodesExpected: Int
+        nodesExpected: Int, nodes: [NodeID]? = nil
     ) {
+        self.nodes = nodes ?? members.map(\.node)
         self.id = id
         self.members = members
         self.joined = joined

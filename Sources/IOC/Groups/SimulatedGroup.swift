@@ -220,7 +220,7 @@ public final class SimulatedNetwork {
                     GroupView(
                         id: id, members: members, joined: members.filter { !seen.contains($0) },
                         left: seen.filter { !members.contains($0) }, isQuorate: rings[ring].isQuorate,
-                        nodesExpected: nodes.count)))
+                        nodesExpected: nodes.count, nodes: rings[ring].nodes.sorted())))
             processes[node]?.seen = members
             viewCount += 1
         }

@@ -18,6 +18,12 @@ extension ClusterClient {
         return try decode(LookupReply.self, try await callAsync(.lookup, request.encoded, timeout)).addresses
     }
 
+    /// As ``node(_:timeout:)``, suspending. Source: saClmClusterNodeGetAsync().
+    public func member(_ id: NodeID? = nil, timeout: Duration = defaultTimeout) async throws(AisError) -> ClusterNode {
+        let asked = (id ?? ClmConstants.localNode).encoded
+        return try decode(ClusterNode.self, try await callAsync(.nodeGet, asked, timeout))
+    }
+
     /// What is bound in `range` now, and every change, without a gap; also over restarts of clmd.
     ///
     /// The stream keeps at most `limit` events for a slow reader and then ends, so that it cannot miss one unseen.

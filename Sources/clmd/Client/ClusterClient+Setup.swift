@@ -68,15 +68,38 @@ extension ClusterClient {
             case .nothing: break
             }
         case .membership:
-            if let view = try? ClusterView(decoding: push.body) { tell(view) }
+            guard let view = try? ClusterView(decoding: push.body) else { return }
+            if view.step == .completed { tell(view) } else { tellStep(view) }
         case nil: break
         }
     }
 
+    /// A step that does not concern the handler is answered for it: others wait.
+    private func tellStep(_ view: ClusterView) {
+        let (handler, isLocal, localNode) = state.withLock { ($0.stepHandler, $0.areStepsLocal, $0.localNode) }
+        let concerns = !isLocal || localNode == nil || view.rootCause == localNode
+        let answer: ChangeResponse.Answer? = if let handler, concerns { handler(view) } else { .ok }
+        guard let answer, view.invocation != 0 else { return }
+        let response = ChangeResponse(invocation: view.invocation, answer: answer)
+        connection.callAsync(
+            ClmRequestCode.respond.rawValue, response.encoded, timeout: Self.defaultTimeout
+        ) { _ in }  // what fails is answered by the loss of the connection
+    }
+
+    /// Tells clmd what this process wants to hear of the membership now.
+    func askToTrack() {
+        let flags = state.withLock { $0.trackFlags }
+        connection.callAsync(
+            flags == nil ? ClmRequestCode.trackStop.rawValue : ClmRequestCode.track.rawValue, flags?.encoded ?? [],
+            timeout: Self.defaultTimeout
+        ) { _ in }
+    }
+
     private func tell(_ view: ClusterView) {
         let handlers = state.withLock { state -> [@Sendable (ClusterView) -> Void] in
-            guard view.viewNumber > state.viewNumber else { return [] }
-            state.viewNumber = view.viewNumber
+            guard view.viewNumber > state.viewNumber || view.isLocalMember != state.isLocalMember else { return [] }
+            state.viewNumber = max(view.viewNumber, state.viewNumber)
+            state.isLocalMember = view.isLocalMember
             return state.trackers.keys.sorted().compactMap { state.trackers[$0] }
         }
         for handler in handlers { handler(view) }

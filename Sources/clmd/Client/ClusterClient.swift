@@ -17,12 +17,23 @@ public final class ClusterClient: Sendable {
         var bindings: Set<NameBinding> = []
         var subscriptions = TopologySubscriptions<@Sendable (TopologyEvent) -> Void>()
         var trackers: [UInt32: @Sendable (ClusterView) -> Void] = [:]
-        var trackFlags: TrackFlags?
         var lastNumber: UInt32 = 0
         var isListening = false
         var localNode: NodeID?
         /// The last view told, so that nobody hears one twice.
         var viewNumber: UInt64 = 0
+        var isLocalMember = true
+        /// Asked before changes of the membership, and told how they ended.
+        var stepHandler: (@Sendable (ClusterView) -> ChangeResponse.Answer?)?
+        var areStepsLocal = false
+
+        /// What clmd is to tell this process; nil: nothing.
+        var trackFlags: TrackFlags? {
+            guard stepHandler != nil else { return trackers.isEmpty ? nil : .changes }
+            // Views of all nodes are wanted by others here, or only the steps of the own.
+            return areStepsLocal && trackers.isEmpty
+                ? [.changes, .startStep, .validateStep, .local] : [.changes, .startStep, .validateStep]
+        }
     }
 
     let connection: IOCConnection
@@ -47,7 +58,7 @@ public final class ClusterClient: Sendable {
     ///   - port: where the provider receives.
     ///   - incarnation: tells the port from earlier ones of the same number; the start of the process will do.
     /// - Throws: `.invalidParam` the type is reserved (below 64); `.noResources` the table is full; `.tryAgain` clmd is
-    ///   not there: then it is bound as soon as clmd is; `.timeout` likewise.
+    ///   not there, or the cluster has no quorum: then it is bound as soon as that is over; `.timeout` likewise.
     public func bind(
         _ range: ServiceRange, to port: PortID, incarnation: UInt64, scope: BindingScope = .cluster,
         timeout: Duration = defaultTimeout
@@ -146,23 +157,60 @@ public final class ClusterClient: Sendable {
         let number = state.withLock { state in
             state.lastNumber += 1
             state.trackers[state.lastNumber] = handler
-            state.trackFlags = .changes
             return state.lastNumber
         }
         try listen()
-        connection.callAsync(
-            ClmRequestCode.track.rawValue, TrackFlags.changes.encoded, timeout: Self.defaultTimeout
-        ) { _ in }
+        askToTrack()
         return number
+    }
+
+    /// Lets this process have a say before a node is locked or shut down, until it calls it with nil. Replaces an
+    /// earlier handler.
+    ///
+    /// The handler gets the steps VALIDATE (may it happen?), START (get ready) and ABORTED (it does not happen), on the
+    /// library's thread; what it returns is the answer. When it returns nil for a view with an invocation, the answer
+    /// comes later by ``respond(_:_:timeout:)``; until then the change waits, a lock only as long as
+    /// ``ClusterView/timeSupervision``. COMPLETED is a view as every other: ``track(_:)``.
+    ///
+    /// - Parameter local: only changes of this node.
+    /// - Source: saClmClusterTrack_4(), SA_TRACK_START_STEP, SA_TRACK_VALIDATE_STEP, SA_TRACK_LOCAL.
+    public func trackSteps(
+        _ handler: (@Sendable (ClusterView) -> ChangeResponse.Answer?)?, local: Bool = false
+    ) throws(AisError) {
+        state.withLock { state in
+            state.stepHandler = handler
+            state.areStepsLocal = local
+        }
+        try listen()
+        askToTrack()
+    }
+
+    /// Answers a VALIDATE or START. Source: saClmResponse_4().
+    ///
+    /// - Throws: `.notExist` the change does not wait for it (any more); `.tryAgain`, `.timeout`.
+    public func respond(
+        _ invocation: UInt64, _ answer: ChangeResponse.Answer, timeout: Duration = defaultTimeout
+    ) throws(AisError) {
+        let response = ChangeResponse(invocation: invocation, answer: answer)
+        _ = try call(.respond, response.encoded, until: MonotonicClock.now() + timeout)
+    }
+
+    /// Locks, unlocks or shuts down a node; returns when that is completed.
+    ///
+    /// - Throws: `.notExist` no such node; `.noOp` it is so already; `.failedOperation` a tracker rejected it;
+    ///   `.tryAgain` no quorum, or another change is under way; `.timeout` it may be completed yet.
+    /// - Source: SA_CLM_ADMIN_LOCK, SA_CLM_ADMIN_UNLOCK, SA_CLM_ADMIN_SHUTDOWN.
+    public func administer(
+        _ operation: NodeAdministration.Operation, _ node: NodeID, timeout: Duration = .seconds(30)
+    ) throws(AisError) {
+        let body = NodeAdministration(node: node, operation: operation).encoded
+        _ = try call(.administer, body, until: MonotonicClock.now() + timeout)
     }
 
     public func stopTracking(_ number: UInt32) {
         let isLast = state.withLock { state in
-            guard state.trackers.removeValue(forKey: number) != nil, state.trackers.isEmpty else { return false }
-            state.trackFlags = nil
-            return true
+            state.trackers.removeValue(forKey: number) != nil && state.trackFlags == nil
         }
-        guard isLast else { return }
-        connection.callAsync(ClmRequestCode.trackStop.rawValue, [], timeout: Self.defaultTimeout) { _ in }
+        if isLast { askToTrack() }
     }
 }

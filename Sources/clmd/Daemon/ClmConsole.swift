@@ -6,24 +6,31 @@ import SAFTypes
 
 /// What clmd answers on the console.
 enum ClmConsole {
-    struct BadNodeID: Error, CustomStringConvertible {
-        let text: String
-        var description: String { "SAF_NODE_ID is '\(text)'; a whole number from 1 to 65535 expected" }
-    }
-
-    static func nodeID(_ text: String?) throws(BadNodeID) -> NodeID {
-        guard let text, !text.isEmpty else { return NodeID(1) }
-        guard let number = UInt32(text), (1...65_535).contains(number) else { throw BadNodeID(text: text) }
-        return NodeID(number)
-    }
-
     static func register(_ commands: LoopCommands, of daemon: ClmDaemon) {
         let nodes = CommandSpec(name: "nodes", help: "Lists the members of the cluster and the number of the view.")
         commands.register(nodes) { [unowned daemon] _, reply in
-            let lines = daemon.nodes.map { "\($0.name)  id \($0.nodeID)  member since view \($0.initialViewNumber)" }
+            let here = daemon.isLocalMember ? "" : "  (this node is no member now: \(daemon.standing))"
+            let lines = daemon.nodes.map { node in
+                let state = node.isMember ? "member since view \(node.initialViewNumber)" : "locked"
+                return "\(node.name)  id \(node.nodeID)  \(state)"
+            }
             reply.either(
-                text: (["view \(daemon.viewNumber)"] + lines).joined(separator: "\n"),
-                json: ["view": .integer(Int64(clamping: daemon.viewNumber)), "nodes": .array(daemon.nodes.map(json))])
+                text: (["view \(daemon.viewNumber)\(here)"] + lines).joined(separator: "\n"),
+                json: [
+                    "view": .integer(Int64(clamping: daemon.viewNumber)), "localMember": .bool(daemon.isLocalMember),
+                    "nodes": .array(daemon.nodes.map(json)),
+                ])
+        }
+        for (word, operation, help) in [
+            ("lock", NodeAdministration.Operation.lock, "Takes a node out of the membership; its trackers get 10 s."),
+            ("unlock", .unlock, "Lets a locked node be a member again."),
+            ("shutdown", .shutdown, "Takes a node out of the membership when every tracker agrees and is ready."),
+        ] {
+            let node = ArgumentSpec("node", .text, help: "the node's name or number")
+            let spec = CommandSpec(name: word, help: help, arguments: [node])
+            commands.register(spec) { [unowned daemon] arguments, reply in
+                administer(operation, arguments["node"] ?? "", daemon, reply)
+            }
         }
         let names = CommandSpec(
             name: "names", help: "Lists the name table: which service addresses are bound to which ports.",
@@ -37,6 +44,18 @@ enum ClmConsole {
             reply.either(
                 text: lines.isEmpty ? "nothing is bound" : lines.joined(separator: "\n"),
                 json: .array(bindings.map(json)))
+        }
+    }
+
+    private static func administer(
+        _ operation: NodeAdministration.Operation, _ text: String, _ daemon: ClmDaemon, _ reply: CommandReply
+    ) {
+        let named = daemon.nodes.first { "\($0.name)" == text }?.nodeID
+        guard let node = named ?? UInt32(text).map({ NodeID($0) }) else {
+            return reply.fail("no node \"\(text)\" is in the cluster; `nodes` lists them")
+        }
+        daemon.administer(NodeAdministration(node: node, operation: operation)) { refusal in
+            if let refusal { reply.fail(refusal) } else { reply.text("node \(text): \(operation) done") }
         }
     }
 

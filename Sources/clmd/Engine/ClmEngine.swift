@@ -2,9 +2,12 @@ public import ClmProtocol
 public import EngineKit
 public import SAFTypes
 
-/// What clmd decides on its node: who is told what about names and membership. Spec: SAI-AIS-CLM-B.01.01.
+/// What clmd decides on its node: who is told what about names and membership, and what the cluster is told of this
+/// node. Spec: SAI-AIS-CLM-B.01.01 and B.04.01.
 ///
-/// Names are decided by the replicated ``NameTable``: this engine proposes commands to it and is handed what they did.
+/// What is the same everywhere is decided by the replicated ``ClusterTable``: this engine proposes commands to it and
+/// is handed what they did. What the group takes no proposal for, it proposes again when it compares what should be
+/// with what is.
 public struct ClmEngine: Engine, Sendable {
     public typealias RequestID = UInt64
 
@@ -17,19 +20,56 @@ public struct ClmEngine: Engine, Sendable {
         case track(TrackFlags)
         case trackStop
         case nodeGet(NodeID)
+        case respond(ChangeResponse)
+        case administer(NodeAdministration)
+    }
+
+    /// How this node stands in clmd's group.
+    public struct Standing: Hashable, Sendable {
+        public enum Quorum: Hashable, Sendable {
+            /// In no quorate view.
+            case none
+            /// In one that is being formed or that has not given its state yet.
+            case forming
+            case synchronised
+        }
+        public var quorum: Quorum
+        /// Speaks for all about those who are gone.
+        public var isOldest: Bool
+        /// Nodes whose clmd is in the group.
+        public var members: [NodeID]
+        /// Nodes that are connected, with or without clmd.
+        public var present: [NodeID]
+
+        public init(
+            quorum: Quorum = .none, isOldest: Bool = false, members: [NodeID] = [], present: [NodeID] = []
+        ) {
+            self.quorum = quorum
+            self.isOldest = isOldest
+            self.members = members
+            self.present = present
+        }
     }
 
     public enum Event: Hashable, Sendable {
         case request(RequestID, Request, from: ClientSession)
         case disconnected(ClientSession)
-        /// The name table did this, for the proposal of this request when it is one of ours.
-        case names(NameTable.Outcome, RequestID?)
-        /// A proposal of ours is done (nil) or was refused.
+        /// The cluster's table did this, for the proposal of this request when it is one of ours.
+        case table(ClusterTable.Outcome, RequestID?)
+        /// A proposal for a request is done (nil) or was refused.
         case answered(RequestID, AisError?)
+        /// A proposal of ours that nobody waits for was refused.
+        case refused
+        case standing(Standing)
+        /// The cluster's table is another as a whole.
+        case replaced(ClusterTable)
+        /// Asked for by ``Effect/compare(after:)``.
+        case compared(ClusterTable)
         /// Frames to this client were dropped since it was last told: it must start over.
         case overflowed(ClientSession)
         case settlingTimeOver
-        case membershipChanged([ClusterNotification], viewNumber: UInt64)
+        /// The node takes its leave of the cluster.
+        case leaving
     }
 
     public enum Reply: Hashable, Sendable {
@@ -41,50 +81,90 @@ public struct ClmEngine: Engine, Sendable {
     }
 
     public enum Effect: Hashable, Sendable {
-        case propose(NameTable.Command, answering: RequestID?)
+        case propose(ClusterTable.Command, answering: RequestID?)
         case reply(RequestID, Reply)
         case pushTopology(TopologyNotice, to: ClientSession)
         case pushView(ClusterView, to: ClientSession)
         case startSettlingTimer(Duration)
+        /// Hand over the table, after this time at the latest.
+        case compare(after: Duration)
+        /// Keep the number for the next life of the node.
+        case keep(viewNumber: UInt64)
     }
 
     public struct Limits: Hashable, Sendable {
         public var subscriptionsPerSessionMax: Int
+        public var bindingsPerSessionMax: Int
         public var trackersMax: Int
         /// How long a client of the previous clmd has to bind again before its bindings are withdrawn.
         public var settlingTime: Duration
+        /// How long a node that is connected may be without clmd before it counts as gone.
+        public var restartTime: Duration
+        /// When to propose again what was refused.
+        public var retryTime: Duration
+        /// What trackers are told of a lock; the table's.
+        public var lockSupervision: Duration
 
         public init(
-            subscriptionsPerSessionMax: Int = 256, trackersMax: Int = 4_096, settlingTime: Duration = .seconds(3)
+            subscriptionsPerSessionMax: Int = 256, bindingsPerSessionMax: Int = 1_024, trackersMax: Int = 4_096,
+            settlingTime: Duration = .seconds(3), restartTime: Duration = .seconds(5),
+            retryTime: Duration = .milliseconds(200), lockSupervision: Duration = .seconds(10)
         ) {
             self.subscriptionsPerSessionMax = subscriptionsPerSessionMax
+            self.bindingsPerSessionMax = bindingsPerSessionMax
             self.trackersMax = trackersMax
             self.settlingTime = settlingTime
+            self.restartTime = restartTime
+            self.retryTime = retryTime
+            self.lockSupervision = lockSupervision
         }
     }
 
     let limits: Limits
     public let localNode: NodeID
-    private var names = NameIndex()
-    public private(set) var members: [NodeID: ClusterNode]
-    public private(set) var viewNumber: UInt64
-    private var subscriptions: [ClientSession: [UInt32: ServiceRange]] = [:]
-    private var trackers: [ClientSession: TrackFlags] = [:]
-    /// Requests that got their answer when their proposal was refused, and whose proposal is not done yet.
-    private var refused: Set<RequestID> = []
-    /// Sessions of an earlier life that have not been heard of yet; nil when that no longer matters.
-    private var unconfirmed: Set<ClientSession>?
+    let me: NodeRecord
+    /// The greatest view number that this node has told anybody, or knows of an earlier life.
+    var viewFloor: UInt64
+    var standing = Standing()
+    /// From the loss of quorum until synchronised again.
+    var isCutOff = true
+    var isLeaving = false
+    var wasLocalMember = false
 
-    /// - Parameter restored: the name table of the previous life of this clmd; empty at the first start.
+    // Names.
+    var names = NameIndex()
+    /// What the sessions of this node want to have bound.
+    var owned: [ClientSession: Set<NameBinding>] = [:]
+    var subscriptions: [ClientSession: [UInt32: ServiceRange]] = [:]
+    /// Requests that got their answer before their proposal is done.
+    var answeredEarly: Set<RequestID> = []
+    /// Sessions of an earlier life that have not been heard of yet; nil when that no longer matters.
+    var unconfirmed: Set<ClientSession>?
+
+    // Membership.
+    public internal(set) var members: [NodeID: ClusterNode] = [:]
+    public internal(set) var viewNumber: UInt64
+    var trackers: [ClientSession: TrackFlags] = [:]
+    var steps = ChangeSteps()
+    /// Nodes that are connected and have no clmd, and since when.
+    var missingSince: [NodeID: Instant] = [:]
+
+    /// - Parameters:
+    ///   - me: what this node says of itself.
+    ///   - viewFloor: the last view number this node knows of an earlier life.
+    ///   - restored: the table of the previous life of this clmd; empty at the first start.
     public init(
-        local: ClusterNode, viewNumber: UInt64, restored: NameTable = NameTable(), limits: Limits = Limits()
+        me: NodeRecord, viewFloor: UInt64, restored: ClusterTable = ClusterTable(), limits: Limits = Limits()
     ) {
-        localNode = local.nodeID
-        members = [local.nodeID: local]
-        self.viewNumber = viewNumber
+        self.me = me
+        self.viewFloor = max(viewFloor, restored.viewNumber)
         self.limits = limits
-        for entry in restored.entries { names.insert(entry.binding) }
-        unconfirmed = Set(restored.sessions.filter { $0.node == local.nodeID })
+        localNode = me.node.nodeID
+        viewNumber = restored.viewNumber
+        for member in restored.members { members[member.nodeID] = member }
+        for entry in restored.names.entries { names.insert(entry.binding) }
+        unconfirmed = []
+        adopt(restored.names)
     }
 
     /// What to do first: clients of the previous life get time to come back before they count as gone.
@@ -96,39 +176,38 @@ public struct ClmEngine: Engine, Sendable {
     public var visibleBindings: [NameBinding] { names.all.filter { NameIndex.isVisible($0, from: localNode) } }
 
     public mutating func handle(_ event: Event, at now: Instant) -> [Effect] {
+        let effects = decide(event, at: now)
+        return wasLocalMember == isLocalMember ? effects : effects + tellOwnMembership()
+    }
+
+    private mutating func decide(_ event: Event, at now: Instant) -> [Effect] {
         switch event {
         case .request(let id, let request, let session): return answer(id, request, from: session)
         case .disconnected(let session): return disconnected(session)
-        case .names(let outcome, let request): return changed(outcome, for: request)
-        case .answered(let request, let error):
-            if refused.remove(request) != nil { return [] }
-            return [.reply(request, error.map { .failed($0, "the name table is not available now") } ?? .done)]
+        case .table(let outcome, let request): return changed(outcome, for: request)
+        case .answered(let request, let error): return answered(request, error)
+        case .refused: return [.compare(after: limits.retryTime)]
+        case .standing(let standing): return stand(standing)
+        case .replaced(let table): return replace(with: table)
+        case .compared(let table): return compare(with: table, at: now)
         case .overflowed(let session):
             return (subscriptions[session] ?? [:]).keys.sorted().map {
                 .pushTopology(TopologyNotice(subscription: $0, change: .lost), to: session)
             }
         case .settlingTimeOver: return settle()
-        case .membershipChanged(let changes, let view): return changeMembership(changes, to: view)
+        case .leaving:
+            isLeaving = true
+            return [.propose(.nodeLeft(localNode, incarnation: me.incarnation), answering: nil)]
         }
     }
 
     private mutating func answer(_ id: RequestID, _ request: Request, from session: ClientSession) -> [Effect] {
         unconfirmed?.remove(session)
         switch request {
-        case .bind(let binding):
-            guard binding.address.node == localNode else {
-                return [
-                    .reply(id, .failed(.invalidParam, "bind: \(binding.address) is not on this node (\(localNode))"))
-                ]
-            }
-            guard binding.range.type >= ServiceRange.reservedTypes else {
-                let text =
-                    "bind: service type \(binding.range.type) is reserved; "
-                    + "applications use \(ServiceRange.reservedTypes) and above"
-                return [.reply(id, .failed(.invalidParam, text))]
-            }
-            return [.propose(.bind(binding, by: session), answering: id)]
-        case .withdraw(let binding): return [.propose(.withdraw(binding, by: session), answering: id)]
+        case .bind(let binding): return bind(id, binding, from: session)
+        case .withdraw(let binding):
+            owned[session]?.remove(binding)
+            return [.propose(.names(.withdraw(binding, by: session)), answering: id)]
         case .lookup(let lookup): return [.reply(id, self.lookup(lookup))]
         case .subscribe(let request): return subscribe(id, request, from: session)
         case .unsubscribe(let number):
@@ -139,141 +218,66 @@ public struct ClmEngine: Engine, Sendable {
         case .trackStop:
             let wasTracking = trackers.removeValue(forKey: session) != nil
             return [.reply(id, wasTracking ? .done : .failed(.notExist, "track stop: nothing is tracked"))]
+                + forgetSteps(of: session)
         case .nodeGet(let asked):
             let node = asked == ClmConstants.localNode ? localNode : asked
+            if node == localNode, members[node] == nil { return [.reply(id, .node(outsider))] }
             guard let member = members[node] else {
                 return [.reply(id, .failed(.notExist, "node \(node) is not a member of the cluster"))]
             }
             return [.reply(id, .node(member))]
+        case .respond(let response): return respond(id, response, from: session)
+        case .administer(let administration):
+            steps.asked.insert(id)
+            return [.propose(.administer(administration), answering: id)]
         }
+    }
+
+    /// This node while it is no member.
+    private var outsider: ClusterNode {
+        var node = me.node
+        node.isMember = false
+        return node
+    }
+
+    private mutating func answered(_ request: RequestID, _ error: AisError?) -> [Effect] {
+        if answeredEarly.remove(request) != nil { return [] }
+        if steps.forget(request, keepingAsker: error == nil) {
+            guard let error else { return [] }  // answered when it is completed
+            return [.reply(request, .failed(error, "the cluster takes no changes now"))]
+        }
+        return [.reply(request, error.map { .failed($0, "the name table takes no changes now") } ?? .done)]
     }
 
     private mutating func disconnected(_ session: ClientSession) -> [Effect] {
         subscriptions[session] = nil
         trackers[session] = nil
         unconfirmed?.remove(session)
-        return [.propose(.sessionLeft(session), answering: nil)]
-    }
-}
-
-// Names.
-extension ClmEngine {
-    private func lookup(_ request: LookupRequest) -> Reply {
-        let addresses = names.lookup(type: request.type, instance: request.instance, from: localNode)
-        if !addresses.isEmpty { return .lookup(LookupReply(addresses: addresses)) }
-        if !isSettled {
-            return .failed(.tryAgain, "service \(request.type):\(request.instance): clmd has just been restarted")
-        }
-        return .failed(.notExist, "service \(request.type):\(request.instance): nobody is bound to it")
+        owned[session] = nil
+        return [.propose(.names(.sessionLeft(session)), answering: nil)] + forgetSteps(of: session)
     }
 
-    private mutating func subscribe(
-        _ id: RequestID, _ request: SubscribeRequest, from session: ClientSession
-    ) -> [Effect] {
-        var mine = subscriptions[session] ?? [:]
-        mine[request.subscription] = request.range
-        guard mine.count <= limits.subscriptionsPerSessionMax else {
-            let text = "subscribe: at most \(limits.subscriptionsPerSessionMax) topology subscriptions of one process"
-            return [.reply(id, .failed(.noResources, text))]
-        }
-        subscriptions[session] = mine
-        var effects: [Effect] = [.reply(id, .done)]
-        for binding in names.bindings(overlapping: request.range, from: localNode) {
-            let notice = TopologyNotice(subscription: request.subscription, change: .published(binding))
-            effects.append(.pushTopology(notice, to: session))
-        }
-        if isSettled {
-            effects.append(
-                .pushTopology(TopologyNotice(subscription: request.subscription, change: .settled), to: session))
-        }
-        return effects
-    }
-
-    private mutating func changed(_ outcome: NameTable.Outcome, for request: RequestID?) -> [Effect] {
+    private mutating func changed(_ outcome: ClusterTable.Outcome, for request: RequestID?) -> [Effect] {
         switch outcome {
-        case .refused(let binding, _, let error):
+        case .names(let outcome): return changed(outcome, for: request)
+        case .transition(let transition): return change(by: transition, for: request)
+        case .step(let change): return ask(about: change, for: request)
+        case .aborted(let change): return abort(change)
+        case .refused(let administration, let error):
             guard let request else { return [] }
-            refused.insert(request)
-            return [.reply(request, .failed(error, "bind \(binding.range): the name table is full"))]
-        case .published(let binding):
-            names.insert(binding)
-            return tell(.published(binding), about: binding)
-        case .withdrawn(let binding):
-            names.remove(binding)
-            return tell(.withdrawn(binding), about: binding)
+            close(request)
+            let text = "\(administration.operation) node \(administration.node): \(Self.reason(error))"
+            return [.reply(request, .failed(error, text))]
+        case .supervise, .superviseNoMore: return []  // kept by the group
         }
     }
 
-    private func tell(_ change: TopologyNotice.Change, about binding: NameBinding) -> [Effect] {
-        guard NameIndex.isVisible(binding, from: localNode) else { return [] }
-        var effects: [Effect] = []
-        for session in subscriptions.keys.sorted() {
-            let mine = subscriptions[session] ?? [:]
-            for number in mine.keys.sorted() where mine[number]?.overlaps(binding.range) == true {
-                effects.append(.pushTopology(TopologyNotice(subscription: number, change: change), to: session))
-            }
+    private static func reason(_ error: AisError) -> String {
+        switch error {
+        case .notExist: "the cluster has no such node"
+        case .noOp: "it is so already"
+        case .tryAgain: "another change is under way"
+        default: "\(error)"
         }
-        return effects
-    }
-
-    private mutating func settle() -> [Effect] {
-        guard let gone = unconfirmed else { return [] }
-        unconfirmed = nil
-        var effects: [Effect] = gone.sorted().map { .propose(.sessionLeft($0), answering: nil) }
-        for session in subscriptions.keys.sorted() {
-            for number in (subscriptions[session] ?? [:]).keys.sorted() {
-                effects.append(.pushTopology(TopologyNotice(subscription: number, change: .settled), to: session))
-            }
-        }
-        return effects
-    }
-}
-
-// Membership.
-extension ClmEngine {
-    private mutating func track(_ id: RequestID, _ flags: TrackFlags, from session: ClientSession) -> [Effect] {
-        guard flags.isValid else {
-            return [.reply(id, .failed(.badFlags, "track: CURRENT, CHANGES or CHANGES_ONLY expected"))]
-        }
-        let lasting = flags.intersection([.changes, .changesOnly])
-        if !lasting.isEmpty {
-            guard trackers[session] != nil || trackers.count < limits.trackersMax else {
-                return [.reply(id, .failed(.noResources, "track: at most \(limits.trackersMax) trackers"))]
-            }
-            trackers[session] = lasting
-        }
-        let all = flags.contains(.current) ? everybody(changed: []) : []
-        return [.reply(id, .view(view(all)))]
-    }
-
-    private mutating func changeMembership(_ changes: [ClusterNotification], to view: UInt64) -> [Effect] {
-        invariant(view > viewNumber, "a new view has a greater number")
-        viewNumber = view
-        var effects: [Effect] = []
-        for change in changes {
-            switch change.change {
-            case .left:
-                members[change.node.nodeID] = nil
-                effects.append(.propose(.nodeLeft(change.node.nodeID), answering: nil))
-            case .joined, .reconfigured, .noChange: members[change.node.nodeID] = change.node
-            }
-        }
-        for session in trackers.keys.sorted() {
-            let isWhole = trackers[session]?.contains(.changes) == true
-            effects.append(.pushView(self.view(isWhole ? everybody(changed: changes) : changes), to: session))
-        }
-        return effects
-    }
-
-    private func view(_ notifications: [ClusterNotification]) -> ClusterView {
-        ClusterView(viewNumber: viewNumber, memberCount: UInt32(members.count), notifications: notifications)
-    }
-
-    /// Every member, and those who have just left, with what happened to them.
-    private func everybody(changed: [ClusterNotification]) -> [ClusterNotification] {
-        let touched = Set(changed.map(\.node.nodeID))
-        let untouched = members.values.filter { !touched.contains($0.nodeID) }
-            .map { ClusterNotification(node: $0, change: .noChange) }
-        return (untouched + changed).sorted { $0.node.nodeID < $1.node.nodeID }
     }
 }

@@ -7,18 +7,25 @@ struct NameIndex: Sendable {
     /// Sorted, so that every walk is the same everywhere.
     private var bindingsByType: [UInt32: [NameBinding]] = [:]
 
-    mutating func insert(_ binding: NameBinding) {
+    /// False when it was there.
+    @discardableResult
+    mutating func insert(_ binding: NameBinding) -> Bool {
         var sameType = bindingsByType.removeValue(forKey: binding.range.type) ?? []
         let position = Self.position(of: binding, in: sameType)
-        if position == sameType.count || sameType[position] != binding { sameType.insert(binding, at: position) }
+        let isNew = position == sameType.count || sameType[position] != binding
+        if isNew { sameType.insert(binding, at: position) }
         bindingsByType[binding.range.type] = sameType
+        return isNew
     }
 
-    mutating func remove(_ binding: NameBinding) {
-        guard var sameType = bindingsByType.removeValue(forKey: binding.range.type) else { return }
+    /// False when it was not there.
+    mutating func remove(_ binding: NameBinding) -> Bool {
+        guard var sameType = bindingsByType.removeValue(forKey: binding.range.type) else { return false }
         let position = Self.position(of: binding, in: sameType)
-        if position < sameType.count, sameType[position] == binding { sameType.remove(at: position) }
+        let isThere = position < sameType.count && sameType[position] == binding
+        if isThere { sameType.remove(at: position) }
         if !sameType.isEmpty { bindingsByType[binding.range.type] = sameType }
+        return isThere
     }
 
     /// Who provides `instance` of `type` for a process of `node`: its own node first, then by node and port.

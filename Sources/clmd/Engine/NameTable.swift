@@ -7,7 +7,7 @@ public import SAFTypes
 ///
 /// A binding belongs to the session that made it last, so a process that lost its connection and bound again under a
 /// new session keeps its bindings when the old session is reported gone.
-public struct NameTable: Engine, Sendable {
+public struct NameTable: Engine, Hashable, Sendable {
     public enum Command: Hashable, Sendable {
         case bind(NameBinding, by: ClientSession)
         case withdraw(NameBinding, by: ClientSession)
@@ -97,6 +97,11 @@ extension NameTable {
     public var entries: [(binding: NameBinding, session: ClientSession)] {
         owners.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
     }
+
+    /// What a session owns.
+    func bindings(of session: ClientSession) -> Set<NameBinding> { bindingsBySession[session] ?? [] }
+
+    func owner(of binding: NameBinding) -> ClientSession? { owners[binding] }
 
     /// The sessions that own at least one binding, sorted.
     public var sessions: [ClientSession] { bindingsBySession.keys.sorted() }

@@ -18,6 +18,10 @@ public enum ClmRequestCode: UInt16, Sendable, CaseIterable {
     case trackStop = 7
     /// ``NodeID``, or ``ClmConstants/localNode`` → ``ClusterNode``.
     case nodeGet = 8
+    /// ``ChangeResponse`` → nothing.
+    case respond = 9
+    /// ``NodeAdministration`` → nothing, when it is done or was refused.
+    case administer = 10
 }
 
 /// What clmd sends unasked: the code of an IOC push.

@@ -51,9 +51,9 @@ extension ClusterNode: WireCodable {
     }
 }
 
-/// What happened to a node in a view. Source: SaClmClusterChangesT.
+/// What happens to a node. Source: SaClmClusterChangesT.
 public enum ClusterChange: UInt8, Hashable, Sendable, CaseIterable {
-    case noChange = 1, joined, left, reconfigured
+    case noChange = 1, joined, left, reconfigured, unlock, shutdown
 }
 
 /// One line of a ``ClusterView``: change u8 · node.
@@ -76,65 +76,5 @@ extension ClusterNotification: WireCodable {
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
         change = try ClusterChange.decode(from: &reader)
         node = try reader.value()
-    }
-}
-
-/// The membership as one numbered view, or what changed with it. Source: SaClmClusterNotificationBufferT.
-///
-/// viewNumber u64 · members u32 · notifications.
-public struct ClusterView: Hashable, Sendable {
-    public static let nodesMax = 4_096
-
-    /// Grows with every transition, also across restarts of clmd.
-    public var viewNumber: UInt64
-    /// How many nodes are members, also when `notifications` lists fewer or more.
-    public var memberCount: UInt32
-    public var notifications: [ClusterNotification]
-
-    public init(viewNumber: UInt64, memberCount: UInt32, notifications: [ClusterNotification]) {
-        self.viewNumber = viewNumber
-        self.memberCount = memberCount
-        self.notifications = notifications
-    }
-}
-
-extension ClusterView: WireCodable {
-    public func encode(to writer: inout ByteWriter) {
-        writer.integer(viewNumber)
-        writer.integer(memberCount)
-        writer.list(notifications)
-    }
-
-    public init(decoding reader: inout ByteReader) throws(DecodeError) {
-        viewNumber = try reader.integer()
-        memberCount = try reader.integer()
-        notifications = try reader.list(max: Self.nodesMax)
-    }
-}
-
-/// Which transitions a tracker hears. Source: SA_TRACK_CURRENT, SA_TRACK_CHANGES, SA_TRACK_CHANGES_ONLY.
-public struct TrackFlags: OptionSet, Hashable, Sendable {
-    public let rawValue: UInt8
-    public init(rawValue: UInt8) { self.rawValue = rawValue }
-
-    /// The present view at once; alone it starts no tracking.
-    public static let current = TrackFlags(rawValue: 1)
-    /// Every transition, with all nodes.
-    public static let changes = TrackFlags(rawValue: 2)
-    /// Every transition, with the changed nodes only.
-    public static let changesOnly = TrackFlags(rawValue: 4)
-
-    /// False for none, for unknown bits and for `changes` together with `changesOnly`.
-    public var isValid: Bool {
-        rawValue != 0 && rawValue <= 7 && !isSuperset(of: [.changes, .changesOnly])
-    }
-}
-
-extension TrackFlags: WireCodable {
-    public func encode(to writer: inout ByteWriter) { writer.integer(rawValue) }
-
-    public init(decoding reader: inout ByteReader) throws(DecodeError) {
-        rawValue = try reader.integer()
-        guard isValid else { throw .badValue("track flags \(rawValue); CURRENT, CHANGES or CHANGES_ONLY expected") }
     }
 }

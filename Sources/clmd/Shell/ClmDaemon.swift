@@ -1,91 +1,129 @@
 import ClmEngine
 import ClmProtocol
+import EOHost
 public import EOLoop
 import EOReplicated
 import EngineKit
 import IOC
+public import IOCCluster
 import IOCGroups
 public import OSAL
-public import SAFTypes
+import SAFTypes
 
-/// The shell of clmd: performs what ``ClmEngine`` and the replicated ``NameTable`` decide. Loop thread only.
+/// The shell of clmd: performs what ``ClmEngine`` and the replicated ``ClusterTable`` decide. Loop thread only.
 public final class ClmDaemon {
-    private let loop: Loop
+    public static let groupName = "clm"
+
+    let loop: Loop
     private let server: IOCServer
     private let journal: NameJournal
+    private let places: Places
     private let note: (String) -> Void
-    private var engine: ClmEngine
-    private var group: ReplicatedNode<NameTable, LoopbackGroup>
-    /// Requests that wait for their answer, by the number the engine knows them by.
-    private var requests: [UInt64: Request] = [:]
+    private var record: MemberRecord
+    var engine: ClmEngine
+    let host: ReplicaHost<ClusterTable>
+    private let isAlone: Bool
+    /// What waits for its answer, by the number the engine knows it by.
+    private var requests: [UInt64: (ClmEngine.Reply) -> Void] = [:]
     private var lastRequest: UInt64 = 0
+    /// The request that a proposal answers, by the proposal's ticket.
+    private var requestOfTicket: [UInt64: UInt64] = [:]
     private var peers: [ClientSession: Peer] = [:]
     /// Topology notices were dropped: the client is told as soon as it reads again.
     private var overflowed: Set<ClientSession> = []
-    private var settlingTimer: LoopTimer?
+    private var compareTimer: (at: Instant, timer: LoopTimer)?
+    private var onLeft: (() -> Void)?
 
     /// - Parameters:
-    ///   - nodeID: of this node.
+    ///   - description: of the cluster, and which node of it this is.
     ///   - note: one line for the log, for each thing an operator should know.
     /// - Throws: EADDRINUSE when another clmd serves these places, and what the file system says.
     public init(
-        loop: Loop, places: Places, nodeID: NodeID, note: @escaping (String) -> Void
+        loop: Loop, places: Places, description: ClusterDescription, note: @escaping (String) -> Void
     ) throws(OSError) {
         self.loop = loop
+        self.places = places
         self.note = note
+        isAlone = description.groupEngine == .alone
         try File.makeDirectories(places.runDirectory)
-        let record = try MemberRecord.load(places, note: note)
+        record = try MemberRecord.load(places, note: note)
         journal = try NameJournal(places: places, note: note)
         // Not the pid: a restored state remembers the proposals of earlier incarnations, and pids come again.
-        let member = GroupMember(node: nodeID, incarnation: UInt64(MonotonicClock.wallNanoseconds()))
-        var configuration = ReplicatedConfiguration(member: member)
-        configuration.isJournaling = true
-        configuration.digestInterval = 0
-        let replicated: Replicated<NameTable>
-        do throws(DecodeError) {
-            replicated = try Replicated(core: NameTable(), configuration: configuration, restoring: journal.records)
-        } catch {
-            note("the name table of the previous life is damaged and is built again by the clients: \(error)")
-            replicated = Replicated(core: NameTable(), configuration: configuration)
+        host = ReplicaHost(
+            loop: loop, description: description, incarnation: UInt64(MonotonicClock.wallNanoseconds()),
+            core: ClusterTable(), restoring: journal.records
+        ) { $0.isJournaling = true }
+        if let failure = host.restoreFailure {
+            note("the table of the previous life is damaged and is built again by the clients: \(failure)")
         }
-        group = ReplicatedNode(replicated, over: LoopbackGroup(member: member))
-        let node = ClusterNode(
-            nodeID: nodeID, name: SaName(places.nodeName) ?? SaName("node")!, bootTimestamp: record.bootTimestamp,
-            initialViewNumber: record.initialViewNumber)
-        engine = ClmEngine(local: node, viewNumber: record.viewNumber, restored: group.core)
+        engine = ClmEngine(
+            me: NodeRecord(description.local, record), viewFloor: record.viewNumber, restored: host.core)
         var options = ServerOptions()
         options.socketMode = 0o666  // every user's components may look names up; binding is per session
         server = try IOCServer(loop: loop, endpoint: .wellKnown(.clmd), places: places, options: options)
-        server.onConnect = { [unowned self] peer in connected(peer) }
+        server.onConnect = { [unowned self] peer in peers[session(of: peer)] = peer }
         server.onDisconnect = { [unowned self] peer in disconnected(peer) }
         server.onRequest = { [unowned self] request, body in asked(request, body) }
-        do throws(GroupError) {
-            perform(try group.start("clmd", at: loop.now))
-        } catch {
-            invariant(false, "a group of one cannot be refused: \(error)")
-        }
+        listenToGroup()
+        host.start(Self.groupName)
         perform(engine.start())
+    }
+
+    private func listenToGroup() {
+        host.onJournal = { [unowned self] write in
+            do throws(OSError) {
+                try journal.write(write)
+            } catch {
+                note("the table is not kept for the next clmd, whose clients will bind again: \(error)")
+            }
+        }
+        host.onEffect = { [unowned self] outcome, ticket in
+            handle(.table(outcome, ticket.flatMap { requestOfTicket[$0] }))
+        }
+        host.onAnswer = { [unowned self] ticket, outcome in
+            answered(ticket, outcome)
+            settleLeave()
+        }
+        host.onStateReplaced = { [unowned self] in handle(.replaced(host.core)) }
+        host.onStatus = { [unowned self] _ in stand() }
+        host.onView = { [unowned self] _ in stand() }
+        host.onNote = { [unowned self] note in tell(note) }
     }
 
     /// Stops serving. Hanging up on the clients says nothing about them: they will be found again by the next life.
     public func close() {
         server.onDisconnect = { _ in }
         server.close()
+        host.close()
+        if let (_, timer) = compareTimer { loop.cancel(timer) }
+        compareTimer = nil
     }
 
-    /// The view, the members and the names, for the console.
-    public var viewNumber: UInt64 { engine.viewNumber }
-    public var nodes: [ClusterNode] { engine.members.values.sorted { $0.nodeID < $1.nodeID } }
-    public var names: [NameBinding] { engine.visibleBindings }
-    public var clientCount: Int { peers.count }
+    /// Takes leave of the cluster, so that the others need not find out; `then` is called when they know, or when they
+    /// cannot be told within a second. A node alone has nobody to leave.
+    public func leave(then: @escaping () -> Void) {
+        guard !isAlone, host.status == .synchronised, engine.isLocalMember || host.core.isLocked(engine.localNode)
+        else { return then() }
+        onLeft = then
+        _ = loop.schedule(after: .seconds(1)) { [weak self] in self?.left() }
+        handle(.leaving)
+    }
+
+    private func settleLeave() {
+        if onLeft != nil, host.core.record(of: engine.localNode) == nil { left() }
+    }
+
+    private func left() {
+        let then = onLeft
+        onLeft = nil
+        then?()
+    }
 
     // MARK: Events
 
-    private func session(of peer: Peer) -> ClientSession {
+    func session(of peer: Peer) -> ClientSession {
         ClientSession(node: engine.localNode, high: peer.sessionID.high, low: peer.sessionID.low)
     }
-
-    private func connected(_ peer: Peer) { peers[session(of: peer)] = peer }
 
     private func disconnected(_ peer: Peer) {
         let session = session(of: peer)
@@ -103,12 +141,41 @@ public final class ClmDaemon {
                 return request.fail(.notSupported, "clmd knows no request \(request.code)")
             }
             let decoded = try ClmEngine.Request(code, body)
-            lastRequest += 1
-            requests[lastRequest] = request
-            handle(.request(lastRequest, decoded, from: session(of: request.peer)))
+            ask(decoded, from: session(of: request.peer)) { request.answer($0) }
         } catch {
             request.fail(.invalidParam, "clmd cannot read request \(request.code): \(error)")
         }
+    }
+
+    func ask(_ request: ClmEngine.Request, from session: ClientSession, then: @escaping (ClmEngine.Reply) -> Void) {
+        lastRequest += 1
+        requests[lastRequest] = then
+        handle(.request(lastRequest, request, from: session))
+    }
+
+    private func answered(_ ticket: UInt64, _ outcome: ProposalOutcome) {
+        var refusal: AisError?
+        if case .refused(let error) = outcome { refusal = error }
+        if let request = requestOfTicket.removeValue(forKey: ticket) {
+            handle(.answered(request, refusal))
+        } else if refusal != nil {
+            handle(.refused)
+        }
+    }
+
+    private func stand() {
+        let quorum: ClmEngine.Standing.Quorum =
+            switch host.status {
+            case .outside, .withoutQuorum: .none
+            case .forming, .synchronising: .forming
+            case .synchronised: .synchronised
+            }
+        let view = host.view
+        handle(
+            .standing(
+                ClmEngine.Standing(
+                    quorum: quorum, isOldest: host.isOldest, members: view?.members.map(\.node) ?? [],
+                    present: view?.nodes ?? [])))
     }
 
     private func handle(_ event: ClmEngine.Event) { perform(engine.handle(event, at: loop.now)) }
@@ -119,49 +186,47 @@ public final class ClmDaemon {
         for effect in effects {
             switch effect {
             case .propose(let command, let request):
-                perform(group.propose(command, ticket: request ?? 0, at: loop.now))
-            case .reply(let id, let reply): requests.removeValue(forKey: id).map { answer($0, reply) }
+                if let request { requestOfTicket[host.nextTicket] = request }
+                host.propose(command)
+            case .reply(let id, let reply): requests.removeValue(forKey: id)?(reply)
             case .pushTopology(let notice, let session): push(.topology, notice.encoded, to: session)
             case .pushView(let view, let session): push(.membership, view.encoded, to: session)
             case .startSettlingTimer(let time):
-                settlingTimer = loop.schedule(after: time) { [unowned self] in handle(.settlingTimeOver) }
+                _ = loop.schedule(after: time) { [weak self] in self?.handle(.settlingTimeOver) }
+            case .compare(let delay): compare(after: delay)
+            case .keep(let viewNumber): keep(viewNumber)
             }
         }
     }
 
-    private func perform(_ outputs: [ReplicatedNode<NameTable, LoopbackGroup>.Output]) {
-        for output in outputs {
-            switch output {
-            case .journal(let write):
-                do throws(OSError) {
-                    try journal.write(write)
-                } catch {
-                    note("the name table is not kept for the next clmd, whose clients will bind again: \(error)")
-                }
-            case .perform(let outcome, let ticket): handle(.names(outcome, ticket == 0 ? nil : ticket))
-            case .answer(let ticket, let outcome):
-                guard ticket != 0 else { continue }
-                if case .refused(let error) = outcome {
-                    handle(.answered(ticket, error))
-                } else {
-                    handle(.answered(ticket, nil))
-                }
-            case .performOnce(let id, _): perform(group.effectDone(id, at: loop.now))
-            // A group of one: the state is what was restored, the status is fixed.
-            case .stateReplaced, .status, .view, .sendSnapshot: break
-            case .note: break  // about other members
-            }
+    /// One timer, for the earliest that was asked for.
+    private func compare(after delay: Duration) {
+        guard delay > .zero else { return handle(.compared(host.core)) }
+        let instant = loop.now + delay
+        if let (at, timer) = compareTimer {
+            guard instant < at else { return }
+            loop.cancel(timer)
         }
+        let timer = loop.schedule(after: delay) { [unowned self] in
+            compareTimer = nil
+            stand()  // compares, if there is anything to compare with
+        }
+        compareTimer = (instant, timer)
     }
 
-    private func answer(_ request: Request, _ reply: ClmEngine.Reply) {
-        switch reply {
-        case .done: request.reply([])
-        case .lookup(let reply): request.reply(reply.encoded)
-        case .view(let view): request.reply(view.encoded)
-        case .node(let node): request.reply(node.encoded)
-        case .failed(let error, let text): request.fail(error, text)
-        }
+    private func keep(_ viewNumber: UInt64) {
+        guard viewNumber > record.viewNumber else { return }
+        record.viewNumber = viewNumber
+        let (record, places, note) = (record, places, note)
+        let isTaken = loop.runSlow(
+            { () -> OSError? in
+                do throws(OSError) { try record.keep(places) } catch { return error }
+                return nil
+            },
+            then: { error in
+                if let error { note("view number \(viewNumber) is not kept for the next start of the node: \(error)") }
+            })
+        if !isTaken { note("view number \(viewNumber) is not kept for the next start of the node: too much to write") }
     }
 
     private func push(_ code: ClmPushCode, _ body: [UInt8], to session: ClientSession) {
@@ -171,6 +236,38 @@ public final class ClmDaemon {
         peer.onWritable = { [unowned self, unowned peer] in
             peer.onWritable = nil
             if overflowed.remove(session) != nil { handle(.overflowed(session)) }
+        }
+    }
+
+    private func tell(_ replicaNote: ReplicatedNote) {
+        switch replicaNote {
+        case .formed, .snapshotOffered, .snapshotLoaded: break  // the life of a group
+        case .formedWithoutMajority where isAlone: break
+        case .groupLost(let reason): note("the cluster is lost: \(reason); joining again")
+        default: note("the group of clmd: \(replicaNote)")
+        }
+    }
+}
+
+extension NodeRecord {
+    init(_ described: ClusterDescribedNode, _ record: MemberRecord) {
+        let addresses = described.addresses.prefix(Self.addressesMax).map(\.host)
+        let shortest = addresses.first { $0.utf8.count <= ClusterNode.addressBytesMax } ?? ""
+        let node = ClusterNode(
+            nodeID: described.id, name: described.name, address: shortest, isMember: false,
+            bootTimestamp: record.bootTimestamp, initialViewNumber: 0)
+        self.init(node: node, addresses: addresses, incarnation: record.incarnation)
+    }
+}
+
+extension Request {
+    fileprivate func answer(_ reply: ClmEngine.Reply) {
+        switch reply {
+        case .done: self.reply([])
+        case .lookup(let body): self.reply(body.encoded)
+        case .view(let view): self.reply(view.encoded)
+        case .node(let node): self.reply(node.encoded)
+        case .failed(let error, let text): fail(error, text)
         }
     }
 }
@@ -191,6 +288,8 @@ extension ClmEngine.Request {
             guard body.isEmpty else { throw .trailing(body.count) }
             self = .trackStop
         case .nodeGet: self = .nodeGet(try NodeID(decoding: body))
+        case .respond: self = .respond(try ChangeResponse(decoding: body))
+        case .administer: self = .administer(try NodeAdministration(decoding: body))
         }
     }
 }
