@@ -23,7 +23,8 @@ struct DescriptionTests {
         quorumLossGrace: .seconds(3), leasePercent: 120,
         fencing: FencingSettings(
             timeout: .seconds(20),
-            devices: [FencingDevice(node: NodeID(1), agent: "fence_x", parametersFile: "/etc/swiftsaf/fence-a")]))
+            devices: [FencingDevice(node: NodeID(1), agent: "fence_x", parametersFile: "/etc/swiftsaf/fence-a")]),
+        access: AccessRule(users: ["web", "1000"], groups: ["saf"]))
 
     @Test("Has one byte form, and refuses whatever is cut or random")
     func wire() {
@@ -34,8 +35,14 @@ struct DescriptionTests {
                 0100 05000000616c6f6e65 01 03000000
                 01000000 03000000 0100000078 01 00000000
                 02 e81c 1a000000 2f6574632f73776966747361662f636572746966696361746573
-                00ca9a3b00000000 00e40b5402000000 64000000 00
+                00ca9a3b00000000 00e40b5402000000 64000000 00 00000000 00000000
                 """)
+    }
+
+    @Test("The compiled configuration has one byte form, with and without a model")
+    func compiled() {
+        checkWire(CompiledConfiguration(cluster: Self.three, model: [1, 2, 3]))
+        checkWire(CompiledConfiguration(cluster: Self.three, model: nil))
     }
 
     @Test("Says in a sentence what makes no sense")
@@ -56,6 +63,7 @@ struct DescriptionTests {
         #expect(fault { $0.token = .zero }.hasPrefix("token"))
         #expect(fault { $0.nodes[0].addresses[0].host = "" } == "node a: an empty address")
         #expect(fault { $0.fencing = FencingSettings(devices: [stranger]) }.hasPrefix("fencing device of node 9"))
+        #expect(fault { $0.access.groups = [""] } == "a group without a name")
         #expect(fault { $0.links = LinkSettings(security: .tls, certificateDirectory: "") }.hasPrefix("TLS"))
     }
 

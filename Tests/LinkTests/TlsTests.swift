@@ -15,6 +15,10 @@ final class Certificates: Sendable {
 
     deinit { try? File.removeTree(root) }
 
+    func copy(_ file: String, to target: String) throws {
+        try File.writeAtomically("\(root)/\(target)", try File.readAll("\(root)/\(file)"), durable: false)
+    }
+
     func authority(_ cluster: String = "test") throws -> CertificateAuthority {
         try CertificateAuthority.create(cluster: cluster)
     }

@@ -1,7 +1,7 @@
 public import SAFTypes
 
 /// version u16 · cluster name · engine u8 · local node u32 · nodes · links · token ns i64 · grace ns i64 · lease u32 ·
-/// fencing?
+/// fencing? · access
 extension ClusterDescription: WireCodable {
     public func encode(to writer: inout ByteWriter) {
         writer.integer(Self.version)
@@ -14,6 +14,7 @@ extension ClusterDescription: WireCodable {
         writer.duration(quorumLossGrace)
         writer.integer(leasePercent)
         writer.optional(fencing)
+        writer.value(access)
     }
 
     /// Also refuses what can be read but makes no sense (``fault``).
@@ -31,6 +32,7 @@ extension ClusterDescription: WireCodable {
         quorumLossGrace = try reader.duration()
         leasePercent = try reader.integer()
         fencing = try reader.optional()
+        access = try reader.value()
         if let fault { throw .badValue(fault) }
     }
 }
@@ -118,6 +120,28 @@ extension FencingDevice: WireCodable {
         node = try reader.value()
         agent = try reader.string(max: 4_096)
         parametersFile = try reader.string(max: 4_096)
+    }
+}
+
+/// users · groups, each: count u32 · texts.
+extension AccessRule: WireCodable {
+    public func encode(to writer: inout ByteWriter) {
+        for names in [users, groups] {
+            writer.integer(UInt32(names.count))
+            for name in names { writer.string(name) }
+        }
+    }
+
+    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+        func names(_ reader: inout ByteReader) throws(DecodeError) -> [String] {
+            let count = try reader.integer(UInt32.self)
+            guard count <= AccessRule.entriesMax else { throw .badValue("\(count) names") }
+            var names: [String] = []
+            for _ in 0..<count { names.append(try reader.string(max: 255)) }
+            return names
+        }
+        users = try names(&reader)
+        groups = try names(&reader)
     }
 }
 

@@ -30,11 +30,14 @@ public struct ClusterDescription: Hashable, Sendable {
     public var leasePercent: UInt32
     /// Nil: a lost node's work is given away without fencing it first.
     public var fencing: FencingSettings?
+    /// Who may use the middleware of a node.
+    public var access: AccessRule
 
     public init(
         clusterName: String, groupEngine: GroupEngine, localNode: NodeID, nodes: [ClusterDescribedNode],
         links: LinkSettings = LinkSettings(), token: Duration = .seconds(1), quorumLossGrace: Duration = .seconds(10),
-        leasePercent: UInt32 = 100, fencing: FencingSettings? = nil
+        leasePercent: UInt32 = 100, fencing: FencingSettings? = nil,
+        access: AccessRule = AccessRule()
     ) {
         self.clusterName = clusterName
         self.groupEngine = groupEngine
@@ -45,6 +48,7 @@ public struct ClusterDescription: Hashable, Sendable {
         self.quorumLossGrace = quorumLossGrace
         self.leasePercent = leasePercent
         self.fencing = fencing
+        self.access = access
     }
 
     /// A node without a cluster: it orders its own messages and is always quorate.
@@ -84,7 +88,7 @@ public struct ClusterDescription: Hashable, Sendable {
         if token < .milliseconds(50) || token > .seconds(60) { return "token \(token); 50 ms to 60 s expected" }
         if quorumLossGrace < .zero { return "quorum-loss grace \(quorumLossGrace); 0 or more expected" }
         if !(10...1_000).contains(leasePercent) { return "lease of \(leasePercent) %; 10 to 1000 expected" }
-        return links.fault ?? fencing?.fault(in: self)
+        return links.fault ?? fencing?.fault(in: self) ?? access.fault
     }
 }
 
@@ -204,5 +208,31 @@ public struct FencingDevice: Hashable, Sendable {
         self.node = node
         self.agent = agent
         self.parametersFile = parametersFile
+    }
+}
+
+/// Who may connect to the daemons of a node, by the credentials the kernel gives (SO_PEERCRED). Both lists empty:
+/// everybody. Root and the user amfd runs as may always.
+public struct AccessRule: Hashable, Sendable {
+    public static let entriesMax = 64
+
+    /// Names, or decimal numbers.
+    public var users: [String]
+    /// A user belongs to a group by its account, not only by the process's own group.
+    public var groups: [String]
+
+    public init(users: [String] = [], groups: [String] = []) {
+        self.users = users
+        self.groups = groups
+    }
+
+    public var isOpen: Bool { users.isEmpty && groups.isEmpty }
+
+    var fault: String? {
+        for (what, names) in [("user", users), ("group", groups)] {
+            if names.count > Self.entriesMax { return "\(names.count) \(what)s; at most \(Self.entriesMax) expected" }
+            if names.contains("") { return "a \(what) without a name" }
+        }
+        return nil
     }
 }

@@ -3,6 +3,7 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/timex.h>
 
 int cosal_epoll_control(int epoll, int operation, int fd, uint32_t events, uint64_t token) {
     struct epoll_event event = {.events = events, .data.u64 = token};
@@ -46,6 +47,14 @@ int cosal_has_seals(int fd, bool size, bool content) {
 }
 
 char **cosal_environment(void) { return environ; }
+
+int cosal_clock_synchronisation(bool *is_synchronised, long *maximum_error) {
+    struct timex state = {.modes = 0};
+    if (adjtimex(&state) < 0) return -1;
+    *is_synchronised = (state.status & STA_UNSYNC) == 0;
+    *maximum_error = state.maxerror;
+    return 0;
+}
 
 int cosal_cpu_count(void) {
     cpu_set_t set;

@@ -58,6 +58,7 @@ int cosal_memory(const char *name); /* memfd_create(2), closed on exec, can be s
 int cosal_add_seals(int fd, bool size, bool content);
 int cosal_has_seals(int fd, bool size, bool content); /* 1, 0 or -1 */
 int cosal_cpu_count(void);
+int cosal_clock_synchronisation(bool *is_synchronised, long *maximum_error); /* adjtimex(2); microseconds */
 char **cosal_environment(void); /* environ is a global variable, which Swift 6 refuses */
 static inline int cosal_tgkill(pid_t process, pid_t thread, int number) {
     return (int)syscall(SYS_tgkill, process, thread, number);
