@@ -89,6 +89,7 @@ let package = Package(
             daemon + [
                 "AmfProtocol", "AmfEngine", "ClmClient", "EventProtocol", "EventClient", "LogProtocol", "CliClient",
                 "CliProtocol",
+                "IOCCluster",
             ]),
         program("amfd", "Sources/amfd/Daemon", daemon + ["AmfShell"]),
 
@@ -144,10 +145,14 @@ let package = Package(
             client + ["CliProtocol", "CliEngine", "AmfProtocol", "SafText"]),
         program("cliserver", "Sources/cliserver/Daemon", daemon + ["CliShell", "CliProtocol", "AmfClient"]),
         room(
-            "SafConfig", "saf/Config", base + ["AmfProtocol", "CliProtocol", .product(name: "Yams", package: "Yams")],
+            "SafConfig", "saf/Config",
+            base + [
+                "OSAL", "AmfProtocol", "CliProtocol", "IOCCluster", "SafCluster", .product(name: "Yams", package: "Yams"),
+            ],
             exclude: ["README.md"]),
         room("SafStage", "saf/Stage", ["OSAL", "EngineKit"]),
-        room("SafLab", "saf/Lab", ["OSAL", "EngineKit", "SAFTypes", "IOCCluster"]),
+        room("SafCluster", "saf/Cluster", ["SAFTypes", "IOCCluster"], exclude: ["README.md"]),
+        room("SafLab", "saf/Lab", ["OSAL", "EngineKit", "SAFTypes", "IOC", "IOCCluster", "IOCLinks", "SafCluster"]),
         room("SafText", "saf/Text", ["SAFTypes", "AmfProtocol", "CliProtocol"]),
         room(
             "SafBench", "saf/Bench",
@@ -158,7 +163,8 @@ let package = Package(
         program(
             "saf", "Sources/saf/Command",
             client + [
-                "SafConfig", "SafText", "SafBench", "CliProtocol", "CliClient", "AmfProtocol", "AmfClient",
+                "SafConfig", "SafCluster", "SafText", "SafBench", "IOCCluster", "IOCLinks", "CliProtocol", "CliClient",
+                "AmfProtocol", "AmfClient",
                 "CkptClient",
                 "LogClient", "EventClient", "ClmClient",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -186,7 +192,8 @@ let package = Package(
         program("saflab", "deploy/clusterlab", ["SafLab", "OSAL", "EngineKit"]),
 
         // A component that behaves as a test wants.
-        program("testcomponent", "Tests/Helpers/testcomponent", base + ["OSAL", "EOLoop", "SwiftSAF"]),
+        program(
+            "testcomponent", "Tests/Helpers/testcomponent", base + ["OSAL", "EOLoop", "IOCCluster", "SwiftSAF"]),
 
         tests("TidyTests", ["OSAL"]),
         tests("OSALTests", ["OSAL", "EngineKit", "oshelper"]),
@@ -200,7 +207,7 @@ let package = Package(
             "ClusterTests",
             base + [
                 "OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync", "SafLab",
-                "groupmember", "clmmember",
+                "SafCluster", "groupmember", "clmmember",
             ]),
         program(
             "groupmember", "Tests/Helpers/groupmember",
@@ -242,7 +249,8 @@ let package = Package(
         tests(
             "CliTests",
             [
-                "CliProtocol", "CliEngine", "CliClient", "CliShell", "SafConfig", "SafText", "AmfProtocol", "SAFTypes",
+                "CliProtocol", "CliEngine", "CliClient", "CliShell", "SafConfig", "SafCluster", "IOCCluster", "SafText",
+                "AmfProtocol", "SAFTypes",
                 "ExecutionObject", "EngineKit", "OSAL", "EOLoop", "IOC",
             ]),
         tests(

@@ -1,3 +1,4 @@
+import SafCluster
 import Testing
 
 @testable import SafLab
@@ -8,11 +9,12 @@ struct LabValueTests {
     func configuration() {
         var options = LabOptions()
         options.nodes = 2
-        let text = CorosyncConfiguration.text(options, keyFile: "/k", logFile: "/l")
+        let text = CorosyncConfiguration.text(options.plan(of: 1, folder: "/n", configDirectory: "/c"))
         for line in [
-            "token: 300", "link_mode: active", "keyfile: /k", "crypto_cipher: aes256", "nodeid: 2", "name: node2",
+            "token: 300", "link_mode: active", "keyfile: /c/corosync/authkey", "crypto_cipher: aes256", "nodeid: 2",
+            "name: node2",
             "ring0_addr: 10.77.0.1", "ring1_addr: 10.77.1.2", "two_node: 1", "wait_for_all: 0", "sched_rr: yes",
-            "logfile: /l",
+            "logfile: /n/log/corosync.log",
         ] {
             #expect(text.contains(line + "\n"), "\(line) in\n\(text)")
         }
@@ -25,8 +27,8 @@ struct LabValueTests {
         var options = LabOptions()
         (options.token, options.planes, options.isEncrypted) = (1000, 1, false)
         options.hasAutoTieBreaker = true
-        let text = CorosyncConfiguration.text(options, keyFile: "/k", logFile: "/l")
-        for absent in ["knet_ping_timeout", "link_mode", "/k", "ring1_addr", "two_node"] {
+        let text = CorosyncConfiguration.text(options.plan(of: 1, folder: "/n", configDirectory: "/c"))
+        for absent in ["knet_ping_timeout", "link_mode", "keyfile", "ring1_addr", "two_node"] {
             #expect(!text.contains(absent), "\(absent)")
         }
         #expect(text.contains("auto_tie_breaker: 1") && text.contains("crypto_cipher: none"))

@@ -34,13 +34,16 @@ enum Rooms {
             ],
             "Sources/IOC/Transport": ["EngineKit", "SAFTypes", "OSAL", "EOLoop", "Containers", "Synchronization"],
             "Sources/IOC/Links": ground.union(["EngineKit", "OSAL", "EOLoop", "IOC", "IOCCluster"]),
-            "Sources/saf/Config": ground.union(["EngineKit", "AmfProtocol", "CliProtocol", "Yams"]),
+            "Sources/saf/Cluster": ["SAFTypes", "IOCCluster"],
+            "Sources/saf/Config": ground.union([
+                "EngineKit", "OSAL", "AmfProtocol", "CliProtocol", "IOCCluster", "SafCluster", "Yams",
+            ]),
             "Sources/saf/Text": ["SAFTypes", "AmfProtocol", "CliProtocol"],
             "Sources/saf/Stage": ["EngineKit", "OSAL"],
-            "Sources/saf/Lab": ["EngineKit", "OSAL", "SAFTypes", "IOCCluster"],
+            "Sources/saf/Lab": ["EngineKit", "OSAL", "SAFTypes", "IOC", "IOCCluster", "IOCLinks", "SafCluster"],
             "Sources/saf/Bench": running.union(clients).union(protocols).union(["SafStage"]),
             "Sources/saf/Command": running.union(clients).union(protocols).union([
-                "ArgumentParser", "SafConfig", "SafText", "SafBench",
+                "ArgumentParser", "SafConfig", "SafCluster", "SafText", "SafBench", "IOCLinks",
             ]),
         ]
         for (name, folder) in services {

@@ -43,6 +43,7 @@ private func bringUp(_ name: String, _ arguments: inout [String]) throws {
         options.payloads = Set(try nodes(payloads))
     }
     options.isEncrypted = !arguments.takeFlag("--plain")
+    options.areLinksEncrypted = arguments.takeFlag("--link-tls")
     options.isRealtime = !arguments.takeFlag("--no-realtime")
     options.hasAutoTieBreaker = arguments.takeFlag("--tie-breaker")
     if let nodes = arguments.takeNumberIfAny() { options.nodes = nodes }

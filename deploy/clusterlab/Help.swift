@@ -7,7 +7,7 @@ let help = """
     Needs root. Nothing outside the lab changes; `lab down` removes all of it.
 
     Building and looking
-      up [N] [--token MS] [--planes 1|2] [--plain] [--no-realtime] [--two-node yes|no] [--tie-breaker]
+      up [N] [--token MS] [--planes 1|2] [--plain] [--link-tls] [--no-realtime] [--two-node yes|no] [--tie-breaker]
          [--payload N,N]
                              N nodes (default 3), and wait until they are a cluster. A dead node is noticed after
                              about 2.2 tokens (default 300 ms). --plain: corosync without encryption; --payload: nodes

@@ -4,6 +4,7 @@ import CliClient
 import EOLoop
 import EngineKit
 import IOC
+import IOCCluster
 import OSAL
 import SAFTypes
 
@@ -19,6 +20,9 @@ final class AmfDaemon {
     private let gateway: Gateway
     private let guardKeeper: GuardKeeper
     private let compiler: ModelCompiler
+    private let cluster: ClusterDescription
+    /// What was read to know the cluster, until it is used.
+    private var firstOutcome: ModelCompiler.Outcome?
     private let announcer: Announcer
     private let capture: OutputCapture
     private let commands: LoopCommands
@@ -54,7 +58,10 @@ final class AmfDaemon {
             let predecessor = files.unstoppedAmfd()
             lock = try files.claim(.amfd) { announcer.tell(.noteFailed($0)) }
             if let predecessor { announcer.tell(.predecessorDied(pid: predecessor.pid)) }
-            let node = try Self.nodeID(Environment.get("SAF_NODE_ID"))
+            let found = try StartConfiguration.find(
+                files, places, plan: SpawnPlan(places: places, node: NodeID(0), executable: options.executable))
+            (cluster, firstOutcome) = (found.cluster, found.first)
+            let node = cluster.localNode
             let plan = SpawnPlan(places: places, node: node, executable: options.executable)
             let table = try Self.openChildren(files, announcer)
             keeper = ProcessKeeper(loop: loop, plan: plan, table: table)
@@ -78,15 +85,6 @@ final class AmfDaemon {
                     """,
                 isPermanent: false)
         }
-    }
-
-    private static func nodeID(_ text: String?) throws(Refusal) -> NodeID {
-        guard let text, !text.isEmpty else { return NodeID(1) }
-        guard let number = UInt32(text), (1...65_535).contains(number) else {
-            throw Refusal(
-                text: "SAF_NODE_ID is '\(text)'; a whole number from 1 to 65535 expected", isPermanent: true)
-        }
-        return NodeID(number)
     }
 
     private static func openChildren(_ files: NodeFiles, _ announcer: Announcer) throws(OSError) -> ChildrenTable {
@@ -149,6 +147,8 @@ final class AmfDaemon {
         try host.start()
         if let model = host.model {
             join(model)
+        } else if let outcome = firstOutcome {
+            loop.enqueue { [unowned self] in compiled(outcome) }
         } else {
             compiler.compile { [unowned self] in compiled($0) }
         }
@@ -156,6 +156,7 @@ final class AmfDaemon {
 
     /// The first model of this node: the applications, or the middleware alone when they are not to be had.
     private func compiled(_ outcome: ModelCompiler.Outcome) {
+        firstOutcome = nil
         guard !isStopping else { return }
         take(outcome)
         guard host.model == nil else { return }
@@ -171,6 +172,12 @@ final class AmfDaemon {
             let errors = compiled.model.validate()
             guard errors.isEmpty else { return notUsed(errors.map { "\($0)" }.joined(separator: "\n")) }
             if !compiled.warnings.isEmpty { announcer.tell(.modelWarnings(compiled.warnings)) }
+            if let read = try? StartConfiguration.numbered(compiled.cluster, Environment.get("SAF_NODE_ID")),
+                read != cluster
+            {
+                announcer.tell(
+                    .modelWarnings("cluster.yaml has changed: it takes effect when the node is started anew"))
+            }
             install(compiled.model, ticket: nil)
         case .failure(let refusal): notUsed(refusal.text)
         }

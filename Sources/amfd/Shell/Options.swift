@@ -37,7 +37,7 @@ struct AmfOptions: Sendable {
           SAF_LOG_DIR     log files                        /var/log/swiftsaf
           SAF_CONFIG_DIR  cluster.yaml and model/          /etc/swiftsaf
           SAF_NODE_NAME   name of this node                host name
-          SAF_NODE_ID     number of this node, 1 to 65535  1
+          SAF_NODE_ID     number of a node alone           1
           SAF_BIN_DIR     the other programs of SwiftSAF   the directory of this program
           SAF_LOG_STDERR  1: what is logged also goes to stderr (as it does when stderr is a terminal)
 

@@ -1,6 +1,7 @@
 import AmfProtocol
 import ArgumentParser
 import CliProtocol
+import IOCCluster
 import OSAL
 import SafConfig
 import SAFTypes
@@ -60,29 +61,33 @@ struct ConfigCommand: ParsableCommand {
 
     struct Compile: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "compile", abstract: "Writes the checked model in wire form; for amfd.",
+            commandName: "compile", abstract: "Writes the cluster and the checked model in wire form; for amfd.",
             discussion: """
                 Writes to standard output; what is wrong goes to standard error, with exit status 2. A program that \
-                cannot be executed is a warning only: its component will not start, the others run.
+                cannot be executed is a warning only: its component will not start, the others run. When only a model \
+                is wrong, the cluster is written all the same.
                 """, shouldDisplay: false)
         @Argument(help: "A model file, or a folder.", completion: .file()) var path: String?
 
         func run() throws {
             let outcome = try ConfigFiles.load(path)
             for error in outcome.errors { StandardError.write("\(error)\n") }
-            guard outcome.isUsable else { throw ExitCode(Tool.Status.refused.rawValue) }
+            guard let cluster = outcome.cluster else { throw ExitCode(Tool.Status.refused.rawValue) }
             if isTerminal(StandardOutput.raw) {
                 throw Tool.fail(
                     "saf: compile writes bytes, not text; send them to a file or use: saf config check", .refused)
             }
             do throws(OSError) {
-                let bytes = ContiguousArray(outcome.model.encoded)
+                let model = outcome.isUsable ? outcome.model.encoded : nil
+                let compiled = CompiledConfiguration(cluster: cluster.description, model: model)
+                let bytes = ContiguousArray(compiled.encoded)
                 try bytes.withUnsafeBufferPointer { (buffer) throws(OSError) in
                     try IO.writeAll(StandardOutput.raw, UnsafeRawBufferPointer(buffer))
                 }
             } catch {
-                throw Tool.fail("saf: the model cannot be written: \(error)")
+                throw Tool.fail("saf: the configuration cannot be written: \(error)")
             }
+            if !outcome.isUsable { throw ExitCode(Tool.Status.refused.rawValue) }
         }
     }
 }
@@ -134,12 +139,13 @@ enum ConfigFiles {
     }
 
     /// Programs are looked for beside this one, where amfd is, then in PATH.
-    private static var environment: ConfigEnvironment {
+    static var environment: ConfigEnvironment {
         let own = Environment.executablePath.map { File.parent(of: $0) }
         let path = (Environment.get("PATH") ?? "/usr/local/bin:/usr/bin:/bin").split(separator: ":").map(String.init)
         let folders = ([own].compactMap { $0 } + path).filter { $0.hasPrefix("/") }
         var environment = ConfigEnvironment(
-            nodeName: Tool.places.nodeName, programFolders: folders, workingDirectory: Environment.workingDirectory
+            nodeName: Tool.places.nodeName, programFolders: folders, workingDirectory: Environment.workingDirectory,
+            configDirectory: Tool.places.configDirectory
         ) { path in
             guard let status = try? File.stat(path) else { return .missing }
             return status.kind == .file && File.isExecutable(path) ? .executable : .notExecutable

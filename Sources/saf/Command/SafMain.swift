@@ -25,7 +25,7 @@ struct Saf: AsyncParsableCommand {
         subcommands: [
             StatusCommand.self, AdminCommand.self, CkptCommand.self, LogCommand.self, EventsCommand.self,
             ConsoleCommand.self,
-            ConfigCommand.self, BenchCommand.self, BenchPeerCommand.self,
+            ConfigCommand.self, ClusterCommand.self, DoctorCommand.self, BenchCommand.self, BenchPeerCommand.self,
         ])
 
     /// The parser calls an unknown command an unexpected argument and offers nothing.

@@ -1,5 +1,6 @@
 public import AmfProtocol
 import SAFTypes
+public import SafCluster
 
 /// A file of the configuration, already read.
 public struct ConfigSource: Hashable, Sendable {
@@ -24,6 +25,8 @@ public struct ConfigEnvironment: Sendable {
     public var programFolders: [String]
     /// What relative paths of files are relative to.
     public var workingDirectory: String
+    /// `SAF_CONFIG_DIR`: keys and certificates are in it.
+    public var configDirectory: String
     public var program: @Sendable (String) -> Program
     /// Whether there is a user, a group of this name or number, and a directory.
     public var hasUser: @Sendable (String) -> Bool = { _ in true }
@@ -32,9 +35,10 @@ public struct ConfigEnvironment: Sendable {
 
     public init(
         nodeName: String, programFolders: [String], workingDirectory: String = "/",
-        program: @escaping @Sendable (String) -> Program
+        configDirectory: String = "/etc/swiftsaf", program: @escaping @Sendable (String) -> Program
     ) {
         self.workingDirectory = workingDirectory
+        self.configDirectory = configDirectory
         self.nodeName = nodeName
         self.programFolders = programFolders
         self.program = program
@@ -46,6 +50,8 @@ public enum ConfigLoader {
     public struct Outcome: Sendable {
         /// Complete only when it is usable.
         public var model: AmfModel
+        /// Nil when `cluster.yaml` is wrong; usable also when a model is not.
+        public var cluster: ClusterPlan?
         /// Sorted by file, line and column; no two alike. Warnings included.
         public var errors: [ConfigError]
         /// Nothing is wrong that touches more than one component.
@@ -60,7 +66,7 @@ public enum ConfigLoader {
         loading.loadCluster(cluster)
         for source in models { loading.loadModel(source) }
         loading.validate()
-        return Outcome(model: loading.model, errors: loading.diagnostics.errors.sorted())
+        return Outcome(model: loading.model, cluster: loading.plan, errors: loading.diagnostics.errors.sorted())
     }
 }
 
@@ -69,6 +75,7 @@ final class Loading {
     let environment: ConfigEnvironment
     let diagnostics = Diagnostics()
     var model = AmfModel()
+    var plan: ClusterPlan?
     /// Where each thing in `model` came from, by the path that `AmfModel.validate` uses.
     private var places: [String: (file: String, position: SourcePosition)] = [:]
 

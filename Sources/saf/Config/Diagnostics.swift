@@ -118,6 +118,16 @@ extension MapReader {
         return nil
     }
 
+    /// A number with or without decimals.
+    func factor(_ key: String, _ range: ClosedRange<Double>) -> Double? {
+        guard let node = node(key) else { return nil }
+        if case .scalar(let text, true) = node.value, let value = Double(text), range.contains(value) { return value }
+        report(
+            node.position,
+            "\(key): a number from \(range.lowerBound) to \(range.upperBound) expected, \(node.kind) found")
+        return nil
+    }
+
     func flag(_ key: String) -> Bool? {
         guard let node = node(key) else { return nil }
         if case .scalar(let text, true) = node.value {

@@ -150,8 +150,10 @@ extension Loading {
         note(path, context.file, named.position)
         let map = MapReader(
             named.body, what: "service unit '\(named.name)'", file: context.file, at: named.position, diagnostics)
-        var unit = ServiceUnitModel(
-            name: named.name, node: model.nodes.first?.name ?? environment.nodeName, rank: UInt32(rank))
+        // Over all nodes in turn; on every node the same, so that all have one model.
+        let count = model.nodes.count
+        let node = count == 0 ? environment.nodeName : model.nodes[(rank - 1) % count].name
+        var unit = ServiceUnitModel(name: named.name, node: node, rank: UInt32(rank))
         if let rank: UInt32 = map.number("rank", 0...1_000_000) { unit.rank = rank }
         if let state: AdminState = map.word("adminState", adminWords) { unit.adminState = state }
         if let node = map.text("node") {

@@ -1,5 +1,6 @@
 import EngineKit
 public import OSAL
+public import SafCluster
 
 /// Corosync of each node.
 extension ClusterLab {

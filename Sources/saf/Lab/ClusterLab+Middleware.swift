@@ -1,27 +1,17 @@
 import EngineKit
 public import IOCCluster
 import OSAL
-import SAFTypes
+import SafCluster
 
 /// SwiftSAF in the nodes.
 extension ClusterLab {
-    /// What a node's daemons know of the cluster. The links are not encrypted: nobody else is on these networks.
-    public func description(of node: Int) throws -> ClusterDescription {
+    /// What a node's daemons know of the cluster.
+    public func description(of node: Int) throws -> ClusterDescription { try plan(of: node).description }
+
+    /// What a node's cluster.yaml says, and its corosync.conf.
+    func plan(of node: Int) throws -> ClusterPlan {
         try check(node)
-        var nodes: [ClusterDescribedNode] = []
-        for number in options.allNodes {
-            guard let name = SaName(LabOptions.nodeName(number)) else { continue }
-            let addresses = options.allPlanes.map { LinkAddress(LabOptions.address(of: number, plane: $0)) }
-            nodes.append(
-                ClusterDescribedNode(
-                    id: NodeID(UInt32(number)), name: name,
-                    role: options.payloads.contains(number) ? .payload : .controller, addresses: addresses))
-        }
-        var links = LinkSettings()
-        links.security = .none
-        return ClusterDescription(
-            clusterName: options.name, groupEngine: .corosync, localNode: NodeID(UInt32(node)), nodes: nodes,
-            links: links, token: .milliseconds(options.token))
+        return options.plan(of: node, folder: folder(of: node), configDirectory: places(of: node).configDirectory)
     }
 
     /// Every daemon of the node reads it, also one that is started by hand.

@@ -1,5 +1,7 @@
 import EngineKit
+import IOCLinks
 import OSAL
+import SafCluster
 
 /// Power: nodes come up, die, and freeze.
 extension ClusterLab {
@@ -7,15 +9,21 @@ extension ClusterLab {
     func writeConfigurations() throws {
         let key = Environment.randomBytes(256)
         let hosts = options.allNodes.map { "\(LabOptions.address(of: $0, plane: 0)) \(LabOptions.nodeName($0))" }
+        let authority = options.areLinksEncrypted ? try CertificateAuthority.create(cluster: options.name) : nil
         for node in options.allNodes {
             let own = folder(of: node)
-            for name in ["run", "state", "log", "config/model", "corosync/uidgid.d", "corosync-state"] {
+            for name in [
+                "run", "state", "log", "config/model", "config/corosync", "corosync/uidgid.d", "corosync-state",
+            ] {
                 try File.makeDirectories("\(own)/\(name)")
             }
-            try File.writeAtomically(own + "/corosync/authkey", key, durable: false, mode: 0o400)
-            let text = CorosyncConfiguration.text(
-                options, keyFile: own + "/corosync/authkey", logFile: own + "/log/corosync.log")
-            try File.writeAtomically(own + "/corosync/corosync.conf", text: text, durable: false)
+            try File.writeAtomically(own + "/config/corosync/authkey", key, durable: false, mode: 0o400)
+            let plan = try plan(of: node)
+            try File.writeAtomically(
+                own + "/corosync/corosync.conf", text: CorosyncConfiguration.text(plan), durable: false)
+            try write(cluster: ClusterText.yaml(plan), on: node)
+            try authority?.issue(node: LabOptions.nodeName(node)).save(
+                in: plan.description.links.certificateDirectory)
             let hostsText = (["127.0.0.1 localhost"] + hosts).joined(separator: "\n") + "\n"
             try File.writeAtomically(own + "/hosts", text: hostsText, durable: false)
         }

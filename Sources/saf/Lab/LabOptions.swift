@@ -18,6 +18,8 @@ public struct LabOptions: Equatable, Sendable {
     public var token = 300
     /// Whether corosync's traffic is encrypted and authenticated.
     public var isEncrypted = true
+    /// Whether the links between the daemons are encrypted, with certificates of the lab's own authority.
+    public var areLinksEncrypted = false
     /// Whether corosync runs with realtime priority; without it a short token needs an idle machine.
     public var isRealtime = true
     /// Whether one node of two is quorate alone; nil: exactly when there are two nodes, and no tie breaker.

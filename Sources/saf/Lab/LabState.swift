@@ -43,7 +43,7 @@ struct LabState: Equatable {
         var lines = [
             "name \(options.name)", "nodes \(options.nodes)", "planes \(options.planes)", "token \(options.token)",
             "encrypted \(options.isEncrypted)", "realtime \(options.isRealtime)", "two-node \(two)",
-            "tie-breaker \(options.hasAutoTieBreaker)",
+            "tie-breaker \(options.hasAutoTieBreaker)", "link-tls \(options.areLinksEncrypted)",
         ]
         if !options.payloads.isEmpty { lines.append("payloads \(list(options.payloads.sorted()))") }
         if let switchProcess { lines.append("switch \(switchProcess.text)") }
@@ -79,6 +79,7 @@ struct LabState: Equatable {
         case ("encrypted", 0): options.isEncrypted = first == "true"
         case ("realtime", 0): options.isRealtime = first == "true"
         case ("two-node", 0): options.isTwoNode = first == "auto" ? nil : first == "yes"
+        case ("link-tls", 0): options.areLinksEncrypted = first == "true"
         case ("tie-breaker", 0): options.hasAutoTieBreaker = first == "true"
         case ("payloads", 1...): options.payloads = Set(numbers)
         case ("switch", 2): switchProcess = ProcessIdentity(words: words)

@@ -1,6 +1,8 @@
 import EOLoop
 import EngineKit
+import IOCCluster
 import OSAL
+import SAFTypes
 import SwiftSAF
 
 enum Behaviour {
@@ -62,7 +64,10 @@ enum Behaviour {
             Environment.exit(1)
         }
         let model = (try? File.readAll(directory + "/model.bin")) ?? []  // none: amfd refuses the empty answer
-        model.withUnsafeBytes { try? IO.writeAll(1, $0) }
+        if !model.isEmpty, let name = SaName(Places.fromEnvironment().nodeName) {
+            let compiled = CompiledConfiguration(cluster: .alone(name: name), model: model).encoded
+            compiled.withUnsafeBytes { try? IO.writeAll(1, $0) }
+        }
         Environment.exit(0)
     }
 
