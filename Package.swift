@@ -242,8 +242,8 @@ let package = Package(
         tests(
             "EventTests",
             [
-                "EventProtocol", "EventEngine", "EventClient", "SAFTypes", "EngineKit", "OSAL", "IOC", "CliProtocol",
-                "CliClient", "eventd", "cliserver", "eventworker",
+                "EventProtocol", "EventEngine", "EventClient", "SAFTypes", "EngineKit", "OSAL", "IOC", "IOCGroups",
+                "EOReplicated", "CliProtocol", "CliClient", "eventd", "cliserver", "eventworker",
             ]),
         program("eventworker", "Tests/Helpers/eventworker", ["EventClient", "EventProtocol", "OSAL", "SAFTypes"]),
         tests(

@@ -174,11 +174,17 @@ struct DeliveryTests {
                 if case .changed(let id, let channel) = outcome { world.run(.registered(id, channel)) }
             }
         }
+        for (node, _) in wishes { world.link(NodeID(node)) }
+        let before = world.forwardedEvents.count
+        #expect(before == 0)
         world.publish("e", ["x"])
-        #expect(world.forwards.map(\.0) == [NodeID(2), NodeID(5)])
-        guard let event = world.forwards.first?.1 else { return }
-        world.run(.forwarded(id, event))
+        #expect(world.forwardedEvents.map(\.0) == [NodeID(2), NodeID(5)])
+        guard let event = world.forwardedEvents.first?.1 else { return }
+        let other = NodeID(2)
+        world.run(.received(.hello(stream: 9, isOpened: false), from: other))
+        let forward = Forward.event(id, event, remaining: 0, isCopy: false)
+        for _ in 1...2 { world.run(.received(.forward(stream: 9, number: 1, forward), from: other)) }
         #expect(world.data(of: 1) == ["e", "e"])
-        #expect(world.forwards.count == 2)
+        #expect(world.forwardedEvents.count == 2)
     }
 }

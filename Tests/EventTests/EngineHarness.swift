@@ -27,7 +27,8 @@ struct Harness {
     var repetitions = 0
     var journal: [[UInt8]] = []
     var timer: Instant?
-    var forwards: [(NodeID, EventMessage)] = []
+    /// What other nodes were sent.
+    var messages: [(node: NodeID, message: PeerMessage)] = []
     /// Clients that take nothing at the moment.
     var stopped: Set<UInt64> = []
     /// Clients confirm every delivery as it comes.
@@ -150,7 +151,8 @@ struct Harness {
                 }
             }
             queue.append(.answered(ticket: ticket, .done))
-        case .forward(_, let event, let node): forwards.append((node, event))
+        case .send(let message, let node): messages.append((node, message))
+        case .hangUp: break
         case .setTimer(let instant): timer = instant
         }
     }
@@ -210,6 +212,21 @@ struct Harness {
             run(.timer)
         }
         now = end
+    }
+
+    /// The way to another node stands, and it has had nothing yet.
+    mutating func link(_ node: NodeID) {
+        run(.link(node, isUp: true))
+        for case (node, .hello(let stream, _)) in messages {
+            run(.received(.received(stream: stream, isKnown: true, ReceivedNumbers()), from: node))
+        }
+    }
+
+    /// Events that other nodes were sent.
+    var forwardedEvents: [(NodeID, EventMessage)] {
+        messages.compactMap { sent in
+            if case .forward(_, _, .event(_, let event, _, _)) = sent.message { (sent.node, event) } else { nil }
+        }
     }
 
     func data(of client: UInt64) -> [String] {

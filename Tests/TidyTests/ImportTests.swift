@@ -54,8 +54,8 @@ enum Rooms {
             table["Sources/\(folder)/Engine"] = pure.union(["\(name)Protocol"])
             table["Sources/\(folder)/Store"] = pure.union(["\(name)Protocol", "OSAL", "Synchronization"])
             table["Sources/\(folder)/Client"] = running.union(["\(name)Protocol"])
-            table["Sources/\(folder)/Shell"] = running.union(own).union(clients).union(protocols)
-            table["Sources/\(folder)/Daemon"] = running.union(own).union(clients).union(protocols)
+            table["Sources/\(folder)/Shell"] = running.union(["IOCLinks"]).union(own).union(clients).union(protocols)
+            table["Sources/\(folder)/Daemon"] = running.union(["IOCLinks"]).union(own).union(clients).union(protocols)
         }
         table["Sources/cliserver/Shell"]?.insert("SafText")
         table["Sources/amfd/Client"]?.formUnion(["LogClient", "ExecutionObject"])

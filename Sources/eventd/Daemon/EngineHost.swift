@@ -19,6 +19,11 @@ final class EngineHost {
     /// Performs what is neither the registry's nor the timer's; the batch of one event, in order.
     var perform: ([NodeEngine.Effect]) -> Void = { _ in }
 
+    /// The other nodes in the group, whenever that changes.
+    var onOthers: ([NodeID]) -> Void = { _ in }
+    /// Clients are served from now on.
+    var onReady: () -> Void = {}
+
     private enum Step {
         case event(NodeEngine.Event)
         /// Of the registry, by its own ticket.
@@ -30,6 +35,8 @@ final class EngineHost {
     private let registryJournal: EventJournal
     private let nodeJournal: EventJournal
     private let registry: ReplicaHost<ChannelRegistry>
+    /// Of this life of eventd.
+    let incarnation: UInt64
     private(set) var engine: NodeEngine
     private var queue: [Step] = []
     private var isDraining = false
@@ -55,7 +62,7 @@ final class EngineHost {
             note(false, "\(journal.path) holds what is no whole record; that is dropped, with all that follows it")
         }
         // Not the pid: a restored state remembers the proposals of earlier incarnations, and pids come again.
-        let incarnation = UInt64(MonotonicClock.wallNanoseconds())
+        incarnation = UInt64(MonotonicClock.wallNanoseconds())
         registry = ReplicaHost(
             loop: loop, description: description, incarnation: incarnation, core: ChannelRegistry(),
             restoring: registryJournal.takeRecords()
@@ -77,9 +84,11 @@ final class EngineHost {
     private static func restoredEngine(
         _ node: NodeID, _ journal: EventJournal, _ note: (Bool, String) -> Void
     ) -> NodeEngine {
-        // Where nothing is found, ids begin at random: no earlier life can be expected to have given the same.
+        // Where nothing is found, ids begin with the time of day: no earlier life has given more than 2^17 in a second.
+        let since2020 = MonotonicClock.wallNanoseconds() / 1_000_000_000 - 1_577_836_800
+        let seconds = UInt64(clamping: since2020)
         let fresh = NodeEngine(
-            node: node, firstEvent: UInt64.random(in: 1 << 20..<1 << 40), lineage: UInt32.random(in: 1 ... .max))
+            node: node, firstEvent: max(1 << 20, seconds << 17), lineage: UInt32.random(in: 1 ... .max))
         var engine = fresh
         do throws(DecodeError) {
             try engine.restore(journal.takeRecords())
@@ -121,10 +130,22 @@ final class EngineHost {
         registry.onStateReplaced = { [unowned self] in
             enqueue(.event(.registryChanged(entries, lineage: registry.core.lineage)))
         }
-        registry.onStatus = { [unowned self] status in if status == .synchronised { becomeReady() } }
+        registry.onView = { [unowned self] view in
+            tellMembers()
+            onOthers(view.members.map(\.node).filter { $0 != registry.member.node })
+        }
+        registry.onStatus = { [unowned self] status in
+            tellMembers()
+            if status == .synchronised { becomeReady() }
+        }
         registry.onNote = { [unowned self] event in
             note(event.isError, "the registry of channels: \(event)")
         }
+    }
+
+    private func tellMembers() {
+        let members = (registry.view?.members ?? []).map(\.node)
+        enqueue(.event(.members(members, isOldest: registry.replicated.isOldest)))
     }
 
     private var entries: [RegistryEntry] {
@@ -152,6 +173,7 @@ final class EngineHost {
         if let readyTimer { loop.cancel(readyTimer) }
         readyTimer = nil
         for event in events { enqueue(.event(event)) }
+        onReady()
     }
 
     // MARK: Events
@@ -204,7 +226,7 @@ final class EngineHost {
             // Its answer is queued, so the ticket is known by then.
             case .propose(let command, let ticket): tickets[registry.propose(command)] = ticket
             case .setTimer(let instant): setTimer(instant)
-            case .reply, .deliver, .forward: effects.append(effect)
+            case .reply, .deliver, .send, .hangUp: effects.append(effect)
             }
         }
         if case .registryReplaced = event { takeSnapshot(at: now) } else { takeSnapshotIfDue(at: now) }

@@ -37,10 +37,17 @@ enum EventConsole {
             arguments: [ArgumentSpec("channel", .text, optional: true, help: "only this channel")])
         commands.register(subscribers) { [unowned shell] arguments, reply in
             let wanted = arguments["channel"]
-            let list = shell.engine.instanceList.filter { wanted == nil || $0.channel.description == wanted }
+            func isWanted(_ name: SaName) -> Bool { wanted == nil || name.description == wanted }
+            let list = shell.engine.instanceList.filter { isWanted($0.channel) }
+            let remote = shell.engine.remoteInterest.filter { isWanted($0.channel) }
+            let nodes = shell.engine.forwardingList
+            let lines = list.map(line) + remote.map(line) + nodes.map(line)
             reply.either(
-                text: list.isEmpty ? "nobody" : list.map(line).joined(separator: "\n"),
-                json: .array(list.map(json)))
+                text: lines.isEmpty ? "nobody" : lines.joined(separator: "\n"),
+                json: [
+                    "openings": .array(list.map(json)), "nodes": .array(remote.map(json)),
+                    "forwarding": .array(nodes.map(json)),
+                ])
         }
     }
 
@@ -71,6 +78,18 @@ enum EventConsole {
             + "\(describe(instance.flags)): \(instance.waiting) waiting (\(instance.waitingBytes) octets), "
             + "\(instance.unconfirmed) on their way, \(instance.dropped) dropped\(state)"
             + (filters.isEmpty ? "" : "\n    \(filters)")
+    }
+
+    private static func line(_ user: RemoteInterest) -> String {
+        let lists = user.interest.lists.map(describe).joined(separator: " ")
+        return "\(user.channel)  node \(user.node): \(lists.isEmpty ? "wants nothing" : "wants " + lists)"
+    }
+
+    private static func line(_ node: ForwardingStatus) -> String {
+        "to node \(node.node): \(node.waiting) waiting (\(node.waitingBytes) octets), "
+            + "\(node.unconfirmed) on their way, "
+            + "\(node.dropped) dropped, \(node.isUp ? "linked" : "no link")"
+            + (node.isMember ? "" : ", not in the group")
     }
 
     private static func describe(_ flags: ChannelOpenFlags) -> String {
@@ -104,6 +123,22 @@ enum EventConsole {
             "publishers": .integer(Int64(channel.publishers)), "subscribers": .integer(Int64(channel.subscribers)),
             "published": .integer(Int64(clamping: channel.published)), "retained": .integer(Int64(channel.retained)),
             "dropped": .integer(Int64(clamping: channel.dropped)),
+        ]
+    }
+
+    private static func json(_ user: RemoteInterest) -> JSONValue {
+        [
+            "channel": .string(user.channel.description), "node": number(Int(user.node.rawValue)),
+            "filters": .array(user.interest.lists.map { .string(describe($0)) }),
+        ]
+    }
+
+    private static func json(_ node: ForwardingStatus) -> JSONValue {
+        [
+            "node": number(Int(node.node.rawValue)), "waiting": number(node.waiting),
+            "waitingBytes": number(node.waitingBytes), "unconfirmed": number(node.unconfirmed),
+            "dropped": .integer(Int64(clamping: node.dropped)), "linked": .bool(node.isUp),
+            "member": .bool(node.isMember),
         ]
     }
 

@@ -3,6 +3,7 @@ import EventEngine
 import EventProtocol
 import IOC
 import IOCCluster
+import IOCLinks
 import LogClient
 import LogProtocol
 import OSAL
@@ -13,6 +14,9 @@ final class EventShell {
     private let loop: Loop
     private let host: EngineHost
     private let server: IOCServer
+    /// Nil when this node is alone, and until the registry is there.
+    private var links: ForwardLinks?
+    private var others: [NodeID] = []
     private var requests: [RequestKey: Request] = [:]
     private var peers: [ClientSession: Peer] = [:]
     /// Clients that had no room: nothing is tried, so that the order is kept, until they have some.
@@ -31,6 +35,11 @@ final class EventShell {
             Log.record(isError ? .error : .notice, text, area: "EVT", context: "KEP")
         }
         host.perform = { [unowned self] effects in perform(effects) }
+        host.onOthers = { [unowned self] nodes in
+            others = nodes
+            for node in nodes { links?.reach(node) }
+        }
+        host.onReady = { [unowned self] in openLinks(description) }
         host.start()
         let status = engine.status
         if status.channels > 0 {
@@ -50,10 +59,27 @@ final class EventShell {
     var isJournalBroken: Bool { host.isJournalBroken }
     var registryStatus: String { "\(host.registryStatus)" }
 
+    /// Not before the registry is there: what other nodes forward is about channels that it tells of.
+    private func openLinks(_ description: ClusterDescription) {
+        guard !description.others.isEmpty else { return }
+        do throws(LinkError) {
+            let links = try ForwardLinks(loop: loop, description: description, incarnation: host.incarnation) { text in
+                Log.record(.notice, text, area: "EVT", context: "LNK")
+            }
+            links.handle = { [unowned self] event in host.handle(event) }
+            self.links = links
+            for node in others { links.reach(node) }
+        } catch {
+            Log.record(.error, "events stay on this node, nothing is forwarded: \(error)", area: "EVT", context: "LNK")
+            loop.schedule(after: .seconds(1)) { [weak self] in self?.openLinks(description) }
+        }
+    }
+
     /// Hanging up says nothing about the clients: the next life finds what they have open.
     func stop() {
         server.onDisconnect = { _ in }
         server.close()
+        links?.close()
         host.stop()
     }
 
@@ -127,7 +153,8 @@ final class EventShell {
             case .reply(let key, let result): requests.removeValue(forKey: key).map { reply($0, result) }
             case .deliver(let delivery, let session):
                 if refusing.contains(session) || !deliver(delivery, to: session) { refused(delivery, session) }
-            case .forward: break  // there is no other node in a group of one
+            case .send(let message, let node): links?.send(message, to: node)
+            case .hangUp(let session): peers[session]?.disconnect(reason: "a channel that it has open has ended")
             case .propose, .setTimer: break  // performed by the host
             }
         }

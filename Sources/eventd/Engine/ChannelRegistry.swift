@@ -50,6 +50,11 @@ public struct Interest: Hashable, Sendable, WireCodable {
         self.lists = lists
     }
 
+    /// Tells interests apart; the same on every node (FNV-1a over the encoded form).
+    public var fingerprint: UInt64 {
+        encoded.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
+    }
+
     public func matches(_ patterns: [[UInt8]]) -> Bool { lists.contains { $0.match(patterns) } }
 
     public func encode(to writer: inout ByteWriter) {

@@ -94,6 +94,7 @@ extension NodeEngine {
             return
         }
         guard let waiting = pending.removeValue(forKey: ticket) else { return }
+        defer { if pending.isEmpty { early.removeAll() } }
         let origin = waiting.origin
         do throws(EventFailure) {
             switch (waiting.request, answer) {
@@ -115,15 +116,12 @@ extension NodeEngine {
     }
 
     /// The registry tells what a channel is now.
-    mutating func register(_ id: ChannelID, _ record: RegisteredChannel?, _ effects: inout [Effect]) {
+    mutating func register(
+        _ id: ChannelID, _ record: RegisteredChannel?, at now: Instant, _ effects: inout [Effect]
+    ) {
         lineage = id.lineage
-        guard let record else {
-            guard let gone = channels.removeValue(forKey: id) else { return }
-            if names[gone.record.name] == id { names[gone.record.name] = nil }
-            retainedCount -= gone.retained.count
-            for instance in gone.instances { clients[instance.session]?.instances[instance.number] = nil }
-            return
-        }
+        guard let record else { return end(id, &effects) }
+        let before = channels[id]?.record.users ?? []
         channels[id, default: Channel(record)].record = record
         if !record.isUnlinked {
             names[record.name] = id
@@ -131,6 +129,35 @@ extension NodeEngine {
             names[record.name] = nil
         }
         reconcile(id, &effects)
+        for user in record.users where user.node != node {
+            let known = before.first { $0.node == user.node }?.interest
+            if known == nil {
+                introduce(id, to: user.node, at: now, &effects)
+            } else if known != user.interest {
+                tellInterest(id, to: user.node, at: now, &effects)
+            }
+        }
+        for user in before where record.interest(of: user.node) == nil { endOutboxIfUnused(user.node) }
+        noteCutOff(id, at: now)
+        settleInterest(id, at: now, &effects)
+        takeEarly(id, at: now, &effects)
+    }
+
+    /// The registry has a channel no more.
+    private mutating func end(_ id: ChannelID, _ effects: inout [Effect]) {
+        guard let gone = channels.removeValue(forKey: id) else { return }
+        if names[gone.record.name] == id { names[gone.record.name] = nil }
+        retainedCount -= gone.retained.count
+        for user in gone.record.users { endOutboxIfUnused(user.node) }
+        for subscribe in awaited where subscribe.channel == id {
+            effects.append(.reply(subscribe.key, .success(.done)))
+        }
+        awaited.removeAll { $0.channel == id }
+        // It ended elsewhere, while the cluster had taken this node for gone.
+        for instance in gone.instances {
+            clients[instance.session]?.instances[instance.number] = nil
+            effects.append(.hangUp(instance.session))
+        }
     }
 
     /// What the registry must know of this node and does not; proposed until it does.
@@ -153,7 +180,7 @@ extension NodeEngine {
         }
     }
 
-    private func interest(in channel: Channel) -> Interest {
+    func interest(in channel: Channel) -> Interest {
         Interest(
             of: channel.instances.flatMap { instance in
                 (clients[instance.session]?.instances[instance.number]?.subscriptions ?? []).map(\.filters)
@@ -167,11 +194,13 @@ extension NodeEngine {
     }
 
     /// The registry's state is another as a whole.
-    mutating func changeRegistry(_ entries: [RegistryEntry], _ lineage: UInt32, _ effects: inout [Effect]) {
+    mutating func changeRegistry(
+        _ entries: [RegistryEntry], _ lineage: UInt32, at now: Instant, _ effects: inout [Effect]
+    ) {
         let known = OrderedMap(entries.map { ($0.id, $0.channel) })
-        for id in channels.keys where !known.contains(id) { register(id, nil, &effects) }
+        for id in channels.keys where !known.contains(id) { register(id, nil, at: now, &effects) }
         channels.updateAll { _, channel in channel.proposed = nil }
-        for (id, channel) in known { register(id, channel, &effects) }
+        for (id, channel) in known { register(id, channel, at: now, &effects) }
         self.lineage = lineage
     }
 
@@ -180,7 +209,9 @@ extension NodeEngine {
         _ entries: [RegistryEntry], _ lineage: UInt32, at now: Instant, _ effects: inout [Effect]
     ) {
         for session in clients.keys { setAway(session, at: now) }
-        changeRegistry(entries, lineage, &effects)
+        for other in peers.keys { link(to: other, isUp: false, at: now, &effects) }
+        (members, away, awaited, isOldest) = ([], [:], [], false)
+        changeRegistry(entries, lineage, at: now, &effects)
         // Were the last events of the earlier life not kept, their ids are not given again.
         nextEvent = (nextEvent + (1 << 20)) & ((1 << 48) - 1)
         for (_, waiting) in pending {
@@ -193,6 +224,7 @@ extension NodeEngine {
             }
         }
         pending.removeAll()
+        early.removeAll()
         timer = nil
     }
 

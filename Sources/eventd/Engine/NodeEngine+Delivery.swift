@@ -26,14 +26,15 @@ extension NodeEngine {
         nextEvent += 1
         channels[id]?.published += 1
         if event.retention > 0 {
-            let until = now + .nanoseconds(event.retention)
-            channels[id]?.retained.append(Retained(event: event, until: until))
-            retainedCount += 1
-            wake(notAfter: until)
+            retain(event, on: id, until: now + .nanoseconds(event.retention))
         }
         distribute(event, on: id, at: now, &effects)
-        for user in users where user.node != node && user.interest.matches(event.patterns) {
-            effects.append(.forward(id, event, to: user.node))
+        // A retained one also goes where nobody wants it yet: a later subscriber there may.
+        for user in users where user.node != node {
+            guard event.retention > 0 || user.interest.matches(event.patterns) else { continue }
+            let until = event.retention > 0 ? now + .nanoseconds(event.retention) : nil
+            let outgoing = Outgoing(.event(id, event, remaining: 0, isCopy: false), until: until)
+            forward(outgoing, to: user.node, at: now, &effects)
         }
         return event.id
     }
@@ -45,14 +46,22 @@ extension NodeEngine {
     ) throws(EventFailure) -> EventID {
         var message = message
         if message.retention > 0 {
-            if let retained = channels[id]?.retained, retained.count >= limits.retainedNamedMax {
-                channels[id]?.retained.removeFirst()
-                retainedCount -= 1
+            if let retained = channels[id]?.retained, retained.count >= limits.retainedNamedMax,
+                let oldest = retained.first?.event.id
+            {
+                _ = clear(oldest, on: id)
+                forwardClearing(of: oldest, on: id, except: nil, at: now, &effects)
             } else if retainedCount >= limits.retainedMax {
                 message.retention = 0
             }
         }
         return try publish(message, on: id, wall: wall, at: now, &effects)
+    }
+
+    mutating func retain(_ event: EventMessage, on id: ChannelID, until: Instant) {
+        channels[id]?.retained.append(Retained(event: event, until: until))
+        retainedCount += 1
+        wake(notAfter: until)
     }
 
     /// To every instance of this node with a subscription that matches.
@@ -171,15 +180,29 @@ extension NodeEngine {
     }
 
     mutating func clearRetention(
-        _ session: ClientSession, _ number: UInt32, _ event: EventID
+        _ session: ClientSession, _ number: UInt32, _ event: EventID, at now: Instant, _ effects: inout [Effect]
     ) throws(EventFailure) {
         guard event > EventIDs.reservedMax else { throw EventFailure(.invalidParam, "event id \(event) is reserved") }
         guard let id = clients[session]?.instances[number]?.channel else { throw Self.notOpen(number) }
-        guard let index = channels[id]?.retained.firstIndex(where: { $0.event.id == event }) else {
+        guard clear(event, on: id) else {
             throw EventFailure(.notExist, "event \(event) is not retained (any more) on this channel")
         }
+        let origin = EventIDs.node(of: event)
+        if origin != node, members.contains(origin) {
+            // Its own node tells the others, behind the event itself.
+            withOutbox(origin) { $0.clear(event) }
+            forward(Outgoing(.clear(id, event)), to: origin, at: now, &effects)
+        } else {
+            forwardClearing(of: event, on: id, except: nil, at: now, &effects)
+        }
+    }
+
+    /// False when it was not retained.
+    mutating func clear(_ event: EventID, on id: ChannelID) -> Bool {
+        guard let index = channels[id]?.retained.firstIndex(where: { $0.event.id == event }) else { return false }
         channels[id]?.retained.remove(at: index)
         retainedCount -= 1
+        return true
     }
 
     // MARK: Time
@@ -205,6 +228,9 @@ extension NodeEngine {
                 }
             }
         }
+        probeForwards(at: now, &effects)
+        findDepartures(at: now, &effects)
+        giveUpAwaiting(at: now, &effects)
         if let retryAt, retryAt <= now {
             self.retryAt = nil
             for id in channels.keys { reconcile(id, &effects) }

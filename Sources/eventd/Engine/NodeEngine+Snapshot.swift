@@ -5,9 +5,10 @@ import SAFTypes
 
 /// What a life leaves to the next: how it was when the snapshot was taken, and every kept event since.
 ///
-/// snapshot: version u8 · node · lineage u32 · nextEvent u64 · nextTicket u64 · channels · clients · pending.
+/// snapshot: version u8 · node · lineage u32 · nextEvent u64 · nextTicket u64 · nextStream u64 · channels · clients ·
+/// pending · members · isOldest u8 · peers · early.
 extension NodeEngine {
-    static let recordVersion: UInt8 = 1
+    static let recordVersion: UInt8 = 2
 
     public var snapshot: [UInt8] {
         var writer = ByteWriter()
@@ -16,6 +17,7 @@ extension NodeEngine {
         writer.integer(lineage)
         writer.integer(nextEvent)
         writer.integer(nextTicket)
+        writer.integer(nextStream)
         writer.integer(UInt32(channels.count))
         for (id, channel) in channels {
             writer.value(id)
@@ -33,6 +35,14 @@ extension NodeEngine {
             writer.request(waiting.request)
             writer.optional(waiting.channel)
         }
+        writer.list(members)
+        writer.bool(isOldest)
+        writer.integer(UInt32(peers.count))
+        for (node, peer) in peers {
+            writer.value(node)
+            writer.value(peer)
+        }
+        writer.value(early)
         return writer.bytes
     }
 
@@ -64,6 +74,7 @@ extension NodeEngine {
         lineage = try reader.integer()
         nextEvent = try reader.integer()
         nextTicket = try reader.integer()
+        nextStream = try reader.integer()
         for _ in 0..<(try reader.integer(UInt32.self)) {
             let id: ChannelID = try reader.value()
             let channel = try Channel(decoding: &reader)
@@ -71,6 +82,7 @@ extension NodeEngine {
             if !channel.record.isUnlinked { names[channel.record.name] = id }
             retainedCount += channel.retained.count
             for retained in channel.retained { wake(notAfter: retained.until) }
+            if let until = channel.cutOffUntil { wake(notAfter: until) }
         }
         guard retainedCount <= limits.retainedMax else { throw .badValue("\(retainedCount) retained events") }
         for _ in 0..<(try reader.integer(UInt32.self)) {
@@ -84,6 +96,13 @@ extension NodeEngine {
             let origin: RequestOrigin = try reader.value()
             pending[ticket] = Pending(request: try reader.request(), origin: origin, channel: try reader.optional())
         }
+        members = try reader.list()
+        isOldest = try reader.bool()
+        for _ in 0..<(try reader.integer(UInt32.self)) {
+            let node: NodeID = try reader.value()
+            peers[node] = try reader.value()
+        }
+        early = try reader.value()
         try reader.finish()
     }
 
@@ -108,6 +127,19 @@ extension NodeEngine.Channel {
         }
         writer.integer(published)
         writer.integer(dropped)
+        writer.bool(isCutOff)
+        writer.bool(cutOffUntil != nil)
+        if let cutOffUntil { writer.integer(cutOffUntil.nanoseconds) }
+        writer.integer(UInt32(latest.count))
+        for (source, event) in latest {
+            writer.integer(source)
+            writer.integer(event)
+        }
+        writer.integer(UInt32(told.count))
+        for (node, interest) in told {
+            writer.value(node)
+            writer.integer(interest)
+        }
     }
 
     init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -121,6 +153,16 @@ extension NodeEngine.Channel {
         }
         published = try reader.integer()
         dropped = try reader.integer()
+        isCutOff = try reader.bool()
+        if try reader.bool() { cutOffUntil = EngineKit.Instant(nanoseconds: try reader.integer()) }
+        for _ in 0..<(try reader.integer(UInt32.self)) {
+            let source = try reader.integer(UInt64.self)
+            latest[source] = try reader.integer()
+        }
+        for _ in 0..<(try reader.integer(UInt32.self)) {
+            let node: NodeID = try reader.value()
+            told[node] = try reader.integer()
+        }
     }
 }
 
@@ -180,7 +222,7 @@ extension NodeEngine.Instance {
         let waiting: [EventDelivery] = try reader.list()
         queue.restore(waiting, dropped: try reader.integer())
         window = try reader.list()
-        windowBytes = window.reduce(0) { $0 + DeliveryQueue.cost($1) }
+        windowBytes = window.reduce(0) { $0 + $1.cost }
         nextNumber = try reader.integer()
         nextToSend = window.first?.number ?? nextNumber
     }
@@ -220,15 +262,21 @@ struct KeptEvent: Hashable, Sendable, WireCodable {
             writer.integer(UInt8(5))
             writer.integer(ticket)
             writer.value(answer)
-        case .forwarded(let id, let message):
+        case .received(let message, let node):
             writer.integer(UInt8(6))
-            writer.value(id)
-            writer.value(message)
+            writer.value(node)
+            writer.integer(message.code)
+            writer.byteString(message.body)
         case .registryChanged(let entries, let lineage):
             writer.integer(UInt8(7))
             writer.list(entries)
             writer.integer(lineage)
-        case .registryReplaced, .refused, .writable, .timer: writer.integer(UInt8(0))
+        case .members(let members, let isOldest):
+            writer.integer(UInt8(8))
+            writer.list(members)
+            writer.bool(isOldest)
+        case .registryReplaced, .refused, .writable, .link, .linkRefused, .linkWritable, .timer:
+            writer.integer(UInt8(0))
         }
     }
 
@@ -247,9 +295,13 @@ struct KeptEvent: Hashable, Sendable, WireCodable {
             event = .request(try reader.request(), origin)
         case 4: event = .registered(try reader.value(), try reader.optional())
         case 5: event = .answered(ticket: try reader.integer(), try reader.value())
-        case 6: event = .forwarded(try reader.value(), try reader.value())
+        case 6:
+            let node: NodeID = try reader.value()
+            let code = try reader.integer(UInt16.self)
+            event = .received(try PeerMessage(code: code, body: try reader.byteStringView()), from: node)
         case 7: event = .registryChanged(try reader.list(max: EventLimits.channelsMax), lineage: try reader.integer())
-        default: throw .badValue("record kind \(kind); 1 to 7 expected")
+        case 8: event = .members(try reader.list(), isOldest: try reader.bool())
+        default: throw .badValue("record kind \(kind); 1 to 8 expected")
         }
     }
 }

@@ -19,8 +19,15 @@ public struct NodeEngine: Engine, Sendable {
         case registered(ChannelID, RegisteredChannel?)
         /// The registry has answered a proposal. 0: one that nobody waits for.
         case answered(ticket: UInt64, RegistryAnswer)
-        /// Another node's event for subscribers of this one.
-        case forwarded(ChannelID, EventMessage)
+        /// Who is in the group, this node included; and whether this one speaks for all.
+        case members([NodeID], isOldest: Bool)
+        /// What another node's eventd says.
+        case received(PeerMessage, from: NodeID)
+        /// The way to another node stands, or is gone with what was on it.
+        case link(NodeID, isUp: Bool)
+        /// It had no room for this forward, nor for what followed.
+        case linkRefused(NodeID, number: UInt64)
+        case linkWritable(NodeID)
         /// All that the registry has, when this life begins. Every client is taken to be away; keep a snapshot
         /// afterwards.
         case registryReplaced([RegistryEntry], lineage: UInt32)
@@ -38,8 +45,10 @@ public struct NodeEngine: Engine, Sendable {
         case deliver(EventDelivery, to: ClientSession)
         /// Ticket 0: only a refusal must be reported.
         case propose(ChannelRegistry.Command, ticket: UInt64)
-        /// Once per node that has a subscriber whose filters may match.
-        case forward(ChannelID, EventMessage, to: NodeID)
+        /// To another node's eventd.
+        case send(PeerMessage, to: NodeID)
+        /// The client shall come again and learn that a channel it has open has ended.
+        case hangUp(ClientSession)
         /// The one timer; nil cancels it.
         case setTimer(Instant?)
     }
@@ -62,6 +71,20 @@ public struct NodeEngine: Engine, Sendable {
     var clients: OrderedMap<ClientSession, Client> = [:]
     /// Requests that wait for the registry, by ticket.
     var pending: OrderedMap<UInt64, Pending> = [:]
+    /// Other nodes that anything was forwarded to, or came from.
+    var peers: OrderedMap<NodeID, PeerState> = [:]
+    /// Names the next stream to another node. The upper half is random, and the same until the memory is lost.
+    var nextStream: UInt64
+    var early = EarlyForwards()
+    /// In the group at present; empty: not told yet.
+    var members: [NodeID] = []
+    var isOldest = false
+    /// Nodes that have something open and are not in the group: since when.
+    var away: OrderedMap<NodeID, Instant> = [:]
+    /// Subscribes that are answered later; those of an earlier life are answered when they come again.
+    var awaited: [AwaitedSubscribe] = []
+    /// The last time of day heard of.
+    var lastWall = SaTime.saTimeUnknown
     var retainedCount = 0
     /// Not later than anything that time brings; the exact deadlines are with their owners.
     var wakeAt: Instant?
@@ -71,13 +94,15 @@ public struct NodeEngine: Engine, Sendable {
     let lineageProposal: UInt32
 
     /// - Parameters:
-    ///   - firstEvent: counts this node's events, below 2^48; a life that restores another's snapshot goes on with its.
+    ///   - firstEvent: counts this node's events, below 2^48; more than any life that lost its memory has given. A life
+    ///     that restores another's snapshot goes on with its.
     ///   - lineage: a random number, for the registry that has none yet.
     public init(node: NodeID, firstEvent: UInt64, lineage: UInt32, limits: Limits = Limits()) {
         self.node = node
         self.limits = limits
         nextEvent = max(firstEvent & ((1 << 48) - 1), EventIDs.reservedMax + 1)
         lineageProposal = max(lineage, 1)
+        nextStream = UInt64(lineage) << 32
     }
 
     public mutating func handle(_ event: Event, at now: Instant) -> [Effect] {
@@ -88,11 +113,15 @@ public struct NodeEngine: Engine, Sendable {
         case .connected(let session, let process): connect(session, process)
         case .disconnected(let session, let isDead): disconnect(session, isDead: isDead, at: now, &effects)
         case .request(let request, let origin): answer(request, origin, at: now, &effects)
-        case .registered(let id, let channel): register(id, channel, &effects)
+        case .registered(let id, let channel): register(id, channel, at: now, &effects)
         case .answered(let ticket, let answer): settle(ticket, answer, at: now, &effects)
-        case .forwarded(let id, let message): distribute(message, on: id, at: now, &effects)
+        case .members(let members, let isOldest): change(members, isOldest: isOldest, at: now, &effects)
+        case .received(let message, let node): receive(message, from: node, at: now, &effects)
+        case .link(let node, let isUp): link(to: node, isUp: isUp, at: now, &effects)
+        case .linkRefused(let node, let number): refusedForward(number, to: node)
+        case .linkWritable(let node): linkIsWritable(node, at: now, &effects)
         case .registryReplaced(let entries, let lineage): replaceRegistry(entries, lineage, at: now, &effects)
-        case .registryChanged(let entries, let lineage): changeRegistry(entries, lineage, &effects)
+        case .registryChanged(let entries, let lineage): changeRegistry(entries, lineage, at: now, &effects)
         case .refused(let session, let instance, let number):
             clients[session]?.isBlocked = true
             clients[session]?.instances[instance]?.unsend(from: number)
@@ -112,9 +141,11 @@ public struct NodeEngine: Engine, Sendable {
         _ request: EventRequest, _ origin: RequestOrigin, at now: Instant, _ effects: inout [Effect]
     ) {
         let session = origin.key.session
+        lastWall = origin.wall
         clients[session]?.forgetExecuted(upTo: origin.acknowledged)
         if let executed = clients[session]?.executed[origin.key.number] {
             if case .open(let instance, _, _) = request { clients[session]?.instances[instance]?.isResumed = true }
+            awaited.removeAll { $0.key == origin.key }
             effects.append(.reply(origin.key, .success(Self.reply(to: request, executed))))
             return
         }
@@ -156,8 +187,13 @@ public struct NodeEngine: Engine, Sendable {
             return .published(try publishNamed(message, on: id, wall: origin.wall, at: now, &effects))
         case .subscribe(let instance, let id, let filters):
             try subscribe(session, instance, Subscription(id: id, filters: filters), origin.wall, at: now, &effects)
+            guard let waiting = awaitInterest(of: instance, origin, at: now) else { break }
+            awaited.append(waiting)
+            clients[session]?.executed[origin.key.number] = Reply.done.value
+            return nil
         case .unsubscribe(let instance, let id): try unsubscribe(session, instance, id, &effects)
-        case .clearRetention(let instance, let event): try clearRetention(session, instance, event)
+        case .clearRetention(let instance, let event):
+            try clearRetention(session, instance, event, at: now, &effects)
         case .listChannels: return .channels(channelList)
         case .confirm(let instance, let numbers): try confirm(session, instance, numbers, at: now, &effects)
         case .resume(let resumed): return try resume(resumed, request, origin, at: now, &effects)
@@ -188,9 +224,9 @@ extension NodeEngine.Event {
     public var isKept: Bool {
         switch self {
         case .request(let request, _): request != .listChannels
-        case .connected, .disconnected, .registered, .registryChanged, .forwarded: true
+        case .connected, .disconnected, .registered, .registryChanged, .members, .received: true
         case .answered(let ticket, _): ticket != 0
-        case .registryReplaced, .refused, .writable, .timer: false
+        case .registryReplaced, .refused, .writable, .link, .linkRefused, .linkWritable, .timer: false
         }
     }
 }

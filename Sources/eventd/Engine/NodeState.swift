@@ -145,6 +145,15 @@ extension NodeEngine {
         public var windowBytesMax = EventLimits.windowBytesMax
         public var retainedMax = EventLimits.retainedMax
         public var retainedNamedMax = EventLimits.retainedNamedMax
+        /// What waits for another node before the least important is dropped.
+        public var forwardMax = EventLimits.forwardMax
+        public var forwardBytesMax = EventLimits.forwardBytesMax
+        /// What another node forwards of channels that this one is about to open.
+        public var earlyMax = 1_024
+        /// A node that is not in the group for so long has left the cluster.
+        public var departureAfter = Duration.seconds(10)
+        /// A subscribe waits so long for the other nodes to know of it.
+        public var toldWithin = Duration.seconds(2)
         /// How long a living client that is not connected keeps what it has open.
         public var absenceMax = Duration.seconds(30)
         /// A delivery that nobody confirms is sent again after this, and then ever more rarely.
@@ -168,6 +177,14 @@ extension NodeEngine {
         var published: UInt64 = 0
         /// Dropped for instances that are closed by now.
         var dropped: UInt64 = 0
+        /// By which interest of this node the others forward, as they said.
+        var told: OrderedMap<NodeID, UInt64> = [:]
+        /// The id of the last event that came from elsewhere, by its node and priority.
+        var latest: OrderedMap<UInt64, EventID> = [:]
+        /// The cluster had taken this node for gone: its subscribers have missed something and were not told yet.
+        var isCutOff = false
+        /// They are told at the latest then.
+        var cutOffUntil: Instant?
         /// What this life has proposed to the registry last; nil: nothing, so the record says what it knows.
         var proposed: Proposal?
 
@@ -243,19 +260,21 @@ extension NodeEngine {
 
         /// Gives numbers to what waits, as far as there is room.
         mutating func fillWindow(_ limits: Limits) {
-            while window.count < limits.windowMax, window.isEmpty || windowBytes < limits.windowBytesMax,
+            // Numbers, not deliveries, so that the receiver has few of them beyond one that is overtaken for long.
+            while window.isEmpty || windowBytes < limits.windowBytesMax,
+                nextNumber - (window.first?.number ?? nextNumber) < UInt64(limits.windowMax),
                 var next = queue.popFirst()
             {
                 next.number = nextNumber
                 nextNumber += 1
-                windowBytes += DeliveryQueue.cost(next)
+                windowBytes += next.cost
                 window.append(next)
             }
         }
 
         mutating func removeFromWindow(where isGone: (EventDelivery) -> Bool) {
             window.removeAll(where: isGone)
-            windowBytes = window.reduce(0) { $0 + DeliveryQueue.cost($1) }
+            windowBytes = window.reduce(0) { $0 + $1.cost }
         }
 
         mutating func unsend(from number: UInt64) { nextToSend = min(nextToSend, number) }

@@ -19,6 +19,26 @@ public struct InstanceStatus: Hashable, Sendable {
     public var isBlocked: Bool
 }
 
+/// What another node wants of a channel, for people.
+public struct RemoteInterest: Hashable, Sendable {
+    public var channel: SaName
+    public var node: NodeID
+    public var interest: Interest
+}
+
+/// What is forwarded to another node, for people.
+public struct ForwardingStatus: Hashable, Sendable {
+    public var node: NodeID
+    public var waiting: Int
+    public var waitingBytes: Int
+    /// On their way.
+    public var unconfirmed: Int
+    public var dropped: UInt64
+    public var isUp: Bool
+    /// It is in the group.
+    public var isMember: Bool
+}
+
 /// The engine in numbers, for people.
 public struct NodeStatus: Hashable, Sendable {
     public var channels: Int
@@ -65,6 +85,23 @@ extension NodeEngine {
                     unconfirmed: instance.window.count, dropped: instance.queue.dropped,
                     isConnected: client.absentUntil == nil, isBlocked: client.isBlocked)
             }
+        }
+    }
+
+    public var remoteInterest: [RemoteInterest] {
+        channels.flatMap { _, channel in
+            channel.record.users.filter { $0.node != node }.map {
+                RemoteInterest(channel: channel.record.name, node: $0.node, interest: $0.interest)
+            }
+        }
+    }
+
+    public var forwardingList: [ForwardingStatus] {
+        peers.map { other, peer in
+            ForwardingStatus(
+                node: other, waiting: peer.outbox?.waitingCount ?? 0, waitingBytes: peer.outbox?.queue.bytes ?? 0,
+                unconfirmed: peer.outbox?.window.count ?? 0, dropped: peer.outbox?.dropped ?? 0, isUp: peer.isUp,
+                isMember: members.contains(other))
         }
     }
 

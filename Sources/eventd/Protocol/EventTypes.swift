@@ -28,6 +28,9 @@ public enum EventLimits {
     public static let retainedMax = 4_096
     /// Of one channel, once a daemon publishes on it by the channel's name.
     public static let retainedNamedMax = 100
+    /// Events that wait for another node before the least important are dropped.
+    public static let forwardMax = 4_096
+    public static let forwardBytesMax = 8 << 20
 }
 
 /// SaEvtLimitIdT: a limit that a program may ask for. Source: SAI-AIS-EVT-B.03.01, saEvtLimitGet().
@@ -65,6 +68,9 @@ public enum EventIDs {
     public static let none: EventID = 0
     public static let lost: EventID = 1
     public static let reservedMax: EventID = 1_000
+
+    /// The node whose eventd gave the id.
+    public static func node(of id: EventID) -> NodeID { NodeID(UInt32(id >> 48)) }
 }
 
 /// SaEvtChannelOpenFlagsT.
