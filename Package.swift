@@ -207,7 +207,7 @@ let package = Package(
             "ClusterTests",
             base + [
                 "OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync", "SafLab",
-                "SafCluster", "groupmember", "clmmember",
+                "SafCluster", "groupmember", "clmmember", "eventd", "eventworker",
             ]),
         program(
             "groupmember", "Tests/Helpers/groupmember",

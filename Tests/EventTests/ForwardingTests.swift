@@ -210,4 +210,58 @@ struct ForwardingTests {
             #expect(missing == [], "seed \(seed): \(client.session)")
         }
     }
+
+    @Test(
+        "A late subscriber of any node gets what is retained until cleared or expired, also without its node"
+    )
+    func retained() {
+        let run = Run(seed: 5, limits: limits())
+        run.populate()
+        let world = run.world
+        var ids: [EventID] = []
+        func publish(_ text: String, for retention: SaTime) {
+            let event = EventMessage(patterns: [], data: Array(text.utf8), retention: retention)
+            world.insist(run.publishers[0], .publish(instance: 1, event)) { reply in
+                if case .published(let id) = reply { ids.append(id) }
+            }
+            run.heal()
+        }
+        publish("kept", for: EventLimits.retentionMax)
+        publish("cleared", for: EventLimits.retentionMax)
+        publish("short", for: 60_000_000_000)
+        #expect(ids.count == 3)
+        guard ids.count == 3 else { return }
+        // By a node that did not publish it.
+        world.insist(run.publishers[2], .clearRetention(instance: 1, event: ids[1])) { _ in }
+        run.heal()
+        func late(_ node: Int) -> [String] {
+            let client = world.client(on: node)
+            world.join(client, [])
+            #expect(world.settle { client.filters != nil })
+            run.heal()
+            return client.received.map(run.text)
+        }
+        world.kill(0)
+        for node in 1...2 { #expect(late(node) == ["kept", "short"]) }
+        world.now = world.now + .seconds(61)
+        for node in 1...2 { #expect(late(node) == ["kept"]) }
+    }
+
+    @Test("A node that has left holds no unlinked channel, and finds it ended when it comes back")
+    func departure() {
+        let run = Run(seed: 6, limits: limits { $0.departureAfter = .seconds(2) })
+        run.populate()
+        let world = run.world
+        world.divide([0, 0, 1])
+        let left = run.publishers[0...1] + run.subscribers[0...3]
+        world.insist(run.publishers[0], .unlink(ClusterWorld.name)) { _ in }
+        for client in left { world.insist(client, .close(instance: 1)) { _ in client.isOpen = false } }
+        let isGone = world.settle { world.nodes[0].engine.channelList.channels.isEmpty }
+        #expect(isGone, "seed 6: the channel ends without the node that has left")
+        #expect(world.nodes[2].engine.channelList.channels.count == 1, "which has not heard of it")
+        world.divide([0, 0, 0])
+        let hasEnded = world.settle { (run.publishers[2...2] + run.subscribers[4...5]).allSatisfy(\.hasEnded) }
+        #expect(hasEnded, "seed 6: its clients are told")
+        #expect(world.settle { world.nodes[2].engine.channelList.channels.isEmpty })
+    }
 }

@@ -3,13 +3,14 @@ import EventProtocol
 import OSAL
 import SAFTypes
 
-// eventworker publish CHANNEL NAME COUNTER  publishes NAME:0, NAME:1, … one after the other, and stores in COUNTER
-//   (8 bytes, in memory) how many eventd has acknowledged. Ends when COUNTER's second word is set.
+// eventworker publish CHANNEL NAME COUNTER [MILLISECONDS]  publishes NAME:0, NAME:1, … one after the other, pausing so
+//   long after each, and stores in COUNTER (8 bytes, in memory) how many eventd has acknowledged. Ends when COUNTER's
+//   second word is set.
 // eventworker subscribe CHANNEL FILE        writes what comes, a line each, LOST for the mark; prints "ready" before.
 
 let arguments = CommandLine.arguments
 guard arguments.count >= 4 else {
-    StandardError.write("usage: eventworker publish CHANNEL NAME COUNTER | subscribe CHANNEL FILE\n")
+    StandardError.write("usage: eventworker publish CHANNEL NAME COUNTER [MILLISECONDS] | subscribe CHANNEL FILE\n")
     Environment.exit(2)
 }
 
@@ -20,7 +21,7 @@ func write(_ line: [UInt8], to file: borrowing Descriptor) throws(OSError) {
     }
 }
 
-func publish(_ channelName: String, _ name: String, _ path: String) async throws {
+func publish(_ channelName: String, _ name: String, _ path: String, pause: Duration) async throws {
     let counter = try SharedFile.open(path, writable: true)
     let acknowledged = counter.mapping.base.atomic(UInt64.self)
     let stop = counter.mapping.base.atomic(UInt64.self, at: 8)
@@ -39,6 +40,7 @@ func publish(_ channelName: String, _ name: String, _ path: String) async throws
         }
         number += 1
         acknowledged.pointee.store(number, ordering: .releasing)
+        if pause > .zero { try await Task.sleep(for: pause) }
     }
 }
 
@@ -53,7 +55,8 @@ func subscribe(_ channelName: String, _ path: String) async throws {
 }
 
 if arguments[1] == "publish", arguments.count >= 5 {
-    try await publish(arguments[2], arguments[3], arguments[4])
+    let pause = arguments.count > 5 ? Int(arguments[5]) ?? 0 : 0
+    try await publish(arguments[2], arguments[3], arguments[4], pause: .milliseconds(pause))
 } else {
     try await subscribe(arguments[2], arguments[3])
 }
