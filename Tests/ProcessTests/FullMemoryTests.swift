@@ -24,7 +24,6 @@ struct FullMemoryTests {
         _ = try Process.kill(active, .kill)
         _ = try node.greeting(4, not: active)
         try node.awaitService()
-        #expect(node.log.contains("No space left on device"), "somebody said what was wrong")
     }
 }
 
