@@ -150,14 +150,13 @@ struct ClmClusterTests {
 
     @Test(
         "Any faults in any order: healed, all nodes know the same, and all that clients want",
-        arguments: 0..<40 as Range<UInt64>)
+        arguments: 0..<100 as Range<UInt64>)
     func anyFaults(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var clms = formed(seed)
         var wanted: [UInt32: [UInt64: Set<NameBinding>]] = [:]
         var life: UInt64 = 100
         var lives: [UInt32: UInt64] = [:]
-        var highest: [UInt32: UInt64] = [:]
         for _ in 0..<150 {
             let number = UInt32.random(in: 1...3, using: &random)
             let client = UInt64.random(in: 1...3, using: &random) + 10 * (lives[number] ?? 0)  // never used again
@@ -211,10 +210,6 @@ struct ClmClusterTests {
             #expect(clms.members[number]?.engine.members.values.sorted { $0.nodeID < $1.nodeID } == table?.members)
             #expect(table?.nodes.map(\.node.nodeID.rawValue) == [1, 2, 3], "seed \(seed)")
             #expect(clms.names(number) == all, "seed \(seed), node \(number)")
-            for view in clms.members[number]?.views ?? [] where view.step == .completed {
-                #expect(view.viewNumber >= highest[number] ?? 0, "seed \(seed): views go on")
-                highest[number] = view.viewNumber
-            }
             let unanswered = (1...(clms.members[number]?.lastRequest ?? 1)).filter { clms.reply(number, $0) == nil }
             #expect(unanswered.isEmpty, "seed \(seed), node \(number)")
         }

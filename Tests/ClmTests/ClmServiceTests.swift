@@ -123,6 +123,49 @@ struct ClmServiceTests {
         clmd.stop()
     }
 
+    @Test("CLM B.04.01: a lock asks the trackers first; the node is no member until it is unlocked")
+    func administration() async throws {
+        let temporary = try TemporaryPlaces()
+        let clmd = try RunningClmd(temporary.places)
+        defer { clmd.stop() }
+        let tracker = ClusterClient(places: temporary.places)
+        let administrator = ClusterClient(places: temporary.places)
+        defer {
+            tracker.close()
+            administrator.close()
+        }
+        let steps = Monitor<[ClusterView]>([])
+        let views = Monitor<[ClusterView]>([])
+        func wait(_ monitor: Monitor<[ClusterView]>, _ count: Int) throws -> [ClusterView] {
+            let deadline = MonotonicClock.now() + .seconds(20)
+            return try #require(monitor.wait(until: deadline) { $0.count >= count ? $0 : nil })
+        }
+        #expect(throws: AisError.badFlags) { try tracker.track([.changes, .changesOnly]) { _ in } }
+        let number = try tracker.track([.changesOnly, .local]) { view in views.update { $0.append(view) } }
+        try tracker.trackSteps { view in
+            steps.update { $0.append(view) }
+            return view.step == .validate ? .rejected : nil
+        }
+        #expect(try await tracker.member().isMember)
+        #expect(throws: AisError.failedOperation) { try administrator.administer(.shutdown, NodeID(1)) }
+        #expect(try wait(steps, 2).map(\.step) == [.validate, .aborted])
+        let locking = Task { try administrator.administer(.lock, NodeID(1), timeout: .seconds(20)) }
+        let start = try wait(steps, 3)[2]
+        #expect(start.step == .start && start.rootCause == NodeID(1))
+        #expect(try tracker.node().isMember, "not before the tracker has answered")
+        try tracker.respond(start.invocation, .ok)
+        try await locking.value
+        #expect(throws: AisError.notExist) { try tracker.respond(start.invocation, .ok) }
+        let left = try wait(views, 1)[0]
+        #expect(left.viewNumber == 2 && left.notifications.map(\.change) == [.left] && !left.isLocalMember)
+        #expect(try !tracker.node().isMember)
+        #expect(throws: AisError.noOp) { try administrator.administer(.lock, NodeID(1)) }
+        try administrator.administer(.unlock, NodeID(1))
+        #expect(try wait(views, 2)[1].isLocalMember)
+        #expect(try tracker.node().initialViewNumber == 3)
+        tracker.stopTracking(number)
+    }
+
     @Test("A restart of clmd is not seen by subscribers; who died meanwhile is withdrawn")
     func restart() throws {
         let temporary = try TemporaryPlaces()

@@ -96,13 +96,26 @@ extension ClusterClient {
     }
 
     private func tell(_ view: ClusterView) {
-        let handlers = state.withLock { state -> [@Sendable (ClusterView) -> Void] in
-            guard view.viewNumber > state.viewNumber || view.isLocalMember != state.isLocalMember else { return [] }
+        let (trackers, localNode) = state.withLock { state -> ([Tracker], NodeID?) in
+            guard view.viewNumber > state.viewNumber || view.isLocalMember != state.isLocalMember else {
+                return ([], nil)
+            }
             state.viewNumber = max(view.viewNumber, state.viewNumber)
             state.isLocalMember = view.isLocalMember
-            return state.trackers.keys.sorted().compactMap { state.trackers[$0] }
+            return (state.trackers.keys.sorted().compactMap { state.trackers[$0] }, state.localNode)
         }
-        for handler in handlers { handler(view) }
+        for tracker in trackers { Self.tell(view, to: tracker, localNode) }
+    }
+
+    /// clmd tells all nodes, for whoever wants most.
+    private static func tell(_ view: ClusterView, to tracker: Tracker, _ localNode: NodeID?) {
+        var view = view
+        let hadChanges = view.notifications.contains { $0.change != .noChange }
+        if tracker.flags.contains(.local) { view.notifications.removeAll { $0.node.nodeID != localNode } }
+        let changes = view.notifications.filter { $0.change != .noChange }
+        if tracker.flags.contains(.local), hadChanges, changes.isEmpty { return }
+        if tracker.flags.contains(.changesOnly) { view.notifications = changes }
+        tracker.handler(view)
     }
 
     // Calls.

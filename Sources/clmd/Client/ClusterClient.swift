@@ -13,10 +13,15 @@ public final class ClusterClient: Sendable {
     /// Calls wait so long unless told otherwise.
     public static let defaultTimeout: Duration = .seconds(5)
 
+    struct Tracker {
+        var flags: TrackFlags
+        var handler: @Sendable (ClusterView) -> Void
+    }
+
     struct State {
         var bindings: Set<NameBinding> = []
         var subscriptions = TopologySubscriptions<@Sendable (TopologyEvent) -> Void>()
-        var trackers: [UInt32: @Sendable (ClusterView) -> Void] = [:]
+        var trackers: [UInt32: Tracker] = [:]
         var lastNumber: UInt32 = 0
         var isListening = false
         var localNode: NodeID?
@@ -149,14 +154,24 @@ public final class ClusterClient: Sendable {
         return try decode(ClusterNode.self, try call(.nodeGet, asked, until: MonotonicClock.now() + timeout))
     }
 
-    /// Calls `handler`, on the library's thread, for every new view: with all nodes, and those that just left.
+    /// Calls `handler`, on the library's thread, for every new view, and when this node becomes a member or is none any
+    /// more.
     ///
+    /// - Parameter flags: `.changes`: all nodes, and those that just left; `.changesOnly`: what changed; with `.local`:
+    ///   of this node only. (Steps before a change: ``trackSteps(_:local:)``. The present view:
+    ///   ``currentView(timeout:)``.)
     /// - Returns: what ``stopTracking(_:)`` wants.
-    /// - Source: saClmClusterTrack(), SA_TRACK_CHANGES.
-    public func track(_ handler: @escaping @Sendable (ClusterView) -> Void) throws(AisError) -> UInt32 {
+    /// - Throws: `.badFlags` none or both of `.changes` and `.changesOnly`, or others than these; `.noResources`;
+    ///   with `.local` as ``node(_:timeout:)``.
+    /// - Source: saClmClusterTrack(), SA_TRACK_CHANGES, SA_TRACK_CHANGES_ONLY, SA_TRACK_LOCAL.
+    public func track(
+        _ flags: TrackFlags = .changes, _ handler: @escaping @Sendable (ClusterView) -> Void
+    ) throws(AisError) -> UInt32 {
+        guard flags.isValid, flags.isSubset(of: [.changes, .changesOnly, .local]) else { throw .badFlags }
+        if flags.contains(.local) { _ = try localNode(until: MonotonicClock.now() + Self.defaultTimeout) }
         let number = state.withLock { state in
             state.lastNumber += 1
-            state.trackers[state.lastNumber] = handler
+            state.trackers[state.lastNumber] = Tracker(flags: flags, handler: handler)
             return state.lastNumber
         }
         try listen()

@@ -33,8 +33,6 @@ extension ClmEngine {
             }
             wasLocalMember = isLocalMember  // told with this view
             effects += tell(transition.changes, rootCause: transition.planned?.administration.node)
-            let isOwn = transition.changes.contains { $0.node.nodeID == localNode && $0.change == .left }
-            if isOwn, !isLeaving { effects.append(.compare(after: .zero)) }
         }
         guard let change = transition.planned else { return effects }
         if let asker = request ?? steps.asker(of: change.number) {

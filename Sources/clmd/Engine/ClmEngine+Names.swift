@@ -63,7 +63,10 @@ extension ClmEngine {
         case .published(let binding):
             return names.insert(binding) ? tell(.published(binding), about: binding) : []
         case .withdrawn(let binding):
-            return names.remove(binding) ? tell(.withdrawn(binding), about: binding) : []
+            let effects = names.remove(binding) ? tell(.withdrawn(binding), about: binding) : []
+            // A command that was long under way may undo what was wanted since.
+            let isWanted = binding.address.node == localNode && owned.contains { $0.value.contains(binding) }
+            return isWanted ? effects + [.compare(after: limits.retryTime)] : effects
         }
     }
 
@@ -82,6 +85,7 @@ extension ClmEngine {
     mutating func settle() -> [Effect] {
         guard let gone = unconfirmed else { return [] }
         unconfirmed = nil
+        seen.removeAll()
         for session in gone { owned[session] = nil }
         var effects: [Effect] = gone.sorted().map { .propose(.names(.sessionLeft($0)), answering: nil) }
         for session in subscriptions.keys.sorted() {
@@ -98,6 +102,7 @@ extension ClmEngine {
     mutating func adopt(_ table: NameTable) {
         guard unconfirmed != nil else { return }
         for session in table.sessions where session.node == localNode && owned[session] == nil {
+            if seen.contains(session) { continue }
             owned[session] = table.bindings(of: session)
             unconfirmed?.insert(session)
         }

@@ -140,6 +140,8 @@ public struct ClmEngine: Engine, Sendable {
     var answeredEarly: Set<RequestID> = []
     /// Sessions of an earlier life that have not been heard of yet; nil when that no longer matters.
     var unconfirmed: Set<ClientSession>?
+    /// Sessions that have been heard of in this life, until it is settled.
+    var seen: Set<ClientSession> = []
 
     // Membership.
     public internal(set) var members: [NodeID: ClusterNode] = [:]
@@ -202,7 +204,7 @@ public struct ClmEngine: Engine, Sendable {
     }
 
     private mutating func answer(_ id: RequestID, _ request: Request, from session: ClientSession) -> [Effect] {
-        unconfirmed?.remove(session)
+        confirm(session)
         switch request {
         case .bind(let binding): return bind(id, binding, from: session)
         case .withdraw(let binding):
@@ -249,10 +251,16 @@ public struct ClmEngine: Engine, Sendable {
         return [.reply(request, error.map { .failed($0, "the name table takes no changes now") } ?? .done)]
     }
 
+    private mutating func confirm(_ session: ClientSession) {
+        guard unconfirmed != nil else { return }
+        unconfirmed?.remove(session)
+        seen.insert(session)
+    }
+
     private mutating func disconnected(_ session: ClientSession) -> [Effect] {
         subscriptions[session] = nil
         trackers[session] = nil
-        unconfirmed?.remove(session)
+        confirm(session)
         owned[session] = nil
         return [.propose(.names(.sessionLeft(session)), answering: nil)] + forgetSteps(of: session)
     }
@@ -268,6 +276,7 @@ public struct ClmEngine: Engine, Sendable {
             close(request)
             let text = "\(administration.operation) node \(administration.node): \(Self.reason(error))"
             return [.reply(request, .failed(error, text))]
+        case .forgotten(let node): return node == localNode && !isLeaving ? [.compare(after: .zero)] : []
         case .supervise, .superviseNoMore: return []  // kept by the group
         }
     }

@@ -22,6 +22,8 @@ public struct ClusterTable: Engine, Hashable, Sendable {
     public enum Outcome: Hashable, Sendable {
         case names(NameTable.Outcome)
         case transition(ClusterTransition)
+        /// The record of this node is gone, member or not.
+        case forgotten(NodeID)
         /// The trackers are to be asked.
         case step(PlannedChange)
         /// A tracker rejected it, or its node is gone.
@@ -127,6 +129,7 @@ extension ClusterTable {
             outcomes += transition([id], .left, nil)
         }
         records[id] = nil
+        outcomes.append(.forgotten(id))
         if planned?.administration.node == id {  // nothing more to wait for
             outcomes += complete()
         } else {

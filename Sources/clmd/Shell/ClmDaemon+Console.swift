@@ -11,7 +11,7 @@ extension ClmDaemon {
     public var names: [NameBinding] { engine.visibleBindings }
     public var isLocalMember: Bool { engine.isLocalMember }
     /// How this clmd stands in its group, in a word.
-    public var standing: String { "\(host.status)" }
+    public var standing: String { isLocked(engine.localNode) ? "locked" : "\(host.status)" }
 
     /// `then` is called when it is done (nil) or was refused, in words.
     public func administer(_ administration: NodeAdministration, then: @escaping (String?) -> Void) {

@@ -11,7 +11,7 @@ extension ClusterTable: ReplicatedEngine {
 
     public static func route(_ outcome: Outcome) -> EffectRoute<NoOnceEffect> {
         switch outcome {
-        case .names(.published), .names(.withdrawn), .transition, .step, .aborted: .everyMember
+        case .names(.published), .names(.withdrawn), .transition, .forgotten, .step, .aborted: .everyMember
         case .names(.refused), .refused: .answer
         case .supervise(let change, let instant): .startTimer(key: change, at: instant)
         case .superviseNoMore(let change): .cancelTimer(key: change)
