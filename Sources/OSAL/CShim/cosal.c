@@ -61,6 +61,23 @@ int cosal_cpu_count(void) {
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
+int cosal_run_on_cpu(int index) {
+    static _Thread_local cpu_set_t allowed;
+    static _Thread_local int is_known;
+    if (!is_known && sched_getaffinity(0, sizeof allowed, &allowed) != 0) return -1;
+    is_known = 1;
+    if (index < 0) return sched_setaffinity(0, sizeof allowed, &allowed);
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &allowed) || index-- > 0) continue;
+        CPU_SET(cpu, &one);
+        return sched_setaffinity(0, sizeof one, &one);
+    }
+    errno = EINVAL;
+    return -1;
+}
+
 ssize_t cosal_send(int fd, const void *bytes, size_t count, const int *descriptors, int descriptor_count) {
     union {
         struct cmsghdr header;

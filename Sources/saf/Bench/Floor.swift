@@ -4,6 +4,10 @@ import SafStage
 
 /// What the machine needs for a message there and back: 64 bytes over a blocking SOCK_SEQPACKET between two processes.
 ///
+/// The two sides run on different processors where there are two: what the kernel would choose changes from run to run
+/// between a switch on one processor (some 8 µs) and a wake-up of another (some 50), and only the second is what a
+/// message to somebody who sleeps costs.
+///
 /// The other process stays, so that every bench samples the floor between its own rounds: on a machine whose load
 /// changes only figures of the same moments can be compared.
 final class Floor {
@@ -25,6 +29,8 @@ final class Floor {
 
     /// Back to back, µs: nobody has time to fall asleep deeply.
     func hot(rounds: Int) throws -> Samples {
+        OSThread.run(on: 0)
+        defer { OSThread.run(on: nil) }
         var samples = Samples()
         for _ in 0..<rounds { samples.append(try Self.pingPong(socket.first.raw)) }
         return samples
@@ -32,6 +38,8 @@ final class Floor {
 
     /// After a pause of a few milliseconds, µs: both sides asleep, as when something happens once in a while.
     func cold(rounds: Int) throws -> Samples {
+        OSThread.run(on: 0)
+        defer { OSThread.run(on: nil) }
         var samples = Samples()
         for _ in 0..<rounds {
             PrivateNode.pause(.milliseconds(3))
@@ -56,6 +64,7 @@ final class Floor {
 
     /// The other side: sends back what it gets until the end.
     static func echo(on fd: Int32) -> Never {
+        OSThread.run(on: 1)  // with one processor only, there
         withUnsafeTemporaryAllocation(byteCount: messageBytes, alignment: 8) { buffer in
             while let count = try? IO.read(fd, into: buffer), count > 0 {
                 guard (try? IO.write(fd, UnsafeRawBufferPointer(rebasing: buffer[0..<count]))) != nil else { break }

@@ -8,6 +8,8 @@ import SafStage
 /// IOC round trips between two processes, beside the same over a socket.
 enum IPCBench {
     static func run(_ floor: Floor, _ publish: (BenchResult) -> Void) throws {
+        OSThread.run(on: 0)  // as the floor's two sides
+        defer { OSThread.run(on: nil) }
         let folder = try File.makeTemporaryDirectory("/tmp/swiftsaf-bench")
         defer { try? File.removeTree(folder) }
         let places = privatePlaces(in: folder)
@@ -48,6 +50,7 @@ enum IPCBench {
 /// The other process: answers every request with its body.
 func runIOCEcho() -> Never {
     do {
+        OSThread.run(on: 1)
         let loop = try Loop(name: "echo")
         let server = try IOCServer(loop: loop, endpoint: .port(PortID(2_000)), places: .fromEnvironment())
         server.onRequest = { request, body in request.reply(body) }

@@ -59,6 +59,7 @@ int cosal_add_seals(int fd, bool size, bool content);
 int cosal_has_seals(int fd, bool size, bool content); /* 1, 0 or -1 */
 int cosal_cpu_count(void);
 int cosal_clock_synchronisation(bool *is_synchronised, long *maximum_error); /* adjtimex(2); microseconds */
+int cosal_run_on_cpu(int index); /* sched_setaffinity(2): of those allowed at the first call; -1: all of them */
 char **cosal_environment(void); /* environ is a global variable, which Swift 6 refuses */
 static inline int cosal_tgkill(pid_t process, pid_t thread, int number) {
     return (int)syscall(SYS_tgkill, process, thread, number);
