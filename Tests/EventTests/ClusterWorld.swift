@@ -342,6 +342,9 @@ final class ClusterWorld {
         for _ in 0..<Int.random(in: 1...8, using: &random) where !ways[from][to].lanes[lane].isEmpty {
             let message = ways[from][to].lanes[lane].removeFirst()
             handle(.received(message, from: nodes[from].id), at: to)
+            // As when it was sent again because its confirmation was late.
+            guard random.chance(percent: 5), ways[from][to].isUp else { continue }
+            handle(.received(message, from: nodes[from].id), at: to)
         }
     }
 

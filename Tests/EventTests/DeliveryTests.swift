@@ -4,6 +4,8 @@ import EventProtocol
 import SAFTypes
 import Testing
 
+@testable import eventd
+
 @Suite("Event delivery")
 struct DeliveryTests {
     static let table: [(EventFilter, String, Bool)] = [
@@ -177,6 +179,14 @@ struct DeliveryTests {
         for (node, _) in wishes { world.link(NodeID(node)) }
         let before = world.forwardedEvents.count
         #expect(before == 0)
+        let text = EventConsole.text([], world.engine.remoteInterest, world.engine.forwardingList).split(
+            separator: "\n")
+        #expect(text.contains("c  node 2: wants [prefix \"x\"] [exact \"x\"]"), "\(text)")
+        #expect(text.contains("c  node 4: wants nothing"), "\(text)")
+        #expect(text.contains("c  node 5: wants everything"), "\(text)")
+        #expect(
+            text.contains("to node 2: 0 waiting (0 octets), 1 on their way, 0 dropped, linked, not in the group"),
+            "\(text)")
         world.publish("e", ["x"])
         #expect(world.forwardedEvents.map(\.0) == [NodeID(2), NodeID(5)])
         guard let event = world.forwardedEvents.first?.1 else { return }

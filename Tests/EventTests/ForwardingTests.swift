@@ -247,6 +247,26 @@ struct ForwardingTests {
         for node in 1...2 { #expect(late(node) == ["kept"]) }
     }
 
+    @Test("What is published anywhere after a subscribe was answered comes", arguments: 1...20 as ClosedRange<UInt64>)
+    func subscribeThenPublish(seed: UInt64) {
+        let run = Run(seed: seed, limits: limits())
+        run.populate()
+        let world = run.world
+        let late = world.client(on: 2)
+        var isPublished = false
+        world.insist(late, .open(instance: 1, flags: .subscriber, name: ClusterWorld.name)) { reply in
+            guard case .opened(let id) = reply else { return }
+            (late.channel, late.isOpen) = (id.rawValue, true)
+            world.insist(late, .subscribe(instance: 1, subscription: 1, filters: [.exact("z")])) { _ in
+                let event = EventMessage(patterns: [Array("z".utf8)], data: [1])
+                world.insist(run.publishers[0], .publish(instance: 1, event)) { _ in isPublished = true }
+            }
+        }
+        #expect(world.settle { isPublished })
+        run.heal()
+        #expect(late.received.count == 1, "seed \(seed)")
+    }
+
     @Test("A node that has left holds no unlinked channel, and finds it ended when it comes back")
     func departure() {
         let run = Run(seed: 6, limits: limits { $0.departureAfter = .seconds(2) })

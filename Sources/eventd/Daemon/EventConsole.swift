@@ -41,9 +41,8 @@ enum EventConsole {
             let list = shell.engine.instanceList.filter { isWanted($0.channel) }
             let remote = shell.engine.remoteInterest.filter { isWanted($0.channel) }
             let nodes = shell.engine.forwardingList
-            let lines = list.map(line) + remote.map(line) + nodes.map(line)
             reply.either(
-                text: lines.isEmpty ? "nobody" : lines.joined(separator: "\n"),
+                text: text(list, remote, nodes),
                 json: [
                     "openings": .array(list.map(json)), "nodes": .array(remote.map(json)),
                     "forwarding": .array(nodes.map(json)),
@@ -80,9 +79,15 @@ enum EventConsole {
             + (filters.isEmpty ? "" : "\n    \(filters)")
     }
 
+    static func text(_ openings: [InstanceStatus], _ remote: [RemoteInterest], _ nodes: [ForwardingStatus]) -> String {
+        let lines = openings.map(line) + remote.map(line) + nodes.map(line)
+        return lines.isEmpty ? "nobody" : lines.joined(separator: "\n")
+    }
+
     private static func line(_ user: RemoteInterest) -> String {
         let lists = user.interest.lists.map(describe).joined(separator: " ")
-        return "\(user.channel)  node \(user.node): \(lists.isEmpty ? "wants nothing" : "wants " + lists)"
+        let wish = user.interest == .everything ? "everything" : lists.isEmpty ? "nothing" : lists
+        return "\(user.channel)  node \(user.node): wants \(wish)"
     }
 
     private static func line(_ node: ForwardingStatus) -> String {
