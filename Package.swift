@@ -71,7 +71,7 @@ let package = Package(
         room(
             "IOCCorosync", "IOC/Corosync", base + ["OSAL", "IOCGroups", "IOCCluster", "CCorosync"],
             exclude: ["CCorosync", "README.md"]),
-        room(
+        ground(
             "EOHost", "EO/Host",
             base + ["OSAL", "EOLoop", "EOReplicated", "IOCGroups", "IOCCluster", "IOCCorosync"]),
         room("ExecutionObject", "EO/ExecutionObject", client + ["CliProtocol", "CliClient"]),
@@ -88,8 +88,7 @@ let package = Package(
             "AmfShell", "amfd/Shell",
             daemon + [
                 "AmfProtocol", "AmfEngine", "ClmClient", "EventProtocol", "EventClient", "LogProtocol", "CliClient",
-                "CliProtocol",
-                "IOCCluster",
+                "CliProtocol", "EOHost", "IOCCluster", "IOCCorosync",
             ]),
         program("amfd", "Sources/amfd/Daemon", daemon + ["AmfShell"]),
 
@@ -207,7 +206,8 @@ let package = Package(
             "ClusterTests",
             base + [
                 "OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync", "SafLab",
-                "SafCluster", "groupmember", "clmmember", "eventd", "eventworker",
+                "SafCluster", "groupmember", "clmmember", "eventd", "eventworker", "AmfProtocol", "AmfClient", "IOC",
+                "amfd", "testcomponent",
             ]),
         program(
             "groupmember", "Tests/Helpers/groupmember",
@@ -220,7 +220,10 @@ let package = Package(
             ["IOCLinks", "IOC", "IOCCluster", "EOLoop", "OSAL", "SAFTypes", "EngineKit"]),
         tests(
             "AmfTests",
-            ["AmfProtocol", "AmfEngine", "AmfClient", "AmfShell", "SAFTypes", "EngineKit", "OSAL", "IOC", "EOLoop"],
+            [
+                "AmfProtocol", "AmfEngine", "AmfClient", "AmfShell", "SAFTypes", "EngineKit", "OSAL", "IOC", "EOLoop",
+                "EOReplicated", "IOCGroups",
+            ],
             exclude: ["Scenarios"]),
         tests(
             "ClmTests",

@@ -98,7 +98,8 @@ struct AmfWireTests {
             .answered(name, 1, InvocationID(9)), .quiescingComplete(name, 1), .errorCleared(name),
         ]
         return reports.map { .report(NodeID(1), $0) } + [
-            .model(Models.twoN()), .nodeLeft(NodeID(2)), .stopNode(NodeID(1)), .timer(.startup), .timer(.admin(4)),
+            .model(Models.twoN()), .nodeLeft(NodeID(2), incarnation: 3), .stopNode(NodeID(1)), .timer(.startup),
+            .timer(.admin(4)),
             .nodeJoined(
                 NodeID(1), incarnation: 5,
                 living: [LivingComponent(component: name, instance: 1, pid: 2, startedAt: 3)]),

@@ -147,7 +147,12 @@ public struct MajorityLease: Engine, Sendable {
     private var lost: [NodeID: Instant] = [:]
     private var vouchers: Set<NodeID> = []
 
-    public init(configuration: LeaseConfiguration) { self.configuration = configuration }
+    /// - Parameter others: nodes that an earlier life of this one may have answered just before `now`; it has left no
+    ///   word of that, so they are vouched for as if it had.
+    public init(configuration: LeaseConfiguration, answeredBefore others: [NodeID] = [], at now: Instant = .start) {
+        self.configuration = configuration
+        for node in others { granted[node] = now + configuration.leaseAsGranted }
+    }
 
     public mutating func handle(_ event: Event, at now: Instant) -> [Effect] {
         var effects: [Effect] = []

@@ -20,14 +20,15 @@ final class AmfDaemon {
     private let gateway: Gateway
     private let guardKeeper: GuardKeeper
     private let compiler: ModelCompiler
-    private let cluster: ClusterDescription
     /// What was read to know the cluster, until it is used.
     private var firstOutcome: ModelCompiler.Outcome?
     private let announcer: Announcer
     private let capture: OutputCapture
     private let commands: LoopCommands
     private var adminTickets: [UInt64: PendingAdmin] = [:]
-    private var modelTickets: [UInt64: PendingModel] = [:]
+    private let description: ClusterDescription
+    /// Nil on a node alone.
+    private let cluster: ClusterKeeper?
     private var isStopping = false
     private var exitCode: Int32 = 0
 
@@ -36,13 +37,6 @@ final class AmfDaemon {
         let ticket: UInt64
         let operation: AdminOperation
         let name: SaName
-    }
-
-    private struct PendingModel {
-        let model: AmfModel
-        /// The request that brought it, if one did.
-        let ticket: UInt64?
-        var refusal: CallError?
     }
 
     /// Claims the node and takes over what an earlier life left.
@@ -60,15 +54,22 @@ final class AmfDaemon {
             if let predecessor { announcer.tell(.predecessorDied(pid: predecessor.pid)) }
             let found = try StartConfiguration.find(
                 files, places, plan: SpawnPlan(places: places, node: NodeID(0), executable: options.executable))
-            (cluster, firstOutcome) = (found.cluster, found.first)
-            let node = cluster.localNode
+            (description, firstOutcome) = (found.cluster, found.first)
+            let node = description.localNode
             let plan = SpawnPlan(places: places, node: node, executable: options.executable)
             let table = try Self.openChildren(files, announcer)
             keeper = ProcessKeeper(loop: loop, plan: plan, table: table)
             let journal = try RamJournal(path: files.journalPath)
             if let damage = journal.damage { announcer.tell(.journalDamaged(damage)) }
             let incarnation = UInt64(bitPattern: MonotonicClock.wallNanoseconds())
-            host = try EngineHost(loop: loop, node: node, incarnation: incarnation, journal: journal)
+            host = EngineHost(
+                loop: loop, description: description, incarnation: incarnation, journal: journal)
+            cluster =
+                description.groupEngine == .alone
+                ? nil
+                : ClusterKeeper(
+                    loop: loop, description: description, host: host, keeper: keeper,
+                    page: try LeasePage.openOrMake(files.leasePath))
             if let failure = host.restoreFailure { announcer.tell(.journalDamaged(failure)) }
             gateway = try Gateway(loop: loop, places: places, keeper: keeper, node: node, incarnation: incarnation)
             guardKeeper = GuardKeeper(loop: loop, options: options)
@@ -134,38 +135,60 @@ final class AmfDaemon {
         host.onNodeNote = { [unowned self] in announcer.tell($0) }
         host.onReplicatedNote = { [unowned self] in announcer.tell($0) }
         host.onNotifications = { [unowned self] in announcer.publish($0) }
-        host.onRefusal = { [unowned self] in refused($0, $1) }
         AmfConsole.register(commands, of: self, loop: loop, places: places)
+        host.onModel = { [unowned self] in adopt() }
+        host.onStatus = { [unowned self] in
+            cluster?.look()
+            if $0 == .synchronised { synchronised() }
+        }
+        if let cluster {
+            cluster.onNote = { [unowned self] in announcer.tell($0) }
+            host.onView = { _ in cluster.look() }
+            host.onJoined = { cluster.lease.joined() }
+            host.onActivity = { cluster.activityChanged($0) }
+            host.beforeWork = { cluster.lease.check() }
+        }
+        host.onNodeStopped = { [unowned self] in stopped() }
         host.performNode = { [unowned self] in perform($0) }
-        host.performCluster = { [unowned self] in perform($0) }
+        host.onAdminReply = { [unowned self] in finish($0) }
     }
 
     // MARK: Start
 
     private func begin() throws {
         guardKeeper.start()
-        try host.start()
-        if let model = host.model {
-            join(model)
-        } else if let outcome = firstOutcome {
+        cluster?.start()
+        if cluster != nil { guardKeeper.mindLease() }
+        host.start()
+        if host.model != nil { adopt() }
+    }
+
+    /// The state here is the cluster's. Without a model in it this node brings its own: whoever is first.
+    private func synchronised() {
+        guard !isStopping, !hasCompiled else { return }
+        hasCompiled = true
+        if let outcome = firstOutcome {
+            firstOutcome = nil
             loop.enqueue { [unowned self] in compiled(outcome) }
-        } else {
+        } else if host.model == nil {
             compiler.compile { [unowned self] in compiled($0) }
         }
     }
 
-    /// The first model of this node: the applications, or the middleware alone when they are not to be had.
+    private var hasCompiled = false
+
+    /// What this node's files say, for the first time in this life.
     private func compiled(_ outcome: ModelCompiler.Outcome) {
-        firstOutcome = nil
         guard !isStopping else { return }
-        take(outcome)
-        guard host.model == nil else { return }
-        let problem = modelProblem
-        install(AmfModel(), ticket: nil)
-        modelProblem = problem
+        if host.model == nil {
+            take(outcome)
+        } else if case .success(let compiled) = outcome, completed(compiled.model) != host.model {
+            announcer.tell(.modelDiffers)
+        }
     }
 
-    /// What the compiler gave; what is wrong with it stays in the status until another model is loaded.
+    /// What the compiler gave; what is wrong with it stays in the status until another model is loaded. A cluster
+    /// without a model gets the middleware alone.
     private func take(_ outcome: ModelCompiler.Outcome) {
         switch outcome {
         case .success(let compiled):
@@ -173,12 +196,12 @@ final class AmfDaemon {
             guard errors.isEmpty else { return notUsed(errors.map { "\($0)" }.joined(separator: "\n")) }
             if !compiled.warnings.isEmpty { announcer.tell(.modelWarnings(compiled.warnings)) }
             if let read = try? StartConfiguration.numbered(compiled.cluster, Environment.get("SAF_NODE_ID")),
-                read != cluster
+                read != description
             {
                 announcer.tell(
                     .modelWarnings("cluster.yaml has changed: it takes effect when the node is started anew"))
             }
-            install(compiled.model, ticket: nil)
+            install(compiled.model)
         case .failure(let refusal): notUsed(refusal.text)
         }
     }
@@ -187,62 +210,56 @@ final class AmfDaemon {
         let note = ShellNote.modelBad(reason)
         announcer.tell(note)
         modelProblem = String(note.text.prefix(Self.problemLengthMax))
-    }
-
-    /// Proposes a model with the middleware merged in; the node engine gets it when it has been accepted.
-    private func install(_ applications: AmfModel, ticket: UInt64?) {
-        var own = applications
-        if let index = own.nodes.firstIndex(where: { $0.name == places.nodeName }) {
-            own.nodes[index].id = host.node
-        } else {
-            own.nodes.insert(NodeModel(name: places.nodeName, id: host.node), at: 0)
+        if host.model == nil, !isTryingBare {
+            isTryingBare = true
+            install(AmfModel(), keepsProblem: true)
         }
-        let model = MiddlewareModel.merged(into: own)
-        let isFirst = host.model == nil
-        nextModel = PendingModel(model: model, ticket: ticket, refusal: nil)
-        host.propose(.model(model))
-        guard let installed = nextModel else { return }
-        nextModel = nil
-        settle(installed, isFirst: isFirst)
     }
 
-    /// The model that is being proposed: on one node a proposal is applied before it returns.
-    private var nextModel: PendingModel?
+    private var isTryingBare = false
 
-    private func settle(_ installed: PendingModel, isFirst: Bool) {
-        if let refusal = installed.refusal {
-            guard let ticket = installed.ticket else { return notUsed(refusal.text) }
-            announcer.tell(.modelBad(refusal.text))
-            return gateway.finish(ticket, .failure(refusal))
+    /// The applications with all nodes of the cluster and the middleware on them.
+    private func completed(_ applications: AmfModel) -> AmfModel {
+        var model = applications
+        for (index, node) in description.nodes.enumerated() {
+            let name = "\(node.name)"
+            if let known = model.nodes.firstIndex(where: { $0.name == name }) {
+                model.nodes[known].id = node.id
+            } else {
+                model.nodes.insert(NodeModel(name: name, id: node.id), at: min(index, model.nodes.count))
+            }
         }
-        if let ticket = installed.ticket { gateway.finish(ticket, .success([])) }
-        modelProblem = nil
-        announcer.tell(.modelLoaded(components: installed.model.components(on: host.node).count))
-        guard isFirst else { return }
-        host.handle(.adopt(adopt().living))
-        host.propose(.nodeJoined(host.node, incarnation: host.incarnation, living: living))
+        return MiddlewareModel.merged(into: model)
     }
 
-    private var living: [LivingComponent] = []
+    /// Proposes a model; the node engine gets it when it has been accepted.
+    private func install(_ applications: AmfModel, ticket: UInt64? = nil, keepsProblem: Bool = false) {
+        let model = completed(applications)
+        host.propose(.model(model)) { [unowned self] refusal in
+            if let ticket { gateway.finish(ticket, refusal.map { .failure($0) } ?? .success([])) }
+            if let refusal {
+                // Another node's was first, or this part of the cluster cannot decide now.
+                return ticket == nil ? notUsed(refusal.text) : announcer.tell(.modelBad(refusal.text))
+            }
+            if !keepsProblem { modelProblem = nil }
+            announcer.tell(.modelLoaded(components: model.components(on: host.node).count))
+        }
+    }
+
     /// Characters of a problem in the status; the log has the whole.
     private static let problemLengthMax = 8_000
     /// Why the model on disk is not what runs.
     private var modelProblem: String?
+    private var isAdopted = false
 
-    /// An earlier life of amfd had this model: carry on.
-    private func join(_ model: AmfModel) {
-        host.handle(.model(model))
-        let adopted = adopt()
-        host.handle(.adopt(adopted.living))
-        for key in adopted.ended.sorted() { host.handle(.ended(key.component, key.instance)) }
-        host.propose(.nodeJoined(host.node, incarnation: host.incarnation, living: living))
-    }
-
-    private func adopt() -> ProcessKeeper.Adopted {
+    /// What an earlier amfd left is taken over as soon as its names mean something.
+    private func adopt() {
+        guard !isAdopted else { return }
+        isAdopted = true
         let adopted = keeper.adopt()
-        living = adopted.living
-        if !living.isEmpty { announcer.tell(.adoptedComponents(living.count)) }
-        return adopted
+        if !adopted.living.isEmpty { announcer.tell(.adoptedComponents(adopted.living.count)) }
+        cluster?.adopted(adopted.living)
+        host.adopt(adopted.living, ended: adopted.ended.sorted().map { ($0.component, $0.instance) })
     }
 
     // MARK: Effects
@@ -251,7 +268,9 @@ final class AmfDaemon {
         switch effect {
         case .spawn(let name, let instance, let model, let environment):
             keeper.spawn(ChildKey(component: name, instance: instance), model, environment: environment)
-        case .push(let push): gateway.push(push)
+        case .push(let push):
+            if case .csiSet(_, let component, .active, _) = push { cluster?.activityChanged(component) }
+            gateway.push(push)
         case .signalTerminate(let name, let instance):
             keeper.terminate(ChildKey(component: name, instance: instance))
         case .kill(let name, let instance): keeper.kill(ChildKey(component: name, instance: instance))
@@ -263,15 +282,8 @@ final class AmfDaemon {
         }
     }
 
-    private func perform(_ effect: ClusterEffect) {
-        switch effect {
-        case .adminReply(let ticket, let error, let text):
-            guard ticket.node == host.node else { return }
-            ended(ticket.number, error.map { CallError($0, text) })
-        case .nodeStopped(let node): if node == host.node { stopped() }
-        case .modelRefused(let text): nextModel?.refusal = CallError(.invalidParam, text)
-        case .order, .modelInstalled, .startTimer, .cancelTimer, .notify: break  // the host's
-        }
+    private func finish(_ reply: AdminReply) {
+        ended(reply.ticket.number, reply.error.map { CallError($0, reply.text) })
     }
 
     /// A request that is the cluster engine's matter.
@@ -285,8 +297,12 @@ final class AmfDaemon {
                 return gateway.finish(ticket, .failure(CallError(.badOperation, objection)))
             }
             lastAdmin += 1
-            adminTickets[lastAdmin] = PendingAdmin(ticket: ticket, operation: operation, name: name)
-            host.propose(.admin(AdminTicket(node: host.node, number: lastAdmin), operation, name))
+            let number = lastAdmin
+            adminTickets[number] = PendingAdmin(ticket: ticket, operation: operation, name: name)
+            host.propose(.admin(AdminTicket(node: host.node, number: number), operation, name)) { [unowned self] in
+                // Accepted: the answer comes when it is done.
+                if let error = $0 { ended(number, error) }
+            }
         case .status:
             gateway.finish(ticket, .success(report.encoded))
         case .loadModel(let model):
@@ -303,7 +319,8 @@ final class AmfDaemon {
         }
     }
 
-    private var lastAdmin: UInt64 = 0
+    /// An answer to an amfd that has died is not taken for one to its successor.
+    private lazy var lastAdmin: UInt64 = host.incarnation
 
     private func ended(_ admin: UInt64, _ error: CallError?) {
         guard let asked = adminTickets.removeValue(forKey: admin) else { return }
@@ -323,18 +340,6 @@ final class AmfDaemon {
     /// 0: none yet.
     var guardPid: Int32 { guardKeeper.pid }
     var processCount: Int { keeper.all.count }
-
-    /// Too much waits to be applied: whoever asked may ask again.
-    private func refused(_ event: ClusterEvent, _ error: AisError) {
-        let text = "amfd cannot take it now (\(error)); try again"
-        announcer.tell(.proposalRefused("\(error)"))
-        switch event {
-        case .admin(let ticket, _, _):
-            ended(ticket.number, CallError(.tryAgain, text))
-        case .model: nextModel?.refusal = CallError(.tryAgain, text)
-        case .nodeJoined, .nodeLeft, .report, .stopNode, .timer: break  // proposed again by the host
-        }
-    }
 
     private func processEvent(_ event: NodeEvent) {
         host.handle(event)
@@ -382,9 +387,12 @@ final class AmfDaemon {
         guardKeeper.stop()
         gateway.close()
         keeper.finish()
+        host.close()
+        cluster?.close()
         // An orderly stop ends this life of the node: the next one starts from the model.
         _ = try? File.remove(files.journalPath)
         _ = try? File.remove(files.childrenPath)
+        _ = try? File.remove(files.leasePath)
         try? files.note(lock, ProcessIdentity.own, hasStopped: true)  // then the guard takes our end for a crash
         host.tell()
         announcer.close()

@@ -1,8 +1,11 @@
 import AmfEngine
 import AmfProtocol
+import EOHost
 import EOLoop
 import EOReplicated
 import EngineKit
+import IOC
+import IOCCluster
 import IOCGroups
 import OSAL
 import SAFTypes
@@ -14,14 +17,23 @@ import SAFTypes
 /// notifications) waits a moment longer, so that nothing stands between a failure and the new active's assignment, and
 /// amfd does not keep the new active's CPU.
 final class EngineHost {
-    typealias ClusterNode = ReplicatedNode<ClusterEngine, LoopbackGroup>
+    /// How a proposal ended: nil, a majority has it; else why not, which for a timeout means that nobody knows.
+    typealias Ending = (CallError?) -> Void
 
     /// Performs what is neither engine's nor timer's matter.
     var performNode: (NodeEffect) -> Void = { _ in }
-    var performCluster: (ClusterEffect) -> Void = { _ in }
-    /// A proposal that somebody waits for was not applied; the error says whether it may have been. Nobody's proposals
-    /// (reports, timers) are proposed again.
-    var onRefusal: (ClusterEvent, AisError) -> Void = { _, _ in }
+    var onAdminReply: (AdminReply) -> Void = { _ in }
+    var onNodeStopped: () -> Void = {}
+    /// The cluster has a model, for the first time here or another one; the node engine has it already.
+    var onModel: () -> Void = {}
+    var onStatus: (ReplicatedStatus) -> Void = { _ in }
+    var onView: (GroupView) -> Void = { _ in }
+    /// The state holds this node as a member, with what lives on it: what is left is to go on.
+    var onJoined: () -> Void = {}
+    /// A component may have become active, or ceased to be.
+    var onActivity: ((SaName) -> Void)?
+    /// Called before any event is handled.
+    var beforeWork: (() -> Void)?
     var onNote: (ShellNote) -> Void = { _ in }
     var onNodeNote: (NodeNote) -> Void = { _ in }
     var onReplicatedNote: (ReplicatedNote) -> Void = { _ in }
@@ -32,19 +44,27 @@ final class EngineHost {
     private let loop: Loop
     private let journal: RamJournal
     private var engine: NodeEngine
-    private var cluster: ClusterNode
+    private let cluster: ReplicaHost<ClusterEngine>
     private var queue: [Step] = []
     private var head = 0
     private var isDraining = false
     private var told: [Telling] = []
     private var nodeTimers: [TimerName: LoopTimer] = [:]
-    private var pumpTimer: (at: Instant, timer: LoopTimer)?
-    private var lastTicket: UInt64 = 0
     private var isJournalBroken = false
+
+    private struct Proposal {
+        let event: ClusterEvent
+        let ending: Ending?
+        /// Why the engine refused it; comes before its end.
+        var refusal: String?
+    }
+    private var proposals: [UInt64: Proposal] = [:]
+    /// Being proposed: on a node alone it ends before it has a ticket.
+    private var present: Proposal?
 
     private enum Step {
         case node(NodeEvent)
-        case cluster(ClusterEvent, ticket: UInt64)
+        case cluster(ClusterEvent, Ending?)
     }
 
     /// How long what is only to be told may wait.
@@ -53,7 +73,7 @@ final class EngineHost {
     private enum Telling {
         case nodeNote(NodeNote)
         case replicatedNote(ReplicatedNote)
-        case notifications(EffectID, AmfNotifications)
+        case notifications(EffectID, [AmfNotification])
     }
 
     private struct TimerName: Hashable {
@@ -61,32 +81,46 @@ final class EngineHost {
         let kind: NodeTimer.Kind
     }
 
-    /// Carries on from the journal, if it holds anything; ``wasRestored`` says so.
-    init(loop: Loop, node: NodeID, incarnation: UInt64, journal: RamJournal) throws(GroupError) {
-        (self.loop, self.node, self.incarnation, self.journal) = (loop, node, incarnation, journal)
+    /// Carries on from the journal, if it holds anything.
+    init(loop: Loop, description: ClusterDescription, incarnation: UInt64, journal: RamJournal) {
+        (self.loop, self.incarnation, self.journal) = (loop, incarnation, journal)
+        node = description.localNode
         engine = NodeEngine(node: node, incarnation: incarnation)
-        let member = GroupMember(node: node, incarnation: incarnation)
-        var configuration = ReplicatedConfiguration(member: member)
-        configuration.isJournaling = true
-        configuration.journalBytesMin = RamJournal.capacityMin / 2
-        let records = journal.records
-        let group = LoopbackGroup(member: member)
-        do throws(DecodeError) {
-            let restored = try Replicated(core: ClusterEngine(), configuration: configuration, restoring: records)
-            cluster = ClusterNode(restored, over: group)
-            wasRestored = !records.isEmpty
-        } catch {
-            cluster = ClusterNode(Replicated(core: ClusterEngine(), configuration: configuration), over: group)
-            wasRestored = false
-            restoreFailure = "\(error)"
+        cluster = ReplicaHost(
+            loop: loop, description: description, incarnation: incarnation, core: ClusterEngine(),
+            restoring: journal.records
+        ) { configuration in
+            configuration.isJournaling = true
+            configuration.journalBytesMin = RamJournal.capacityMin / 2
         }
+        connect()
     }
 
-    private(set) var wasRestored: Bool
-    private(set) var restoreFailure: String?
+    private func connect() {
+        cluster.onEffect = { [unowned self] effect, ticket in
+            perform(effect, ticket)
+            drain()
+        }
+        cluster.onOnce = { [unowned self] in perform($0, $1) }
+        cluster.onAnswer = { [unowned self] in ended($0, $1) }
+        cluster.onStateReplaced = { [unowned self] in stateReplaced() }
+        cluster.onStatus = { [unowned self] in changed($0) }
+        cluster.onView = { [unowned self] in onView($0) }
+        cluster.onNote = { [unowned self] in tellLater(.replicatedNote($0)) }
+        cluster.onJournal = { [unowned self] in keep($0) }
+    }
+
+    var restoreFailure: String? { cluster.restoreFailure }
 
     /// The model that the cluster engine runs; nil before the first.
     var model: AmfModel? { cluster.core.model.nodes.isEmpty ? nil : cluster.core.model }
+    var isSynchronised: Bool { cluster.status == .synchronised }
+    var replicaStatus: ReplicatedStatus { cluster.status }
+    var isOldest: Bool { cluster.isOldest }
+    /// Who performs what is to be done once.
+    var oldest: NodeID? { cluster.replicated.synchronisedMembers.first?.node }
+    var members: [ClusterMember] { cluster.core.members }
+    var view: GroupView? { cluster.view }
 
     var status: StatusReport {
         cluster.core.status(at: MonotonicClock.now(), wall: MonotonicClock.wallNanoseconds())
@@ -97,22 +131,28 @@ final class EngineHost {
         cluster.core.objection(to: operation, on: name)
     }
 
-    func start() throws(GroupError) {
-        perform(try cluster.start("amf", at: MonotonicClock.now()))
+    /// See ``NodeEngine/mayBeActive``.
+    var active: [ActiveProcess] { engine.mayBeActive }
+    func isActive(_ component: SaName) -> ActiveProcess? { engine.mayBeActive(component) }
+
+    func start() {
+        if let model { handle(.model(model)) }
+        cluster.start("amf")
         drain()
     }
+
+    func close() { cluster.close() }
 
     func handle(_ event: NodeEvent) {
         queue.append(.node(event))
         drain()
     }
 
-    @discardableResult
-    func propose(_ event: ClusterEvent) -> UInt64 {
-        lastTicket += 1
-        queue.append(.cluster(event, ticket: lastTicket))
+    /// - Parameter ending: called once, maybe before this returns. Without it the event is proposed again until it is
+    ///   applied.
+    func propose(_ event: ClusterEvent, _ ending: Ending? = nil) {
+        queue.append(.cluster(event, ending))
         drain()
-        return lastTicket
     }
 
     private func drain() {
@@ -126,33 +166,33 @@ final class EngineHost {
         queue.removeAll(keepingCapacity: true)
         head = 0
         isDraining = false
-        schedulePump()
         tellSoon()
     }
 
     private func perform(_ step: Step) {
         switch step {
         case .node(let event): feed(event)
-        case .cluster(let event, let ticket):
+        case .cluster(let event, let ending):
             // What came later must not overtake what is still to be proposed.
-            if !refusedEvents.isEmpty, refusedEvents.concerns(event) { return refused(event, .noResources) }
-            let outputs = cluster.propose(event, ticket: ticket, at: MonotonicClock.now())
-            if case .answer(ticket, .refused(let error))? = outputs.first { return refused(event, error) }
-            perform(outputs)
+            if !refusedEvents.isEmpty, ending == nil, refusedEvents.concerns(event) { return refused(event) }
+            present = Proposal(event: event, ending: ending)
+            let ticket = cluster.propose(event)
+            guard let proposal = present else { return }
+            present = nil
+            proposals[ticket] = proposal
         }
     }
 
     private func feed(_ event: NodeEvent) {
+        beforeWork?()
         for effect in engine.handle(event, at: MonotonicClock.now()) { perform(effect) }
     }
-
-    private func perform(_ outputs: [ClusterNode.Output]) { for output in outputs { perform(output) } }
 
     private func perform(_ effect: NodeEffect) {
         switch effect {
         case .report(let report):
-            lastTicket += 1
-            queue.append(.cluster(.report(node, report), ticket: lastTicket))
+            queue.append(.cluster(.report(node, report), nil))
+            if let onActivity { tell(onActivity, of: report) }
         case .startTimer(let timer, let delay):
             let name = TimerName(component: timer.component, kind: timer.kind)
             if let old = nodeTimers[name] { loop.cancel(old) }
@@ -163,28 +203,97 @@ final class EngineHost {
         case .cancelTimer(let timer):
             let name = TimerName(component: timer.component, kind: timer.kind)
             if let old = nodeTimers.removeValue(forKey: name) { loop.cancel(old) }
-        case .note(let note): told.append(.nodeNote(note))
+        case .note(let note): tellLater(.nodeNote(note))
         case .spawn, .push, .signalTerminate, .kill, .runCleanup, .reply: performNode(effect)
         }
     }
 
-    private func perform(_ output: ClusterNode.Output) {
-        switch output {
-        case .journal(let write): keep(write)
-        case .perform(let effect, _): perform(effect)
-        case .performOnce(let id, let notifications): told.append(.notifications(id, notifications))
-        case .answer, .stateReplaced, .status, .view, .sendSnapshot: break
-        case .note(let note): told.append(.replicatedNote(note))
+    private func tell(_ body: (SaName) -> Void, of report: NodeReport) {
+        switch report {
+        case .answered(let name, _, _), .quiescingComplete(let name, _), .adopted(let name, _, _, _, _),
+            .instantiated(let name, _, _, _), .uninstantiated(let name, _):
+            body(name)
+        case .instantiationDelayed, .instantiationFailed, .terminationFailed, .failed, .exited, .errorCleared: break
         }
     }
 
-    private func perform(_ effect: ClusterEffect) {
+    private func perform(_ effect: ClusterEffect, _ ticket: UInt64?) {
         switch effect {
         case .order(let target, let order): if target == node { feed(.order(order)) }
-        case .modelInstalled: feed(.model(cluster.core.model))
-        case .adminReply, .nodeStopped, .modelRefused: performCluster(effect)
-        case .startTimer, .cancelTimer, .notify: break  // kept by the replicated engine
+        case .modelInstalled: takeModel()
+        case .nodeStopped(let stopped): if stopped == node { onNodeStopped() }
+        case .modelRefused(let text):
+            if let ticket, proposals[ticket] != nil {
+                proposals[ticket]?.refusal = text
+            } else {
+                present?.refusal = text
+            }
+        case .adminReply, .startTimer, .cancelTimer, .notify: break  // kept by the replicated engine
         }
+    }
+
+    private func perform(_ id: EffectID, _ effect: AmfOnce) {
+        switch effect {
+        case .notifications(let list): tellLater(.notifications(id, list))
+        case .adminReply(let reply):
+            onAdminReply(reply)
+            cluster.effectDone(id)
+        }
+    }
+
+    // MARK: This node in the cluster
+
+    /// What lives here is known to the node engine.
+    private var isAdopted = false
+    private var isJoinNeeded = true
+
+    /// What an earlier amfd left; once, when there is a model.
+    func adopt(_ living: [LivingComponent], ended: [(SaName, InstanceNumber)]) {
+        handle(.adopt(living))
+        for (component, instance) in ended { handle(.ended(component, instance)) }
+        isAdopted = true
+        joinIfNeeded()
+    }
+
+    /// Tells the cluster anew what lives here: some of what it held active was killed.
+    func joinAnew() {
+        isJoinNeeded = true
+        joinIfNeeded()
+    }
+
+    /// The state must say of this amfd that it is there. What was ordered while it was away was ordered in vain, and
+    /// comes again.
+    private func joinIfNeeded() {
+        guard isAdopted, isSynchronised, model != nil else { return }
+        let isKnown = members.contains { $0.node == node && $0.incarnation == incarnation }
+        guard isJoinNeeded || !isKnown else { return }
+        isJoinNeeded = false
+        propose(.nodeJoined(node, incarnation: incarnation, living: engine.living)) { [unowned self] error in
+            if error == nil { return onJoined() }
+            isJoinNeeded = true
+            loop.schedule(after: Self.joinDelay) { [unowned self] in joinIfNeeded() }
+        }
+    }
+
+    private static let joinDelay: Duration = .milliseconds(100)
+
+    private func takeModel() {
+        guard let model else { return }
+        feed(.model(model))
+        onModel()
+    }
+
+    private func stateReplaced() {
+        isJoinNeeded = true
+        takeModel()
+        drain()
+    }
+
+    private func changed(_ status: ReplicatedStatus) {
+        onStatus(status)
+        guard status == .synchronised else { return }
+        joinIfNeeded()
+        proposeRefused()
     }
 
     // MARK: Refusals
@@ -192,18 +301,41 @@ final class EngineHost {
     private var refusedEvents = RefusedEvents()
     private var isRetrying = false
 
-    /// Too much waits to be applied. What a component or its death brought about must not be forgotten.
-    private func refused(_ event: ClusterEvent, _ error: AisError) {
-        guard refusedEvents.concerns(event) else { return onRefusal(event, error) }
-        if refusedEvents.isEmpty { onNote(.proposalRefused("\(error)")) }
+    private func ended(_ ticket: UInt64, _ outcome: ProposalOutcome) {
+        guard let proposal = proposals.removeValue(forKey: ticket) ?? present else { return }
+        present = nil
+        switch outcome {
+        case .done: proposal.ending?(proposal.refusal.map { CallError(.invalidParam, $0) })
+        case .refused(let error):
+            guard let ending = proposal.ending else { return refused(proposal.event) }
+            ending(CallError(error, refusalText(error)))
+        }
+    }
+
+    private func refusalText(_ error: AisError) -> String {
+        switch cluster.status {
+        case .outside: "amfd is in no cluster at this moment (Corosync does not run, or has just started); try again"
+        case .withoutQuorum: "this part of the cluster has no quorum, so nothing can be changed here; try again"
+        case .forming, .synchronising: "the members of the cluster have changed and agree on its state; try again"
+        case .synchronised: "amfd cannot take it now (\(error)); try again"
+        }
+    }
+
+    /// Too much waits to be applied, or nothing is applied. What a component or its death brought about must not be
+    /// forgotten.
+    private func refused(_ event: ClusterEvent) {
+        guard refusedEvents.concerns(event) else { return }
+        if refusedEvents.isEmpty { onNote(.proposalRefused("the group is \(cluster.status)")) }
         if !refusedEvents.keep(event) { onNote(.proposalLost("\(event)")) }
-        guard !isRetrying else { return }
+        guard !isRetrying, isSynchronised else { return }  // else tried again when it is synchronised
         isRetrying = true
         loop.schedule(after: Self.retryDelay) { [unowned self] in
             isRetrying = false
-            for event in refusedEvents.takeAll() { propose(event) }
+            proposeRefused()
         }
     }
+
+    private func proposeRefused() { for event in refusedEvents.takeAll() { propose(event) } }
 
     private static let retryDelay: Duration = .milliseconds(10)
 
@@ -223,23 +355,12 @@ final class EngineHost {
         }
     }
 
-    // MARK: Time
-
-    private func schedulePump() {
-        let next = cluster.nextDeadline(after: MonotonicClock.now())
-        guard next != pumpTimer?.at else { return }
-        if let old = pumpTimer { loop.cancel(old.timer) }
-        pumpTimer = nil
-        guard let next else { return }
-        let timer = loop.schedule(after: next - MonotonicClock.now()) { [unowned self] in
-            pumpTimer = nil
-            perform(cluster.pump(at: MonotonicClock.now()))
-            drain()
-        }
-        pumpTimer = (next, timer)
-    }
-
     // MARK: Telling
+
+    private func tellLater(_ telling: Telling) {
+        told.append(telling)
+        if !isDraining { tellSoon() }
+    }
 
     /// When the pushes have left and amfd has slept: what is told costs system calls, and who was pushed needs a CPU.
     private func tellSoon() {
@@ -260,8 +381,8 @@ final class EngineHost {
             case .nodeNote(let note): onNodeNote(note)
             case .replicatedNote(let note): onReplicatedNote(note)
             case .notifications(let id, let notifications):
-                onNotifications(notifications.list)
-                perform(cluster.effectDone(id, at: MonotonicClock.now()))
+                onNotifications(notifications)
+                cluster.effectDone(id)
             }
         }
         drain()

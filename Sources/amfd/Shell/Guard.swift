@@ -17,13 +17,14 @@ final class Guard {
     private var amfdStatus: ExitStatus?
     private var deadline: Instant?
     private var exitCode: Int32?
+    private var lease: LeaseGuard?
 
     init(options: AmfOptions, places: Places) throws(OSError) {
         self.options = options
         files = NodeFiles(places: places)
         engine = GuardEngine(stopDeadline: options.stopDeadline + .seconds(5))
         poller = try Poller()
-        signals = try SignalDescriptor(blocking: [.terminate, .interrupt, .child, .hangup])
+        signals = try SignalDescriptor(blocking: [.terminate, .interrupt, .child, .hangup, .user1])
         try poller.add(signals.raw, interest: .read, token: Token.signals)
     }
 
@@ -42,6 +43,7 @@ final class Guard {
             return error.isPermanent ? GuardEngine.permanentExitCode : 1
         }
         try? Process.becomeSubreaper()  // without it orphans go to init, which reaps them as well
+        mindLease()
         perform(engine.handle(adopt() ? .adopted : .begin, at: MonotonicClock.now()))
         while exitCode == nil { turn() }
         return exitCode ?? 0
@@ -70,12 +72,14 @@ final class Guard {
         var events: [PollEvent] = []
         do {
             let timeout = deadline.map { max(.zero, $0 - MonotonicClock.now()) }
-            _ = try poller.wait(into: &events, timeout: timeout)
+            let lease = lease?.timeout
+            _ = try poller.wait(into: &events, timeout: [timeout, lease].compactMap { $0 }.min())
         } catch {
             say("cannot wait for events: \(error)")
             exitCode = 1
             return
         }
+        checkLease()  // before anything else
         if let deadline, MonotonicClock.now() >= deadline {
             self.deadline = nil
             handle(.timer)
@@ -88,11 +92,31 @@ final class Guard {
         if let ending { handle(.died(ending)) }
     }
 
+    /// From when there is a lease, this process is in a hurry.
+    private func mindLease() {
+        guard lease == nil, let page = LeasePage.open(files.leasePath, writable: true) else { return }
+        lease = LeaseGuard(page)
+        OSThread.runFirst()
+    }
+
+    private func checkLease() {
+        switch lease?.check() {
+        case .stopped(let count)?:
+            say("amfd does not look after the lease of this node, which is over: stopped \(count) active components")
+        case .hung?:
+            guard amfd != nil else { return }
+            say("amfd hangs: killed")
+            signal(.kill)
+        case nil: break
+        }
+    }
+
     private func takeSignals() {
         while let signal = signals.next() {
             switch signal.signal {
             case .terminate, .interrupt: handle(.stopRequested)
             case .child: reapOrphans()
+            case .user1: mindLease()
             case .hangup: handle(.reloadRequested)  // also of a terminal that is closed: that ends no node
             default: break
             }

@@ -39,6 +39,12 @@ final class GuardKeeper {
         }
     }
 
+    /// There is a lease that the guard is to look after; a guard that starts later finds it by itself.
+    func mindLease() {
+        guard let pidfd else { return }
+        try? Process.pidfdSendSignal(pidfd.raw, .user1)  // died meanwhile: its successor looks
+    }
+
     /// From now on a guard that ends is not replaced.
     func stop() {
         isStopped = true

@@ -15,6 +15,7 @@ public struct NodeFiles: Sendable {
     public var shmDirectory: String { places.shmDirectory + "/amfd" }
     public var childrenPath: String { shmDirectory + "/children" }
     public var journalPath: String { shmDirectory + "/journal" }
+    public var leasePath: String { shmDirectory + "/lease" }
 
     func lockPath(_ role: Role) -> String { "\(runDirectory)/\(role.rawValue).lock" }
 

@@ -11,8 +11,9 @@ struct RefusedEvents {
     /// Nobody waits for an answer to it, so nobody else would ask again.
     func concerns(_ event: ClusterEvent) -> Bool {
         switch event {
-        case .admin, .model: false
-        case .nodeJoined, .nodeLeft, .report, .stopNode, .timer: true
+        // A node says anew what lives on it, and is given up anew if it is still gone.
+        case .admin, .model, .nodeJoined, .nodeLeft: false
+        case .report, .stopNode, .timer: true
         }
     }
 

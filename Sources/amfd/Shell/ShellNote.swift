@@ -19,6 +19,7 @@ enum ShellNote: Hashable, Sendable {
     case modelBad(String)
     case modelWarnings(String)
     case modelLoaded(components: Int)
+    case modelDiffers
     case adoptedComponents(Int)
     case administered(AdminOperation, SaName, user: UInt32, pid: Int32)
     /// How that ended; nil: done.
@@ -32,6 +33,15 @@ enum ShellNote: Hashable, Sendable {
     case stopLate(left: Int)
     case refusedPeer(pid: Int32, reason: String)
     case pushDropped(SaName)
+    case leasePageFull
+    case suspended(Int)
+    case resumed(Int)
+    case separated(Int)
+    case missed(String, isConnected: Bool)
+    case givenUp(String)
+    case fencing(String)
+    case fenced(String)
+    case notFenced(String, reason: String)
 }
 
 enum NoteLevel: Sendable { case error, warning, notice, info }
@@ -40,14 +50,15 @@ extension ShellNote {
     var level: NoteLevel {
         switch self {
         case .cannotAdopt, .cannotKill, .journalDamaged, .journalFull, .proposalLost, .childrenDamaged, .modelBad,
-            .guardFailed:
+            .guardFailed, .leasePageFull, .notFenced:
             .error
         case .endedStray, .noLifeLock, .lifeLockUnreliable, .guardDied, .proposalRefused, .noteFailed, .modelWarnings,
-            .stopLate, .refusedPeer,
-            .pushDropped, .predecessorDied:
+            .modelDiffers, .stopLate, .refusedPeer, .pushDropped, .predecessorDied, .suspended, .separated, .missed:
             .warning
         case .administrationEnded(_, _, let refusal): refusal == nil ? .notice : .warning
-        case .modelLoaded, .adoptedComponents, .administered, .started, .guardStarted, .stopping: .notice
+        case .modelLoaded, .adoptedComponents, .administered, .started, .guardStarted, .stopping, .resumed, .givenUp,
+            .fencing, .fenced:
+            .notice
         }
     }
 
@@ -64,12 +75,14 @@ extension ShellNote {
             "the state of an earlier amfd cannot be used (\(reason)); starting from the model"
         case .journalFull(let reason):
             "the state cannot be kept: \(reason); SAF_SHM_DIR needs free space, until then a death of amfd loses state"
-        case .proposalRefused(let reason): "a command was refused (\(reason)): too many wait; it is tried again"
+        case .proposalRefused(let reason): "a command was refused (\(reason)); it is tried again"
         case .proposalLost(let event): "a command is lost, too many wait: \(event)"
         case .childrenDamaged(let slots): "\(slots) damaged records in the children table were dropped"
         case .noteFailed(let text): text
         case .modelBad(let text): "the application model is not used: \(text)"
         case .modelWarnings(let text): "the application model is used, but not all of it can start: \(text)"
+        case .modelDiffers:
+            "the model of this node's files is not the one that the cluster runs; SIGHUP to amfd here brings it in"
         case .modelLoaded(let components): "the model is loaded: \(components) components"
         case .adoptedComponents(let count): "adopted \(count) living components of an earlier amfd"
         case .administered(let operation, let name, let user, let pid):
@@ -86,6 +99,21 @@ extension ShellNote {
         case .stopLate(let left): "the stop took too long; killing \(left) processes"
         case .refusedPeer(let pid, let reason): "refused process \(pid): \(reason)"
         case .pushDropped(let name): "\(name): does not take its callbacks; one was dropped"
+        case .leasePageFull:
+            "more than \(LeasePage.entriesMax) active components: the guard cannot stop all when the lease ends"
+        case .suspended(let count):
+            "this node does not hear a majority: its active components (\(count)) are stopped"
+        case .resumed(let count): "this node holds its lease: its active components (\(count)) go on"
+        case .separated(let count):
+            "the cluster went on without this node, or it was away too long: killed its active components (\(count))"
+        case .missed(let node, let isConnected):
+            isConnected
+                ? "amfd of node \(node) is gone; its components are left alone while it may come back"
+                : "node \(node) is gone"
+        case .givenUp(let node): "node \(node) is given up: what it ran moves"
+        case .fencing(let node): "fencing node \(node)"
+        case .fenced(let node): "node \(node) is fenced"
+        case .notFenced(let node, let reason): "node \(node) is not fenced, what it ran does not move: \(reason)"
         }
     }
 }

@@ -64,8 +64,9 @@ enum Behaviour {
             Environment.exit(1)
         }
         let model = (try? File.readAll(directory + "/model.bin")) ?? []  // none: amfd refuses the empty answer
-        if !model.isEmpty, let name = SaName(Places.fromEnvironment().nodeName) {
-            let compiled = CompiledConfiguration(cluster: .alone(name: name), model: model).encoded
+        // The cluster that the node's folder already has, if there is one.
+        if !model.isEmpty, let cluster = try? ClusterDescription.load(.fromEnvironment()) {
+            let compiled = CompiledConfiguration(cluster: cluster, model: model).encoded
             compiled.withUnsafeBytes { try? IO.writeAll(1, $0) }
         }
         Environment.exit(0)

@@ -13,6 +13,7 @@
 //   offspring    run, with a child in a session of its own
 //   unhealthy    run, and answers every health check with a failure
 //   confirms     run, and confirms its health by itself
+//   act FILE     run, and while it is active appends a line to FILE each millisecond: node, begin of its life, time
 //   output       writes 4 MiB to stdout with nobody reading, says how much was taken on descriptor 4
 
 //
@@ -37,6 +38,7 @@ case "model": Measure.writeModel(mebibytes: number)
 case "echo": Measure.echo()
 case "deaf": await Behaviour.deaf()
 case "run": await Behaviour.run(mebibytes: number)
+case "act": await Behaviour.act(arguments.count > 2 ? arguments[2] : "/dev/null")
 case "flood": await Behaviour.run { Behaviour.flood() }
 case "services": await Behaviour.run { await Behaviour.useServices() }
 case "permits": await Behaviour.run { Behaviour.takePermits() }

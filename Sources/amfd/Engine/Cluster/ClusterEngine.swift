@@ -49,7 +49,7 @@ public struct ClusterEngine: Engine, Sendable {
         switch event {
         case .model(let model): install(model, at: now)
         case .nodeJoined(let id, let incarnation, let living): join(id, incarnation, living, at: now)
-        case .nodeLeft(let id): leave(id)
+        case .nodeLeft(let id, let incarnation): leave(id, incarnation)
         case .report(let id, let report): take(report, from: id, at: now)
         case .admin(let ticket, let operation, let name): administer(ticket, operation, name, at: now)
         case .stopNode(let id):
@@ -151,6 +151,17 @@ public struct ClusterEngine: Engine, Sendable {
     }
 }
 
+/// A node that is a member, and the life of its amfd that said so.
+public struct ClusterMember: Hashable, Sendable {
+    public var node: NodeID
+    public var incarnation: UInt64
+    /// It was stopped in order: nothing runs there any more.
+    public var hasStopped: Bool
+    public init(node: NodeID, incarnation: UInt64, hasStopped: Bool = false) {
+        (self.node, self.incarnation, self.hasStopped) = (node, incarnation, hasStopped)
+    }
+}
+
 /// Bounds of the cluster engine's own.
 enum ClusterLimits {
     /// More passes than there are steps that can follow from each other without a report in between: boot levels most.
@@ -202,7 +213,11 @@ extension ClusterEngine {
         case (.instantiate?, _), (.terminate?, _), (.cleanup?, _): giveAgain(component)
         case (nil, .instantiated): confirm(component)
         case (nil, .uninstantiated):
-            guard let found, found.instance > run.instance else { return give(.cleanup, to: component) }
+            // The middleware's instances can be nowhere else; it is not disturbed by its node's having been away.
+            let isOwn = units[components[component].unit].isMiddleware
+            guard let found, found.instance > run.instance || (isOwn && found.instance == run.instance) else {
+                return give(.cleanup, to: component)
+            }
             // Known to nobody but itself, the state having been lost: it tells what it holds when it registers again.
             components[component].run.instance = found.instance
             components[component].run.presence = .instantiated
@@ -222,8 +237,16 @@ extension ClusterEngine {
         if let pending = entity.run.pending { order(pending, component) }
     }
 
-    private mutating func leave(_ id: NodeID) {
-        guard let node = node(id), nodes[node].run.isMember else { return }
+    /// The nodes that are members as far as the state says.
+    public var members: [ClusterMember] {
+        nodes.filter(\.run.isMember).map {
+            ClusterMember(node: $0.model.id, incarnation: $0.run.incarnation, hasStopped: $0.run.hasStopped)
+        }
+    }
+
+    private mutating func leave(_ id: NodeID, _ incarnation: UInt64) {
+        guard let node = node(id), nodes[node].run.isMember, nodes[node].run.incarnation == incarnation else { return }
+        pendingAdmin.removeAll { $0.ticket.node == id }  // nobody is there to be told
         nodes[node].run.isMember = false
         nodes[node].run.isStopping = false
         nodes[node].run.bootLevel = 0
@@ -233,6 +256,7 @@ extension ClusterEngine {
             components[component].run.order = nil
             components[component].run.isDead = false
             components[component].run.isDisabled = false
+            components[component].run.isDelayed = false
             components[component].run.pid = 0
             components[component].run.startedAt = 0
         }

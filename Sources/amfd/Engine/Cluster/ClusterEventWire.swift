@@ -14,9 +14,10 @@ extension ClusterEvent: WireCodable {
             writer.value(node)
             writer.integer(incarnation)
             writer.list(living)
-        case .nodeLeft(let node):
+        case .nodeLeft(let node, let incarnation):
             writer.integer(UInt8(3))
             writer.value(node)
+            writer.integer(incarnation)
         case .report(let node, let report):
             writer.integer(UInt8(4))
             writer.value(node)
@@ -42,7 +43,7 @@ extension ClusterEvent: WireCodable {
         case 2:
             self = .nodeJoined(
                 try reader.value(), incarnation: try reader.integer(), living: try reader.list(max: Limits.elementsMax))
-        case 3: self = .nodeLeft(try reader.value())
+        case 3: self = .nodeLeft(try reader.value(), incarnation: try reader.integer())
         case 4: self = .report(try reader.value(), try reader.value())
         case 5: self = .admin(try reader.value(), try AdminOperation.decode(from: &reader), try reader.value())
         case 6: self = .stopNode(try reader.value())

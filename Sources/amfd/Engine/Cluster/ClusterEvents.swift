@@ -10,8 +10,8 @@ public enum ClusterEvent: Hashable, Sendable {
     /// amfd of this node is there, for the first time or again after its own death. Its engine has adopted what lives.
     /// `living`: what it adopted, as given to ``NodeEvent/adopt``.
     case nodeJoined(NodeID, incarnation: UInt64, living: [LivingComponent])
-    /// The node is gone with everything on it.
-    case nodeLeft(NodeID)
+    /// The node is gone with everything on it. `incarnation`: of its amfd that was lost; a later one is not meant.
+    case nodeLeft(NodeID, incarnation: UInt64)
     case report(NodeID, NodeReport)
     case admin(AdminTicket, AdminOperation, SaName)
     /// Graceful stop: switch over, terminate in reverse boot order; ends with ``ClusterEffect/nodeStopped``.

@@ -36,9 +36,33 @@ struct LocalComponent: Sendable {
     var held: [HeldAssignment] = []
     var healthchecks: [RunningHealthcheck] = []
 
-    init(name: SaName, model: ComponentModel) { (self.name, self.model) = (name, model) }
+    let isMiddleware: Bool
+
+    init(name: SaName, model: ComponentModel) {
+        (self.name, self.model) = (name, model)
+        var root = name
+        while let parent = DN.parent(root) { root = parent }
+        isMiddleware = MiddlewareModel.isMiddleware(DN.shortName(root))
+    }
 
     var isRunning: Bool { state == .ready || state == .unconnected }
+
+    /// A process of it executes, or may.
+    var hasProcess: Bool {
+        switch state {
+        case .registering, .ready, .unconnected, .terminating, .killing, .terminationFailed: pid != 0
+        case .absent, .spawning, .dying, .dead, .cleaning, .delaying, .instantiationFailed: false
+        }
+    }
+
+    /// It could be working for an instance: its process lives, and it holds it as active or was asked to.
+    var mayBeActive: Bool {
+        guard hasProcess else { return false }
+        if model.category == .nonSaAware { return true }
+        if held.contains(where: { $0.haState == .active || $0.haState == .quiescing }) { return true }
+        guard case .set(let order)? = pending else { return false }
+        return order.haState == .active || order.haState == .quiescing
+    }
 
     /// Forgets everything that belonged to the process that is gone.
     mutating func forgetProcess() {

@@ -82,6 +82,29 @@ public struct NodeEngine: Engine, Sendable {
         positions[component].map { components[$0].state }
     }
 
+    /// The processes of components as they are now, for ``ClusterEvent/nodeJoined``.
+    public var living: [LivingComponent] {
+        components.filter(\.hasProcess).map {
+            LivingComponent(
+                component: $0.name, instance: $0.processInstance, pid: $0.pid, startedAt: $0.startedAt)
+        }
+    }
+
+    /// The applications' processes that could be working for an instance. The middleware's are left out: each serves
+    /// its node, and knows by itself when it may not.
+    public var mayBeActive: [ActiveProcess] { components.filter(\.mayBeActive).compactMap(Self.activeProcess) }
+
+    /// Nil: no process of the component could be.
+    public func mayBeActive(_ component: SaName) -> ActiveProcess? {
+        guard let position = positions[component], components[position].mayBeActive else { return nil }
+        return Self.activeProcess(components[position])
+    }
+
+    private static func activeProcess(_ component: LocalComponent) -> ActiveProcess? {
+        guard !component.isMiddleware else { return nil }
+        return ActiveProcess(component: component.name, instance: component.processInstance)
+    }
+
     private mutating func configure(_ model: AmfModel) {
         for (name, component) in model.components(on: node) where positions[name] == nil {
             positions[name] = components.count
@@ -167,9 +190,14 @@ extension NodeEngine {
             case .ready: report(position, .reportAdopted, &effects)
             case .dying, .dead: report(position, .reportDead, &effects)
             case .absent: reportLost(position, &effects)
-            case .unconnected, .spawning, .registering, .terminating, .killing, .cleaning, .delaying,
-                .instantiationFailed, .terminationFailed:
-                break
+            // On its way down by an order that the cluster engine does not know of: that was given in a part of the
+            // cluster that did not last.
+            case .terminating, .killing, .cleaning:
+                effects.append(
+                    .report(
+                        .failed(
+                            component.name, instance, recovery: .noRecommendation, isDead: false, cause: .exited)))
+            case .unconnected, .spawning, .registering, .delaying, .instantiationFailed, .terminationFailed: break
             }
         } else {
             reportLost(position, &effects)

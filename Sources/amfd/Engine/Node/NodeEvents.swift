@@ -128,6 +128,15 @@ public struct LivingComponent: Hashable, Sendable {
     }
 }
 
+/// A process of an application that could be working for an instance.
+public struct ActiveProcess: Hashable, Sendable {
+    public var component: SaName
+    public var instance: InstanceNumber
+    public init(component: SaName, instance: InstanceNumber) {
+        (self.component, self.instance) = (component, instance)
+    }
+}
+
 /// One timer each; starting one again replaces it. A late one, of another generation, is ignored.
 public struct NodeTimer: Hashable, Sendable {
     public enum Kind: Hashable, Sendable {

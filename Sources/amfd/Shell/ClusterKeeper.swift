@@ -1,0 +1,112 @@
+import AmfEngine
+import AmfProtocol
+import EOLoop
+import EngineKit
+import IOCCluster
+import IOCGroups
+import OSAL
+import SAFTypes
+
+/// What amfd does because there are other nodes: the lease, and giving up those that are gone. A node alone has none of
+/// this. Loop thread only.
+final class ClusterKeeper {
+    var onNote: (ShellNote) -> Void = { _ in } { didSet { lease.onNote = onNote } }
+
+    let lease: LeaseKeeper
+    private let loop: Loop
+    private let description: ClusterDescription
+    private let host: EngineHost
+    private let keeper: ProcessKeeper
+    private let fencer: Fencer?
+    private var watch: NodeWatch
+    private var timer: LoopTimer?
+    /// The process that a component had when it was last active.
+    private var marked: [SaName: ProcessIdentity] = [:]
+
+    init(
+        loop: Loop, description: ClusterDescription, host: EngineHost, keeper: ProcessKeeper, page: LeasePage
+    ) {
+        (self.loop, self.description, self.host, self.keeper) = (loop, description, host, keeper)
+        lease = LeaseKeeper(loop: loop, description: description, incarnation: host.incarnation, page: page)
+        fencer = description.fencing.map { Fencer(loop: loop, settings: $0) }
+        watch = NodeWatch(
+            NodeWatchConfiguration(
+                leaseSpan: LeaseKeeper.configuration(description).leaseAsGranted,
+                fenced: description.fencing?.devices.map(\.node) ?? []))
+        lease.onReleased = { [unowned self] in feed(.released($0)) }
+        lease.onSeparated = { [unowned self] in self.host.joinAnew() }
+    }
+
+    func start() { lease.start() }
+
+    func close() {
+        lease.close()
+        if let timer { loop.cancel(timer) }
+    }
+
+    // MARK: What is active here
+
+    /// A component may have become active, or ceased to be.
+    func activityChanged(_ component: SaName) {
+        if let process = host.isActive(component),
+            let child = keeper.child(ChildKey(component: component, instance: process.instance))
+        {
+            let identity = ProcessIdentity(pid: child.pid, startTime: child.record.startTime)
+            if let old = marked[component], old != identity { lease.set(old, isActive: false) }
+            marked[component] = identity
+            lease.set(identity, isActive: true)
+        } else if let old = marked.removeValue(forKey: component) {
+            lease.set(old, isActive: false)
+        }
+    }
+
+    /// Those of an earlier amfd are in the page already; what they hold they say when they register.
+    func adopted(_ living: [LivingComponent]) {
+        let active = lease.page.active
+        for component in living {
+            guard let process = active.first(where: { $0.pid == component.pid }) else { continue }
+            marked[component.component] = process
+        }
+    }
+
+    // MARK: Who is there
+
+    /// The view, the own status or the members have changed.
+    func look() {
+        let amfds = host.view?.members.map(\.node) ?? []
+        feed(
+            .seen(
+                NodeWatch.Sight(
+                    amfds: amfds, ring: host.view?.nodes ?? [], members: host.members,
+                    isMajority: host.view?.isQuorate == true && amfds.count > description.nodes.count / 2,
+                    isInCharge: host.isOldest)))
+    }
+
+    private func feed(_ event: NodeWatch.Event) {
+        for effect in watch.handle(event, at: MonotonicClock.now()) {
+            switch effect {
+            case .giveUp(let node, let incarnation):
+                onNote(.givenUp(name(node)))
+                host.propose(.nodeLeft(node, incarnation: incarnation)) { _ in }  // asked again while it is a member
+            case .fence(let node): fence(node)
+            case .missed(let node, let isConnected): onNote(.missed(name(node), isConnected: isConnected))
+            case .startTimer(let at):
+                if let timer { loop.cancel(timer) }
+                timer = loop.schedule(after: max(.zero, at - MonotonicClock.now())) { [unowned self] in
+                    timer = nil
+                    look()
+                }
+            }
+        }
+    }
+
+    private func fence(_ node: NodeID) {
+        onNote(.fencing(name(node)))
+        fencer?.fence(node) { [unowned self] failure in
+            onNote(failure.map { .notFenced(name(node), reason: $0) } ?? .fenced(name(node)))
+            feed(.fenced(node, succeeded: failure == nil))
+        }
+    }
+
+    private func name(_ node: NodeID) -> String { description.node(node).map { "\($0.name)" } ?? "\(node)" }
+}

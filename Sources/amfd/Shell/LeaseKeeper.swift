@@ -1,0 +1,231 @@
+import AmfEngine
+import EOLoop
+import EOReplicated
+import EngineKit
+import IOCCluster
+import IOCCorosync
+import IOCGroups
+import OSAL
+import SAFTypes
+
+/// Keeps this node's lease and enforces it: active components are stopped when it ends, continued when it is held
+/// again. Probes and answers go through a group of their own, so what a member hears is of the view it is in. Loop
+/// thread only.
+final class LeaseKeeper {
+    /// What the node was active for may be given to others.
+    var onReleased: (NodeID) -> Void = { _ in }
+    /// The cluster went on without this node, and what was active here is ended: say what is left.
+    var onSeparated: () -> Void = {}
+    var onNote: (ShellNote) -> Void = { _ in }
+
+    let page: LeasePage
+    private let loop: Loop
+    private var group: NodeGroup
+    private var lease: MajorityLease
+    private var gate: ActivityGate
+    private var views = LeaseViews()
+    private var message = LeaseMessage()
+    private var watches: [(descriptor: Int32, id: WatchID)] = []
+    private var leaseDue: Instant?
+    private var gateDue: Instant?
+    private var timer: LoopTimer?
+    private var timerAt: Instant?
+    private var rejoinDelay = LeaseKeeper.rejoinDelayMin
+    private var isClosed = false
+
+    static let rejoinDelayMin: Duration = .milliseconds(50)
+    static let rejoinDelayMax: Duration = .seconds(1)
+    static let groupName = "amf-lease"
+
+    init(loop: Loop, description: ClusterDescription, incarnation: UInt64, page: LeasePage) {
+        (self.loop, self.page) = (loop, page)
+        group = NodeGroup.make(description, incarnation: incarnation)
+        let now = MonotonicClock.bootTime()
+        lease = MajorityLease(
+            configuration: Self.configuration(description), answeredBefore: description.others.map(\.id), at: now)
+        gate = ActivityGate(inherited: page.end, grace: description.quorumLossGrace, at: now)
+    }
+
+    static func configuration(_ description: ClusterDescription) -> LeaseConfiguration {
+        LeaseConfiguration(
+            node: description.localNode, nodesExpected: description.nodes.count, token: description.token)
+    }
+
+    /// Active components may run.
+    var isOpen: Bool { gate.isOpen }
+    var isHeld: Bool { lease.isHeld }
+
+    func start() {
+        if !gate.isOpen { stop() }
+        feed(.tick)
+        join()
+    }
+
+    func close() {
+        isClosed = true
+        if let timer { loop.cancel(timer) }
+        unwatch()
+        group.leave()
+    }
+
+    /// Before anything else after every wake-up: the lease may have ended meanwhile.
+    func check() {
+        guard let timerAt, timerAt <= MonotonicClock.bootTime() else { return }
+        tick()
+    }
+
+    /// The cluster's state has this amfd and what lives here.
+    func joined() { feed(gate: .joined) }
+
+    /// Whether a process may be active has changed; before it can hear of it.
+    func set(_ process: ProcessIdentity, isActive: Bool) {
+        guard isActive else { return page.unmark(process) }
+        if !page.mark(process) { onNote(.leasePageFull) }
+        // Gone already is as good: then it is not active.
+        if !gate.isOpen { _ = try? Process.killGroup(process.pid, .stop) }
+    }
+
+    // MARK: Engines
+
+    private func tick() {
+        feed(.tick)
+        feed(gate: .tick)
+        flush()
+    }
+
+    private func feed(_ event: MajorityLease.Event) {
+        let effects = lease.handle(event, at: MonotonicClock.bootTime())
+        if lease.isHeld {
+            page.end = lease.end
+            if page.isStoppedByGuard, gate.isOpen { goOn() }
+        }
+        leaseDue = nil
+        for effect in effects {
+            switch effect {
+            case .sendProbe(let probe, _): message.probe = probe
+            case .answer(let answer, let node):
+                message.answers.append(LeaseMessage.Answer(node: node, answer: answer))
+            case .suspend: feed(gate: .over)
+            case .resume: feed(gate: .held)
+            case .excluded: feed(gate: .excluded)
+            case .released(let node): onReleased(node)
+            case .startTimer(let at): leaseDue = at
+            }
+        }
+        schedule()
+    }
+
+    private func feed(gate event: ActivityGate.Event) {
+        gateDue = nil
+        for effect in gate.handle(event, at: MonotonicClock.bootTime()) {
+            switch effect {
+            case .suspend:
+                stop()
+                onNote(.suspended(page.active.count))
+            case .resume: onNote(.resumed(goOn()))
+            case .kill: onNote(.separated(page.signal(.kill)))
+            case .joinAnew: onSeparated()
+            case .startTimer(let at): gateDue = at
+            }
+        }
+        schedule()
+    }
+
+    @discardableResult
+    private func goOn() -> Int {
+        page.isStoppedByGuard = false
+        return page.signal(.continue)
+    }
+
+    private func stop() {
+        page.signal(.stop)
+        page.settled = page.end
+    }
+
+    private func schedule() {
+        let next = [leaseDue, gateDue].compactMap { $0 }.min()
+        guard next != timerAt else { return }
+        if let timer { loop.cancel(timer) }
+        (timer, timerAt) = (nil, next)
+        guard let next else { return }
+        timer = loop.schedule(after: max(.zero, next - MonotonicClock.bootTime())) { [unowned self] in
+            (timer, timerAt) = (nil, nil)
+            tick()
+        }
+    }
+
+    // MARK: The group
+
+    private func join() {
+        guard !isClosed else { return }
+        do throws(GroupError) {
+            try group.join(Self.groupName)
+            watch()
+            pump()
+        } catch {
+            rejoin()
+        }
+    }
+
+    private func rejoin() {
+        unwatch()
+        group.leave()
+        views.lose()
+        feed(.outside)
+        let delay = rejoinDelay
+        rejoinDelay = min(rejoinDelay * 2, Self.rejoinDelayMax)
+        loop.schedule(after: delay) { [unowned self] in join() }
+    }
+
+    private func pump() {
+        check()
+        while let event = group.next() {
+            switch event {
+            case .view(let view): enter(view)
+            case .message(let sender, let bytes): receive(bytes, from: sender)
+            case .lost: return rejoin()
+            }
+        }
+        flush()
+        watch()
+    }
+
+    private func enter(_ view: GroupView) {
+        rejoinDelay = Self.rejoinDelayMin
+        feed(.view(views.next(view)))
+    }
+
+    private func receive(_ bytes: [UInt8], from sender: GroupMember) {
+        let own = group.member.node
+        // Of another version or damaged: as if it had been lost, which the lease takes into account.
+        guard sender.node != own, let message = try? LeaseMessage(decoding: bytes) else { return }
+        if let probe = message.probe { feed(.probed(probe, from: sender.node)) }
+        for answer in message.answers where answer.node == own { feed(.answered(answer.answer, from: sender.node)) }
+    }
+
+    /// What is to be said at this moment goes in one message; what the group does not take is as good as lost.
+    private func flush() {
+        guard !message.isEmpty else { return }
+        _ = group.multicast(message.encoded)
+        message = LeaseMessage()
+    }
+
+    private func watch() {
+        let wanted = group.descriptors
+        guard wanted != watches.map(\.descriptor) else { return }
+        unwatch()
+        do throws(OSError) {
+            for descriptor in wanted {
+                let id = try loop.watch(descriptor, .read, lane: .control) { [unowned self] _ in pump() }
+                watches.append((descriptor, id))
+            }
+        } catch {
+            rejoin()
+        }
+    }
+
+    private func unwatch() {
+        for watch in watches { loop.unwatch(watch.id) }
+        watches.removeAll()
+    }
+}
