@@ -70,8 +70,8 @@ public final class OSThread: Sendable {
         while clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, nil) == EINTR {}
     }
 
-    /// From now on the calling thread runs on that processor only, counted from 0 among those it may use; nil: on all of
-    /// them. False when there is no such processor. For measurements. Source: sched_setaffinity(2).
+    /// From now on the calling thread runs on that processor only, counted from 0 among those it may use; nil: on all
+    /// of them. False when there is no such processor. For measurements. Source: sched_setaffinity(2).
     @discardableResult
     public static func run(on processor: Int?) -> Bool { cosal_run_on_cpu(Int32(processor ?? -1)) == 0 }
 

@@ -132,7 +132,7 @@ extension ClusterLabTests {
 
         private func newCorosync(_ hosts: LabMembers) throws {
             try hosts.lab.endCorosync(on: 2, .kill)
-            _ = try hosts.wait("the loss of corosync told") { hosts.lines(2).first { $0.contains("groupLost") } }
+            _ = try hosts.wait("the loss of corosync told") { hosts.lines(2).first { $0 == "status outside" } }
             #expect(try hosts.ask(2, "add 1", answer: "answer").contains("TRY_AGAIN"))
             #expect(try hosts.ask(1, "add 100", answer: "answer").hasSuffix(" done"))
             try hosts.lab.startCorosync(on: 2)
