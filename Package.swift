@@ -88,7 +88,7 @@ let package = Package(
             "AmfShell", "amfd/Shell",
             daemon + [
                 "AmfProtocol", "AmfEngine", "ClmClient", "EventProtocol", "EventClient", "LogProtocol", "CliClient",
-                "CliProtocol", "EOHost", "IOCCluster", "IOCCorosync",
+                "CliProtocol", "EOHost", "IOCCluster", "IOCCorosync", "IOCLinks",
             ]),
         program("amfd", "Sources/amfd/Daemon", daemon + ["AmfShell"]),
 

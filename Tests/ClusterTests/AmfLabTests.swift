@@ -29,6 +29,9 @@ struct AmfLabTests {
 
         try stand.lab.kill(active.node)
         let next = try stand.awaitActor(besides: active.node)
+        for node in 1...3 where node != active.node {
+            #expect(!stand.log(of: node).contains("does not hear a majority"), "node \(node) hears the other survivor")
+        }
         try stand.lab.boot([active.node])
         try stand.start(active.node)
         try stand.awaitWhole()
@@ -191,9 +194,10 @@ final class ClusterStand {
 
     /// What amfd and its guard said on each node.
     var logs: String {
-        (1...count).map { (try? File.readText(lab.folder(of: $0) + "/log/amfd.out")) ?? "" }
-            .joined(separator: "\n---\n")
+        (1...count).map(log).joined(separator: "\n---\n")
     }
+
+    func log(of node: Int) -> String { (try? File.readText(lab.folder(of: node) + "/log/amfd.out")) ?? "" }
 
     func killAmfd(on node: Int) throws {
         for process in lab.processes(of: node) where process.name == "amfd" {

@@ -67,7 +67,7 @@ final class AmfDaemon {
             cluster =
                 description.groupEngine == .alone
                 ? nil
-                : ClusterKeeper(
+                : try ClusterKeeper(
                     loop: loop, description: description, host: host, keeper: keeper,
                     page: try LeasePage.openOrMake(files.leasePath))
             if let failure = host.restoreFailure { announcer.tell(.journalDamaged(failure)) }

@@ -4,6 +4,7 @@ import EOLoop
 import EngineKit
 import IOCCluster
 import IOCGroups
+import IOCLinks
 import OSAL
 import SAFTypes
 
@@ -25,9 +26,9 @@ final class ClusterKeeper {
 
     init(
         loop: Loop, description: ClusterDescription, host: EngineHost, keeper: ProcessKeeper, page: LeasePage
-    ) {
+    ) throws(LinkError) {
         (self.loop, self.description, self.host, self.keeper) = (loop, description, host, keeper)
-        lease = LeaseKeeper(loop: loop, description: description, incarnation: host.incarnation, page: page)
+        lease = try LeaseKeeper(loop: loop, description: description, incarnation: host.incarnation, page: page)
         fencer = description.fencing.map { Fencer(loop: loop, settings: $0) }
         watch = NodeWatch(
             NodeWatchConfiguration(

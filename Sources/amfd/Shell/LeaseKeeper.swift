@@ -2,15 +2,18 @@ import AmfEngine
 import EOLoop
 import EOReplicated
 import EngineKit
+import IOC
 import IOCCluster
 import IOCCorosync
 import IOCGroups
+import IOCLinks
 import OSAL
 import SAFTypes
 
 /// Keeps this node's lease and enforces it: active components are stopped when it ends, continued when it is held
-/// again. Probes and answers go through a group of their own, so what a member hears is of the view it is in. Loop
-/// thread only.
+/// again. Its views are those of a group of its own. Probes go through that group, which finds its way when a network
+/// is cut, and over peer links, which go on while Corosync forms a new ring; the answer comes the way the probe came.
+/// Loop thread only.
 final class LeaseKeeper {
     /// What the node was active for may be given to others.
     var onReleased: (NodeID) -> Void = { _ in }
@@ -24,6 +27,10 @@ final class LeaseKeeper {
     private var lease: MajorityLease
     private var gate: ActivityGate
     private var views = LeaseViews()
+    private let links: PeerLinks
+    /// The node whose probe came over a link and is being answered.
+    private var asker: NodeID?
+    static let messageCode: UInt16 = 1
     private var message = LeaseMessage()
     private var watches: [(descriptor: Int32, id: WatchID)] = []
     private var leaseDue: Instant?
@@ -37,8 +44,9 @@ final class LeaseKeeper {
     static let rejoinDelayMax: Duration = .seconds(1)
     static let groupName = "amf-lease"
 
-    init(loop: Loop, description: ClusterDescription, incarnation: UInt64, page: LeasePage) {
+    init(loop: Loop, description: ClusterDescription, incarnation: UInt64, page: LeasePage) throws(LinkError) {
         (self.loop, self.page) = (loop, page)
+        links = try PeerLinks(loop: loop, service: .amfd, description: description, incarnation: incarnation)
         group = NodeGroup.make(description, incarnation: incarnation)
         let now = MonotonicClock.bootTime()
         lease = MajorityLease(
@@ -56,6 +64,12 @@ final class LeaseKeeper {
     var isHeld: Bool { lease.isHeld }
 
     func start() {
+        links.onMessage = { [unowned self] node, code, _, body in
+            check()
+            if code == Self.messageCode { receive(Array(body), from: node, byLink: true) }
+            flush()
+        }
+        links.onTrouble = { [unowned self] in onNote(.links($0)) }
         if !gate.isOpen { stop() }
         feed(.tick)
         join()
@@ -66,6 +80,7 @@ final class LeaseKeeper {
         if let timer { loop.cancel(timer) }
         unwatch()
         group.leave()
+        links.close()
     }
 
     /// Before anything else after every wake-up: the lease may have ended meanwhile.
@@ -102,9 +117,16 @@ final class LeaseKeeper {
         leaseDue = nil
         for effect in effects {
             switch effect {
-            case .sendProbe(let probe, _): message.probe = probe
+            case .sendProbe(let probe, let node):
+                message.probe = probe
+                send(LeaseMessage(probe: probe), to: node)
             case .answer(let answer, let node):
-                message.answers.append(LeaseMessage.Answer(node: node, answer: answer))
+                let answer = LeaseMessage.Answer(node: node, answer: answer)
+                if asker == node {
+                    send(LeaseMessage(answers: [answer]), to: node)
+                } else {
+                    message.answers.append(answer)
+                }
             case .suspend: feed(gate: .over)
             case .resume: feed(gate: .held)
             case .excluded: feed(gate: .excluded)
@@ -182,7 +204,7 @@ final class LeaseKeeper {
         while let event = group.next() {
             switch event {
             case .view(let view): enter(view)
-            case .message(let sender, let bytes): receive(bytes, from: sender)
+            case .message(let sender, let bytes): receive(bytes, from: sender.node, byLink: false)
             case .lost: return rejoin()
             }
         }
@@ -192,15 +214,23 @@ final class LeaseKeeper {
 
     private func enter(_ view: GroupView) {
         rejoinDelay = Self.rejoinDelayMin
+        for node in view.nodes where node != group.member.node { links.reach(node) }
         feed(.view(views.next(view)))
     }
 
-    private func receive(_ bytes: [UInt8], from sender: GroupMember) {
+    private func send(_ message: LeaseMessage, to node: NodeID) {
+        // Not taken is as good as lost.
+        message.encoded.withUnsafeBytes { _ = links.send(Self.messageCode, $0, to: node, lane: .control) }
+    }
+
+    private func receive(_ bytes: [UInt8], from sender: NodeID, byLink: Bool) {
         let own = group.member.node
         // Of another version or damaged: as if it had been lost, which the lease takes into account.
-        guard sender.node != own, let message = try? LeaseMessage(decoding: bytes) else { return }
-        if let probe = message.probe { feed(.probed(probe, from: sender.node)) }
-        for answer in message.answers where answer.node == own { feed(.answered(answer.answer, from: sender.node)) }
+        guard sender != own, let message = try? LeaseMessage(decoding: bytes) else { return }
+        if byLink { asker = sender }
+        if let probe = message.probe { feed(.probed(probe, from: sender)) }
+        asker = nil
+        for answer in message.answers where answer.node == own { feed(.answered(answer.answer, from: sender)) }
     }
 
     /// What is to be said at this moment goes in one message; what the group does not take is as good as lost.

@@ -34,6 +34,7 @@ enum ShellNote: Hashable, Sendable {
     case refusedPeer(pid: Int32, reason: String)
     case pushDropped(SaName)
     case leasePageFull
+    case links(String)
     case suspended(Int)
     case resumed(Int)
     case separated(Int)
@@ -53,7 +54,8 @@ extension ShellNote {
             .guardFailed, .leasePageFull, .notFenced:
             .error
         case .endedStray, .noLifeLock, .lifeLockUnreliable, .guardDied, .proposalRefused, .noteFailed, .modelWarnings,
-            .modelDiffers, .stopLate, .refusedPeer, .pushDropped, .predecessorDied, .suspended, .separated, .missed:
+            .modelDiffers, .stopLate, .refusedPeer, .pushDropped, .predecessorDied, .suspended, .separated, .missed,
+            .links:
             .warning
         case .administrationEnded(_, _, let refusal): refusal == nil ? .notice : .warning
         case .modelLoaded, .adoptedComponents, .administered, .started, .guardStarted, .stopping, .resumed, .givenUp,
@@ -101,6 +103,7 @@ extension ShellNote {
         case .pushDropped(let name): "\(name): does not take its callbacks; one was dropped"
         case .leasePageFull:
             "more than \(LeasePage.entriesMax) active components: the guard cannot stop all when the lease ends"
+        case .links(let text): text
         case .suspended(let count):
             "this node does not hear a majority: its active components (\(count)) are stopped"
         case .resumed(let count): "this node holds its lease: its active components (\(count)) go on"
