@@ -222,7 +222,7 @@ let package = Package(
             "AmfTests",
             [
                 "AmfProtocol", "AmfEngine", "AmfClient", "AmfShell", "SAFTypes", "EngineKit", "OSAL", "IOC", "EOLoop",
-                "EOReplicated", "IOCGroups",
+                "EOReplicated", "IOCGroups", "IOCCluster",
             ],
             exclude: ["Scenarios"]),
         tests(

@@ -332,7 +332,11 @@ final class AmfDaemon {
     /// Everything there is to know, at this moment.
     var report: StatusReport {
         var report = host.status
-        if let modelProblem { report.problems = [modelProblem] }
+        if let problem = host.clusterProblem { report.problems.append(problem) }
+        if let cluster, !cluster.lease.isOpen {
+            report.problems.append("node \(nodeName) does not hold its lease: its active components are stopped")
+        }
+        if let modelProblem { report.problems.append(modelProblem) }
         return report
     }
 

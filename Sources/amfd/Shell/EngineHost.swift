@@ -312,6 +312,9 @@ final class EngineHost {
         }
     }
 
+    /// Why nothing is decided here; nil: it is. What the status shows may be of the past then.
+    var clusterProblem: String? { isSynchronised ? nil : refusalText(.tryAgain) }
+
     private func refusalText(_ error: AisError) -> String {
         switch cluster.status {
         case .outside: "amfd is in no cluster at this moment (Corosync does not run, or has just started); try again"
