@@ -106,7 +106,7 @@ let package = Package(
 
         // ckptd: checkpoints.
         room("CkptProtocol", "ckptd/Protocol", ["SAFTypes", "Containers"]),
-        room("CkptEngine", "ckptd/Engine", base + ["CkptProtocol", "Containers"]),
+        room("CkptEngine", "ckptd/Engine", base + ["CkptProtocol", "Containers", "EOReplicated"]),
         room("CkptClient", "ckptd/Client", client + ["CkptProtocol"]),
         room("CkptStore", "ckptd/Store", base + ["OSAL", "CkptProtocol", "Containers"]),
         program(
@@ -233,7 +233,10 @@ let package = Package(
             ]),
         tests(
             "CkptTests",
-            ["CkptProtocol", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL", "IOC"]),
+            [
+                "CkptProtocol", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL", "IOC",
+                "IOCGroups", "EOReplicated", "Containers",
+            ]),
         tests(
             "LogTests",
             [

@@ -1,0 +1,134 @@
+import CkptProtocol
+import Containers
+import EngineKit
+import SAFTypes
+
+// Nodes come and go.
+extension Directory {
+    mutating func left(_ lives: [NodeLife], _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        let gone = lives.filter { members[$0.node]?.incarnation == $0.incarnation }.map(\.node)
+        guard !gone.isEmpty else { return }
+        for node in gone { members[node] = nil }
+        effects.append(.members(completeLives))
+        for node in gone {
+            away[node] = now + Self.awayMax
+            effects.append(.startTimer(.away(node), at: now + Self.awayMax))
+        }
+        for id in entries.keys {
+            change(id, now, &effects) { entry in
+                let isLast = !entry.replicas.contains { $0.value == .current && !gone.contains($0.key) }
+                for node in gone {
+                    guard let state = entry.replicas[node] else { continue }
+                    let isNeeded = state == .absent || state == .current && isLast
+                    entry.replicas[node] = isNeeded ? .absent : nil
+                }
+            }
+        }
+        for node in gone { load[node] = nil }
+    }
+
+    mutating func forget(_ node: NodeID, _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        guard let deadline = away[node] else { return }
+        guard deadline <= now else { return effects.append(.startTimer(.away(node), at: deadline)) }
+        away[node] = nil
+        for id in entries.keys {
+            change(id, now, &effects) { entry in entry.openers.removeAll { $0.value == node } }
+        }
+    }
+
+    mutating func joined(_ join: NodeJoin, _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        let node = join.node
+        if let member = members[node], member.incarnation != join.incarnation || member.isComplete {
+            if member.incarnation == join.incarnation { return }  // heard before
+            left([NodeLife(node: node, incarnation: member.incarnation)], now, &effects)
+        }
+        var member = members[node] ?? Member(incarnation: join.incarnation)
+        member.held += join.held
+        members[node] = member
+        guard join.isLast else { return }
+        let held = member.held
+        members[node] = Member(incarnation: join.incarnation, isComplete: true)
+        if lineage == 0 {
+            lineage = join.newLineage
+            epochFloor = join.nodesExpected > 1 ? join.time : 0
+            effects.append(.startTimer(.recovery, at: now + Self.recoveryMax))
+        }
+        effects.append(.members(completeLives))
+        if away.removeValue(forKey: node) != nil { effects.append(.cancelTimer(.away(node))) }
+        let isOfOurs = join.lineage == lineage
+        for replica in held { take(replica, from: node, isOfOurs: isOfOurs, now, &effects) }
+        let told = OrderedMap<CheckpointID, [HandleID]>(held.map { ($0.id, $0.openers) })
+        let completesRecovery = isRecovering && members.count >= Int(join.nodesExpected)
+        if completesRecovery { isRecovering = false }
+        if completesRecovery { effects.append(.cancelTimer(.recovery)) }
+        for id in entries.keys {
+            change(id, now, &effects) { entry in
+                let handles = told[id] ?? []
+                entry.openers.removeAll { $0.value == node && !handles.contains($0.key) }
+                if entry.replicas[node] == .absent, told[id] == nil { entry.replicas[node] = nil }
+            }
+        }
+    }
+
+    /// A node has this replica from before.
+    private mutating func take(
+        _ held: HeldReplica, from node: NodeID, isOfOurs: Bool, _ now: Instant, _ effects: inout [DirectoryEffect]
+    ) {
+        guard entries[held.id] != nil else {
+            let isTaken = named[held.name] != nil && !held.isUnlinked
+            if !isOfOurs || isRecovering, !isTaken { return adopt(held, from: node, now, &effects) }
+            return effects.append(.unknown(held.id, node))
+        }
+        let (isRecovering, floor) = (isRecovering, epochFloor)
+        change(held.id, now, &effects) { entry in
+            for handle in held.openers { entry.openers[handle] = node }
+            switch entry.replicas[node] {
+            case .absent: entry.replicas[node] = .current
+            case .current, .synchronising: break
+            case nil: entry.replicas[node] = entry.isFound && isRecovering ? .current : .synchronising
+            }
+            if entry.isFound {
+                entry.epoch = max(entry.epoch, Self.foundEpoch(held, floor: floor))
+                if entry.replicas[node] == .current { entry.reports?[node] = held.version }
+            }
+            if entry.attributes.flags.needsActiveReplicaSet, entry.active == nil, entry.successor == nil,
+                entry.former == node || entry.isFound && held.isActive
+            {
+                entry.successor = node
+            }
+        }
+    }
+
+    /// The directory began anew, and learns of its checkpoints from the nodes that have them.
+    private mutating func adopt(
+        _ held: HeldReplica, from node: NodeID, _ now: Instant, _ effects: inout [DirectoryEffect]
+    ) {
+        var entry = DirectoryEntry(id: held.id, name: held.name, attributes: held.attributes)
+        entry.retention = held.retention
+        entry.isUnlinked = held.isUnlinked
+        for handle in held.openers { entry.openers[handle] = node }
+        entry.replicas[node] = .current
+        entry.isFound = true
+        if held.isActive, entry.attributes.flags.needsActiveReplicaSet { entry.successor = node }
+        entry.epoch = Self.foundEpoch(held, floor: epochFloor)
+        if let left = held.retentionLeft, entry.openers.isEmpty, !entry.isUnlinked {
+            let deadline = now + .nanoseconds(max(0, min(left, held.retention)))
+            entry.retentionDeadline = deadline
+            effects.append(.startTimer(.retention(held.id), at: deadline))
+        }
+        if entry.electsItself { entry.reports = [node: held.version] }
+        insert(entry, now, &effects)
+    }
+
+    /// Above every epoch that was; alone it may go on with the one it had.
+    private static func foundEpoch(_ held: HeldReplica, floor: UInt64) -> UInt64 {
+        if held.version.epoch == 0, held.attributes.flags.needsActiveReplicaSet { return 0 }
+        return floor > 0 ? max(floor, held.version.epoch + 1) : max(1, held.version.epoch)
+    }
+
+    mutating func endRecovery(_ now: Instant, _ effects: inout [DirectoryEffect]) {
+        guard isRecovering, lineage != 0 else { return }
+        isRecovering = false
+        for id in entries.keys { change(id, now, &effects) { _ in } }
+    }
+}

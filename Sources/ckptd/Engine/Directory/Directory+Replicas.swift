@@ -1,0 +1,171 @@
+import CkptProtocol
+import Containers
+import EngineKit
+import SAFTypes
+
+// Where replicas are, and which is active.
+extension Directory {
+    /// Brings everything in order that follows from what an entry is now.
+    func settle(_ entry: inout DirectoryEntry, _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        settleRetention(&entry, now, &effects)
+        if !isRecovering { place(&entry) }
+        if let active = entry.active, entry.replicas[active] != .current {
+            entry.former = active
+            entry.active = nil
+        }
+        if let successor = entry.successor, entry.replicas[successor] ?? .absent == .absent { entry.successor = nil }
+        elect(&entry)
+    }
+
+    private func settleRetention(_ entry: inout DirectoryEntry, _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        let isRetained = entry.openers.isEmpty && !entry.isUnlinked && entry.retention != .saTimeEnd
+        if isRetained, entry.retentionDeadline == nil, !isRecovering, entry.retention > 0 {
+            let deadline = now + .nanoseconds(entry.retention)
+            entry.retentionDeadline = deadline
+            effects.append(.startTimer(.retention(entry.id), at: deadline))
+        } else if !isRetained, entry.retentionDeadline != nil {
+            entry.retentionDeadline = nil
+            effects.append(.cancelTimer(.retention(entry.id)))
+        }
+    }
+
+    /// Replicas where it is open; one that is not collocated has at least ``replicasMin``, on the least loaded nodes.
+    private func place(_ entry: inout DirectoryEntry) {
+        guard entry.epoch == 0 || entry.count(.current) > 0 else { return }
+        // As long as nothing can have been written, an empty replica lacks nothing.
+        let new: ReplicaState = entry.epoch == 0 ? .current : .synchronising
+        for (_, node) in entry.openers where members.contains(node) && !entry.replicas.contains(node) {
+            entry.replicas[node] = new
+        }
+        let isCollocated = entry.attributes.flags.contains(.collocated)
+        let least = isCollocated ? 1 : min(Self.replicasMin, members.count)
+        if !isCollocated {
+            while entry.replicas.count < least, let node = leastLoaded(for: entry) { entry.replicas[node] = new }
+        }
+        guard !entry.openers.isEmpty || !isCollocated else { return }
+        // The active replica goes where it is open, unless somebody chose its place.
+        if isCollocated, !entry.attributes.flags.needsActiveReplicaSet, entry.successor == nil,
+            let active = entry.active, !entry.isOpen(on: active)
+        {
+            entry.successor = entry.replicas.first { $0.value == .current && entry.isOpen(on: $0.key) }?.key
+        }
+        for (node, state) in entry.replicas where state != .absent && !entry.isOpen(on: node) {
+            guard node != entry.active, node != entry.successor, !entry.isElecting else { continue }
+            if entry.count(.current) - (state == .current ? 1 : 0) >= least { entry.replicas[node] = nil }
+        }
+    }
+
+    private func leastLoaded(for entry: DirectoryEntry) -> NodeID? {
+        var best: (node: NodeID, load: Int)?
+        for (node, member) in members where member.isComplete && !entry.replicas.contains(node) {
+            let load = load[node] ?? 0
+            if best.map({ load < $0.load }) ?? true { best = (node, load) }
+        }
+        return best?.node
+    }
+
+    /// Of the current replicas the newest becomes active. They all promise to hear no older epoch before they report,
+    /// so that what a former active replica still sends is acknowledged by nobody.
+    private func elect(_ entry: inout DirectoryEntry) {
+        salvage(&entry)
+        let candidates = entry.replicas.filter { $0.value == .current }.keys
+        guard entry.active == nil, entry.electsItself || entry.isElecting, !candidates.isEmpty else {
+            entry.reports = nil
+            return
+        }
+        var reports = entry.reports ?? [:]
+        if entry.reports == nil { entry.epoch = max(entry.epoch + 1, epochFloor) }
+        reports.removeAll { !candidates.contains($0.key) }
+        entry.reports = reports
+        guard candidates.count == 1 && !entry.isFound || candidates.allSatisfy({ reports.contains($0) }),
+            !(entry.isFound && isRecovering)
+        else { return }
+        var winner = candidates[0]
+        for node in candidates where Self.isBetter(node, winner, reports, entry) { winner = node }
+        if entry.isFound {
+            for node in candidates where reports[node] != reports[winner] { entry.replicas[node] = .synchronising }
+        }
+        (entry.active, entry.reports, entry.former) = (winner, nil, nil)
+        (entry.isFound, entry.isSalvaged) = (false, false)
+        if entry.successor == winner { entry.successor = nil }
+    }
+
+    /// Whoever had everything is lost for good: what the others have is better than nothing. Who has nothing says so.
+    private func salvage(_ entry: inout DirectoryEntry) {
+        guard entry.isLost, entry.electsItself, !entry.replicas.isEmpty, !isRecovering else { return }
+        entry.replicas.updateAll { _, state in state = .current }
+        (entry.isFound, entry.isSalvaged) = (true, true)
+    }
+
+    /// Among equals where it is to be, then where it is open, then the lowest number.
+    private static func isBetter(
+        _ left: NodeID, _ right: NodeID, _ reports: OrderedMap<NodeID, ReplicaVersion>, _ entry: DirectoryEntry
+    ) -> Bool {
+        let (first, second) = (reports[left] ?? .empty, reports[right] ?? .empty)
+        if first != second { return first > second }
+        if let successor = entry.successor, left == successor || right == successor { return left == successor }
+        let (isFirstOpen, isSecondOpen) = (entry.isOpen(on: left), entry.isOpen(on: right))
+        return isFirstOpen != isSecondOpen ? isFirstOpen : left < right
+    }
+
+    mutating func take(
+        _ report: ReplicaReport, from node: NodeID, _ now: Instant, _ effects: inout [DirectoryEffect]
+    ) {
+        change(report.id, now, &effects) { entry in
+            guard entry.isElecting, entry.epoch == report.epoch, entry.replicas[node] == .current else { return }
+            entry.reports?[node] = report.version
+            if entry.isSalvaged, report.version.change == 0 { entry.replicas[node] = nil }
+        }
+    }
+
+    mutating func setActive(
+        _ id: CheckpointID, _ node: NodeID, _ now: Instant, _ effects: inout [DirectoryEffect]
+    ) {
+        guard let entry = entries[id] else {
+            return effects.append(.refused(.badHandle, "the checkpoint is no more"))
+        }
+        guard entry.replicas[node] ?? .absent != .absent, entry.count(.current) > 0 else {
+            return effects.append(
+                .refused(.notExist, "no replica of checkpoint \(entry.name) has what was written last"))
+        }
+        if entry.active == node { return change(id, now, &effects) { $0.successor = nil } }
+        change(id, now, &effects) { $0.successor = node }
+    }
+
+    mutating func handOver(_ id: CheckpointID, _ epoch: UInt64, _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        change(id, now, &effects) { entry in
+            guard entry.epoch == epoch, entry.active != nil, let successor = entry.successor,
+                entry.replicas[successor] == .current
+            else { return }
+            entry.epoch += 1
+            (entry.active, entry.successor) = (successor, nil)
+        }
+    }
+
+    /// Who is silent is not waited for; if it is the active replica, another takes its place.
+    mutating func silent(
+        _ id: CheckpointID, _ node: NodeID, _ epoch: UInt64, _ now: Instant, _ effects: inout [DirectoryEffect]
+    ) {
+        change(id, now, &effects) { entry in
+            guard entry.epoch == epoch, let state = entry.replicas[node], state != .absent else { return }
+            if let active = entry.active, active != node {
+                entry.replicas[node] = .synchronising
+                // What the active replica has said of it before counts no more, not even if it is ordered later.
+                entry.epoch += 1
+                return
+            }
+            guard state == .current, entry.count(.current) > 1, entry.reports?.contains(node) != true else { return }
+            if entry.active == node, !entry.electsItself { return }
+            entry.replicas[node] = .synchronising
+        }
+    }
+
+    /// Its data is no good; it stays where it is wanted, and is made anew.
+    mutating func failed(_ id: CheckpointID, _ node: NodeID, _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        change(id, now, &effects) { entry in
+            guard let state = entry.replicas[node] else { return }
+            entry.replicas[node] = entry.isSalvaged ? nil : .synchronising
+            if state == .current, entry.active != nil, entry.active != node { entry.epoch += 1 }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+public import CkptProtocol
+public import Containers
+public import EngineKit
+public import SAFTypes
+
+/// The cluster's checkpoints: names, who has them open, where their replicas are, and which is active. Replicated:
+/// every node's ckptd has the same. It holds no data and speaks to no node; each looks at the entries and does its
+/// part.
+///
+/// What it guards: a replica is `current` only while it has every update that was acknowledged to a writer, so that any
+/// current one may become active; there is at most one active replica in an epoch. Source: SAI-AIS-CKPT-B.02.02.
+public struct Directory: Engine, Sendable {
+    public static let checkpointsMax = 100_000
+    public static let openersMax = 4_096
+    /// Replicas of a checkpoint that is not collocated, if there are so many nodes.
+    public static let replicasMin = 2
+    /// How long a directory that begins anew waits for nodes that may have newer replicas.
+    public static let recoveryMax = Duration.seconds(5)
+
+    /// How long what a node's processes have open stays open when its ckptd is gone: it may only have been restarted.
+    public static let awayMax = Duration.seconds(10)
+
+    /// A node whose ckptd is there.
+    struct Member: Hashable, Sendable {
+        var incarnation: UInt64
+        /// It has told everything it has.
+        var isComplete = false
+        /// What it has told until then.
+        var held: [HeldReplica] = []
+    }
+
+    /// Told apart from those that were before it, which nobody remembers; 0 before the first node.
+    public internal(set) var lineage: UInt64 = 0
+    public internal(set) var entries = OrderedMap<CheckpointID, DirectoryEntry>()
+    /// By name, of what is not unlinked; only looked up.
+    var named: [SaName: CheckpointID] = [:]
+    var members = OrderedMap<NodeID, Member>()
+    /// Replicas on each node.
+    var load = OrderedMap<NodeID, Int>()
+    /// Nodes whose ckptd are gone, with opens that are not closed yet.
+    var away = OrderedMap<NodeID, Instant>()
+    /// Seconds since 1970 when it began; epochs are not less, so that none is of an earlier directory.
+    var epochFloor: UInt64 = 0
+    /// Nodes may still come with replicas that are newer.
+    public internal(set) var isRecovering = true
+
+    public init() {}
+
+    public func entry(_ id: CheckpointID) -> DirectoryEntry? { entries[id] }
+    public func entry(named name: SaName) -> DirectoryEntry? { named[name].flatMap { entries[$0] } }
+    /// The nodes whose ckptd are there, ascending.
+    public var nodes: [NodeID] { members.keys }
+    public var lives: [NodeLife] { members.map { NodeLife(node: $0.key, incarnation: $0.value.incarnation) } }
+    /// Those that have told everything they have.
+    public var completeLives: [NodeLife] {
+        members.filter { $0.value.isComplete }.map { NodeLife(node: $0.key, incarnation: $0.value.incarnation) }
+    }
+    public func isMember(_ node: NodeID, incarnation: UInt64) -> Bool {
+        members[node].map { $0.incarnation == incarnation && $0.isComplete } ?? false
+    }
+
+    public mutating func handle(_ event: DirectoryEvent, at now: Instant) -> [DirectoryEffect] {
+        var effects: [DirectoryEffect] = []
+        switch event {
+        case .joined(let join): joined(join, now, &effects)
+        case .left(let lives): left(lives, now, &effects)
+        case .open(let name, let handle, let node, let id, let attributes):
+            open(name, handle, node, id, attributes, now, &effects)
+        case .close(let handles): close(handles, now, &effects)
+        case .unlink(let name, let identity): unlink(name, identity, now, &effects)
+        case .setRetention(let id, let duration):
+            guard entries[id] != nil else { return [Self.gone] }
+            change(id, now, &effects) { $0.retention = duration }
+        case .setActive(let id, let node): setActive(id, node, now, &effects)
+        case .current(let id, let node, let epoch):
+            change(id, now, &effects) { entry in
+                guard entry.epoch == epoch, entry.active != nil, entry.replicas.contains(node) else { return }
+                entry.replicas[node] = .current
+            }
+        case .silent(let id, let node, let epoch): silent(id, node, epoch, now, &effects)
+        case .failed(let id, let node): failed(id, node, now, &effects)
+        case .report(let node, let reports): for report in reports { take(report, from: node, now, &effects) }
+        case .handOver(let id, let epoch): handOver(id, epoch, now, &effects)
+        case .retentionOver(let id):
+            guard let entry = entries[id], let deadline = entry.retentionDeadline else { break }
+            let wait = isRecovering ? now + Self.recoveryMax : deadline
+            if isRecovering || deadline > now { return [.startTimer(.retention(id), at: wait)] }
+            remove(entry, .retentionOver, &effects)
+        case .forgotten(let node): forget(node, now, &effects)
+        case .recoveryOver: endRecovery(now, &effects)
+        }
+        return effects
+    }
+
+    private static let gone = DirectoryEffect.refused(.badHandle, "the checkpoint is no more")
+
+    /// Changes an entry and does what follows from it.
+    mutating func change(
+        _ id: CheckpointID, _ now: Instant, _ effects: inout [DirectoryEffect], _ body: (inout DirectoryEntry) -> Void
+    ) {
+        guard let before = entries[id] else { return }
+        var entry = before
+        body(&entry)
+        settle(&entry, now, &effects)
+        let isChanged = entry != before
+        if isChanged {
+            count(before, -1)
+            count(entry, 1)
+            entries[id] = entry
+        }
+        if !removeIfOver(entry, &effects), isChanged { effects.append(.changed(entry)) }
+    }
+
+    /// Nobody has it open, and it is not kept without.
+    private mutating func removeIfOver(_ entry: DirectoryEntry, _ effects: inout [DirectoryEffect]) -> Bool {
+        guard entry.openers.isEmpty, !isRecovering, entry.isUnlinked || entry.retention == 0 else { return false }
+        remove(entry, entry.isUnlinked ? .unlinked(by: entry.unlinker) : .retentionOver, &effects)
+        return true
+    }
+
+    private mutating func count(_ entry: DirectoryEntry, _ delta: Int) {
+        for (node, state) in entry.replicas where state != .absent { load[node, default: 0] += delta }
+    }
+
+    private mutating func remove(
+        _ entry: DirectoryEntry, _ reason: DirectoryRemoval, _ effects: inout [DirectoryEffect]
+    ) {
+        if let known = entries.removeValue(forKey: entry.id) { count(known, -1) }
+        if named[entry.name] == entry.id { named[entry.name] = nil }
+        effects += [.cancelTimer(.retention(entry.id)), .removed(entry.id, reason)]
+    }
+
+    mutating func insert(_ entry: DirectoryEntry, _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        var new = entry
+        settle(&new, now, &effects)
+        entries[new.id] = new
+        if !new.isUnlinked { named[new.name] = new.id }
+        count(new, 1)
+        if !removeIfOver(new, &effects) { effects.append(.changed(new)) }
+    }
+
+    // MARK: What clients want
+
+    private mutating func open(
+        _ name: SaName, _ handle: HandleID, _ node: NodeID, _ id: CheckpointID, _ attributes: CreationAttributes?,
+        _ now: Instant, _ effects: inout [DirectoryEffect]
+    ) {
+        func refuse(_ code: AisError, _ text: String) { effects.append(.refused(code, text)) }
+        guard members.contains(node) else { return refuse(.tryAgain, "node \(node) has not joined") }
+        if let known = named[name], let entry = entries[known], !(entry.isLost && attributes != nil) {
+            if let attributes, !entry.attributes.isCompatible(with: attributes) {
+                return refuse(.exist, "checkpoint \(name) exists with other attributes")
+            }
+            guard entry.openers.count < Self.openersMax else {
+                return refuse(.noResources, "checkpoint \(name) is open \(Self.openersMax) times")
+            }
+            change(known, now, &effects) { $0.openers[handle] = node }
+            effects.append(.opened(known, isCreated: false))
+            return
+        }
+        guard !isRecovering else { return refuse(.tryAgain, "the nodes have not yet told which checkpoints they have") }
+        guard let attributes else { return refuse(.notExist, "checkpoint \(name) does not exist") }
+        guard entries.count < Self.checkpointsMax else {
+            return refuse(.noResources, "\(Self.checkpointsMax) checkpoints in the cluster")
+        }
+        // Its data is lost for good: the name is free for another.
+        if let lost = named[name] { change(lost, now, &effects) { $0.isUnlinked = true } }
+        named[name] = nil
+        var entry = DirectoryEntry(id: id, name: name, attributes: attributes)
+        entry.openers[handle] = node
+        entry.replicas[node] = .current
+        if entry.electsItself { (entry.active, entry.epoch) = (node, max(1, epochFloor)) }
+        insert(entry, now, &effects)
+        effects.append(.opened(id, isCreated: true))
+    }
+
+    private mutating func close(_ handles: [OpenedHandle], _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        for opened in handles { change(opened.checkpoint, now, &effects) { $0.openers[opened.handle] = nil } }
+    }
+
+    private mutating func unlink(
+        _ name: SaName, _ identity: RequestIdentity, _ now: Instant, _ effects: inout [DirectoryEffect]
+    ) {
+        guard let id = named.removeValue(forKey: name) else {
+            if !entries.contains(where: { $0.value.unlinker == identity }) {
+                effects.append(.refused(.notExist, "checkpoint \(name) does not exist"))
+            }
+            return
+        }
+        change(id, now, &effects) { entry in
+            entry.isUnlinked = true
+            entry.unlinker = identity
+        }
+    }
+}

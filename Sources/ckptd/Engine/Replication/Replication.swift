@@ -1,0 +1,182 @@
+public import CkptProtocol
+import Containers
+public import EngineKit
+public import SAFTypes
+
+/// One node's part in keeping the replicas of every checkpoint equal. It knows versions and no data.
+///
+/// The directory says who is active and in which epoch. The active replica numbers the updates and sends them to the
+/// others, its *followers*; a follower tells what it has, and is sent what it lacks: from the log of recent updates, or
+/// a copy of everything. A synchronous update is safe when every *counted* follower has it: those that the directory
+/// calls current, and those the active replica has proposed to be. The states are a table in the README.
+public struct Replication: Engine, Sendable {
+    struct Follower: Hashable, Sendable {
+        enum Stage: Hashable, Sendable {
+            /// It has not said what it has.
+            case unknown
+            case streaming
+            case copying(CopyCursor, inFlight: Int)
+            /// All pieces are out; the end follows when nothing waits before it.
+            case ending
+        }
+        var stage = Stage.unknown
+        var round: UInt32 = 0
+        var sent: UInt64 = 0
+        var acknowledged: UInt64 = 0
+        /// Synchronous updates wait for it.
+        var isCounted = false
+        /// The directory is being told that it is current.
+        var isProposed = false
+        /// The lane to it is full.
+        var isStalled = false
+    }
+
+    struct Waiting: Hashable, Sendable {
+        var change: UInt64
+        var ticket: UInt64
+    }
+
+    /// The active replica.
+    struct Leading: Hashable, Sendable {
+        var epoch: UInt64
+        var followers = OrderedMap<NodeID, Follower>()
+        var waiting: [Waiting] = []
+        /// The first of those that wait has done so since then.
+        var waitsSince = Instant.start
+        /// Every counted follower has had everything up to here.
+        var safe: UInt64 = 0
+        var isHandingOver = false
+        var hasProposedHandOver = false
+    }
+
+    struct Following: Hashable, Sendable {
+        enum Stage: Hashable, Sendable {
+            case asked
+            case streaming(EpochHistory)
+            case copying
+        }
+        var active: NodeID
+        var epoch: UInt64
+        var stage = Stage.asked
+        var since: Instant
+    }
+
+    struct Replica: Hashable, Sendable {
+        var entry: DirectoryEntry
+        var data: ReplicaData?
+        var isBeingMade = false
+        /// Nothing of an earlier epoch is heard.
+        var promised: UInt64 = 0
+        var reportedEpoch: UInt64 = 0
+        var electingSince = Instant.start
+        var leading: Leading?
+        var following: Following?
+        var round: UInt32 = 0
+        /// Its data was no good; not asked for again before.
+        var restsUntil = Instant.start
+    }
+
+    public let node: NodeID
+    /// Who does not answer for so long is not waited for.
+    public let silenceMax: Duration
+    var replicas = OrderedMap<CheckpointID, Replica>()
+    /// Replicas the node has of checkpoints the directory has not spoken of yet.
+    var found = OrderedMap<CheckpointID, ReplicaData>()
+    var mayAct = false
+    var wakesAt: Instant?
+    /// Checkpoints with a follower there whose lane is full.
+    var stalled = OrderedMap<NodeID, [CheckpointID]>()
+
+    static let piecesInFlightMax = 4
+    /// An asynchronous follower this close to the active replica counts as having everything.
+    static let lagMax: UInt64 = 64
+
+    public init(node: NodeID, silenceMax: Duration = .seconds(2)) {
+        self.node = node
+        self.silenceMax = silenceMax
+    }
+
+    public mutating func handle(_ event: ReplicationEvent, at now: Instant) -> [ReplicationEffect] {
+        var effects: [ReplicationEffect] = []
+        switch event {
+        case .entry(let id, let entry): changed(id, entry, now, &effects)
+        case .held(let id, let data): held(id, data, now, &effects)
+        case .notMade(let id):
+            replicas[id]?.isBeingMade = false
+            rest(id, now, &effects)
+        case .wrote(let id, let change, let ticket): wrote(id, change, ticket, now, &effects)
+        case .awaitAll(let id, let change, let ticket): awaitAll(id, change, ticket, now, &effects)
+        case .message(let message, let sender): receive(message, from: sender, now, &effects)
+        case .applied(let id, let isDone): applied(id, isDone, now, &effects)
+        case .streamed(let id, let node, let upTo, let end): streamed(id, node, upTo, end, now, &effects)
+        case .blocked(let id, let node, let change):
+            replicas[id]?.leading?.followers[node]?.sent = change - 1
+            stall(id, node)
+        case .pieceSent(let id, let node, let next): pieceSent(id, node, next, now, &effects)
+        case .pieceBlocked(let id, let node): stall(id, node)
+        case .linkUp(let peer): linked(peer, now, &effects)
+        case .linkDown(let peer): for id in leadingIDs(to: peer) { replicas[id]?.leading?.followers[peer]?.unlink() }
+        case .writable(let peer): resume(peer, now, &effects)
+        case .mayAct(let isAllowed):
+            guard isAllowed != mayAct else { break }
+            mayAct = isAllowed
+            for id in replicas.keys { effects.append(.routeChanged(id)) }
+        case .refused(let id):
+            lookAgain(id, &effects)
+            review(id, now, &effects)
+        case .noAnswer(let id, let peer):
+            guard let entry = replicas[id]?.entry, entry.active == peer else { break }
+            effects.append(.propose(.silent(id, peer, epoch: entry.epoch), about: id))
+        case .tick: tick(now, &effects)
+        }
+        return effects
+    }
+
+    // MARK: To be read
+
+    public func entry(_ id: CheckpointID) -> DirectoryEntry? { replicas[id]?.entry }
+
+    /// Where a data operation is done now.
+    public func route(_ id: CheckpointID) -> ReplicaRoute {
+        guard let replica = replicas[id] else { return .nowhere }
+        if !mayAct || replica.entry.isElecting { return .later }
+        guard let active = replica.entry.active else { return .nowhere }
+        if active != node { return .there(active) }
+        return replica.leading.map { !$0.isHandingOver } ?? false ? .here : .later
+    }
+
+    /// Whether this node's replica has everything that was acknowledged.
+    public func isCurrent(_ id: CheckpointID) -> Bool {
+        guard let replica = replicas[id], let data = replica.data else { return false }
+        return !data.isPartial && replica.entry.replicas[node] == .current
+    }
+
+    public func version(_ id: CheckpointID) -> ReplicaVersion? { replicas[id]?.data?.version ?? found[id]?.version }
+
+    /// What the active replica here knows of each other one.
+    public func acknowledged(_ id: CheckpointID) -> [(node: NodeID, change: UInt64)] {
+        replicas[id]?.leading?.followers.map { ($0.key, $0.value.acknowledged) } ?? []
+    }
+
+    /// Whether updates made here are for nobody else, so that nothing need be done about them.
+    public func isAlone(_ id: CheckpointID) -> Bool { replicas[id]?.leading?.followers.isEmpty ?? false }
+
+    func leadingIDs(to peer: NodeID) -> [CheckpointID] {
+        replicas.filter { $0.value.leading?.followers.contains(peer) ?? false }.keys
+    }
+
+    mutating func wake(_ now: Instant, _ effects: inout [ReplicationEffect]) {
+        guard wakesAt == nil else { return }
+        let at = now + silenceMax / 2
+        wakesAt = at
+        effects.append(.wake(at: at))
+    }
+}
+
+extension Replication.Follower {
+    /// What was on its way may be lost.
+    mutating func unlink() {
+        stage = .unknown
+        isStalled = false
+    }
+}

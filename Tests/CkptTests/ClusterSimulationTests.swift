@@ -1,0 +1,222 @@
+import CkptEngine
+import CkptProtocol
+import Containers
+import EngineKit
+import OSAL
+import SAFTypes
+import Testing
+
+extension ClusterSimulation {
+    private func step(faultPerMille: Int) {
+        now = now + .microseconds(Int64.random(in: 200...4_000, using: &random))
+        for _ in 0..<Int.random(in: 0...4, using: &random) { _ = network.step() }
+        for node in nodes {
+            guard let process = processes[node], process.frozenUntil <= now else { continue }
+            let isDue = process.group.nextDeadline(after: now).map { $0 <= now } ?? false
+            if network.hasInbox(node) || isDue { pump(node) }
+            if let due = processes[node]?.joinDue, due <= now {
+                processes[node]?.joinDue = nil
+                join(node)
+            }
+            if let at = processes[node]?.wakeAt, at <= now {
+                processes[node]?.wakeAt = nil
+                feed(node, .tick)
+            }
+            let due = processes[node]?.refused.filter { $0.due <= now } ?? []
+            processes[node]?.refused.removeAll { $0.due <= now }
+            for (_, id) in due { feed(node, .refused(id)) }
+            act(node)
+        }
+        for node in nodes {
+            for peer in nodes where peer != node {
+                if random.chance(percent: 50) { deliver(node, peer) }
+                if random.chance(percent: 10) { mendLink(node, peer) }
+            }
+        }
+        if Int.random(in: 0..<1_000, using: &random) < faultPerMille { fault() }
+    }
+
+    /// One client does something.
+    private func act(_ node: NodeID) {
+        let index = Int.random(in: 0..<2, using: &random)
+        guard let client = clients[node]?[index] else { return }
+        switch client.stage {
+        case .idle:
+            guard processes[node]?.group.status == .synchronised, random.chance(percent: 30) else { return }
+            let ticket = nextNumber + 2
+            let handle = HandleID(rawValue: number())
+            clients[node]?[index].handle = handle
+            clients[node]?[index].stage = .opening(ticket: ticket)
+            guard let name = SaName("safCkpt=\(client.name)") else { return }
+            let id = CheckpointID(rawValue: 1 << 40 + number())
+            propose(node, .open(name, handle: handle, on: node, id: id, attributes: attributes), .open(client: index))
+        case .opening: break
+        case .open:
+            guard let id = client.checkpoint else { return }
+            if client.pending == nil {
+                guard !isHealing || client.stage != .open else { return }
+                if random.chance(percent: 2), let handle = client.handle {
+                    clients[node]?[index] = Client(name: client.name)
+                    stores[node]?[id]?.handles.remove(handle)
+                    return propose(node, .close([OpenedHandle(id, handle)]), .other)
+                }
+                clients[node]?[index].pending = Request(
+                    number: number(), checkpoint: id, section: UInt64.random(in: 1...6, using: &random), origin: node)
+            }
+            if let sent = client.sentAt, now - sent > .milliseconds(600) {
+                clients[node]?[index].sentAt = nil
+                if case .there(let peer) = processes[node]?.replication.route(id) {
+                    feed(node, .noAnswer(id, peer))
+                }
+            }
+            attempt(node, index)
+        }
+    }
+
+    private func fault() {
+        guard let node = nodes.randomElement(using: &random) else { return }
+        switch Int.random(in: 0..<10, using: &random) {
+        case 0, 1: stop(node, losesMemory: false)
+        case 2: stop(node, losesMemory: random.chance(percent: 50))
+        case 3: processes[node]?.frozenUntil = now + .milliseconds(Int64.random(in: 10...1_500, using: &random))
+        case 4, 5:
+            counts.partitions += 1
+            let shuffled = nodes.shuffled(using: &random)
+            let cut = Int.random(in: 0...nodes.count, using: &random)
+            partition([Array(shuffled[..<cut]).sorted(), Array(shuffled[cut...]).sorted()].filter { !$0.isEmpty })
+        case 6: partition([nodes])
+        case 7, 8:
+            if let peer = nodes.randomElement(using: &random), peer != node { breakLink(node, peer) }
+        default: break
+        }
+        for node in nodes where processes[node] == nil && random.chance(percent: 40) { start(node) }
+    }
+
+    private func partition(_ sets: [[NodeID]]) {
+        parts = sets
+        network.connect(sets)
+        for node in nodes { for peer in nodes where peer != node && !isConnected(node, peer) { breakLink(node, peer) } }
+    }
+
+    func run() {
+        let rate = [3, 15, 60].randomElement(using: &random) ?? 10
+        for _ in 0..<Int.random(in: 400...1_500, using: &random) where failures.isEmpty {
+            step(faultPerMille: rate)
+            if failures.isEmpty, random.chance(percent: 3) { checkAcknowledged() }
+        }
+        isHealing = true
+        partition([nodes])
+        for node in nodes {
+            processes[node]?.frozenUntil = .start
+            if processes[node] == nil { start(node) }
+        }
+        var left = 20_000
+        while left > 0, failures.isEmpty, !isAtRest {
+            step(faultPerMille: 0)
+            left -= 1
+        }
+        guard failures.isEmpty else { return }
+        if left == 0 { return fail("no rest after the faults: \(unrest)") }
+        checkAcknowledged()
+        checkEqual()
+    }
+
+    // MARK: What must hold
+
+    /// Somebody still has what was acknowledged, unless every machine that had it was lost.
+    private func checkAcknowledged() {
+        for (request, id) in acknowledged.sorted(by: { $0.key < $1.key }) where !excused.contains(request) {
+            let isHeld = stores.values.contains { $0[id]?.position(of: request) != nil }
+            if !isHeld { fail("request \(request) was acknowledged, and no replica of \(id) has it") }
+        }
+    }
+
+    private var unrest: String {
+        var texts: [String] = []
+        for node in nodes {
+            guard let process = processes[node] else { continue }
+            texts.append("\(node): \(process.group.status)")
+            for client in clients[node] ?? [] where client.pending != nil {
+                texts.append("\(node) waits for \(client.pending!), sent \(String(describing: client.sentAt))")
+            }
+            for entry in process.group.core.entries.values {
+                let version = process.replication.version(entry.id)
+                texts.append(
+                    "\(node) has \(String(describing: version)), route \(process.replication.route(entry.id)), "
+                        + "acknowledged \(process.replication.acknowledged(entry.id)): \(entry)")
+            }
+        }
+        return texts.joined(separator: "\n")
+    }
+
+    private var isAtRest: Bool {
+        for node in nodes {
+            guard let process = processes[node], process.group.status == .synchronised,
+                process.group.core.isMember(node, incarnation: process.incarnation),
+                clients[node]?.allSatisfy({ $0.pending == nil && $0.stage == .open }) ?? true
+            else { return false }
+            for entry in process.group.core.entries.values where !entry.isLost {
+                guard let active = entry.active else {
+                    if flags.needsActiveReplicaSet { continue }
+                    return false
+                }
+                for (peer, state) in entry.replicas {
+                    guard state == .current,
+                        stores[peer]?[entry.id]?.data.version == stores[active]?[entry.id]?.data.version
+                    else { return false }
+                }
+            }
+        }
+        return true
+    }
+
+    private func checkEqual() {
+        guard let core = processes[nodes[0]]?.group.core else { return }
+        for entry in core.entries.values where !entry.isLost {
+            guard let active = entry.active, let first = stores[active]?[entry.id] else { continue }
+            for (peer, _) in entry.replicas {
+                guard let store = stores[peer]?[entry.id] else { return fail("\(peer) has no replica of \(entry.id)") }
+                if store.sections != first.sections || store.updates != first.updates {
+                    fail("replicas of \(entry.id) on \(active) and \(peer) have one version and differ")
+                }
+            }
+            if Set(first.updates.map(\.request)).count != first.updates.count {
+                fail("a request of \(entry.id) was executed twice")
+            }
+            if first.sections != first.expected { fail("sections of \(entry.id) are not what was written") }
+            let least = flags.contains(.collocated) ? 1 : min(2, nodes.count)
+            if entry.replicas.count < least { fail("\(entry.id) has \(entry.replicas.count) replicas") }
+            for (request, id) in acknowledged where id == entry.id && !excused.contains(request) {
+                if first.position(of: request) == nil {
+                    fail("request \(request) was acknowledged and is not in the active replica of \(id)")
+                }
+            }
+        }
+    }
+}
+
+@Suite("Checkpoint replication, simulated")
+struct ClusterSimulationTests {
+    @Test("Faults of every kind: nothing acknowledged is lost, one active per epoch, equal replicas, and rest")
+    func replicationSimulation() {
+        let first =
+            Environment.get("SAF_SIM_SEED").flatMap { UInt64($0) } ?? UInt64.random(in: 0...1_000_000_000)
+        let seeds = Environment.get("SAF_SIM_SEEDS").flatMap { UInt64($0) } ?? 40
+        var total = (writes: 0, acknowledged: 0, excused: 0, faults: 0, copies: 0, elections: 0)
+        for seed in first..<(first + seeds) {
+            let simulation = ClusterSimulation(seed: seed)
+            simulation.trace("seed \(seed)")
+            simulation.run()
+            for failure in simulation.failures { Issue.record("\(failure)") }
+            total.writes += simulation.counts.writes
+            total.acknowledged += simulation.acknowledged.count
+            total.excused += simulation.excused.count
+            total.faults += simulation.counts.crashes + simulation.counts.reboots + simulation.counts.partitions
+            total.copies += simulation.counts.copies
+            total.elections += simulation.counts.elections
+            if !simulation.failures.isEmpty { break }
+        }
+        print("ckptd clusters, seeds \(first)..<\(first + seeds): \(total)")
+        if seeds >= 20 { #expect(total.writes > 0 && total.copies > 0 && total.elections > 0) }
+    }
+}
