@@ -206,7 +206,8 @@ final class ClusterStand {
         }
     }
 
-    /// Every node is a member, and the instance is assigned twice, as every node sees it.
+    /// Every node is a member that is heard of and holds its lease, and the instance is assigned twice, as every node
+    /// sees it.
     func awaitWhole() throws {
         var seen = ""
         do {
@@ -222,12 +223,13 @@ final class ClusterStand {
                         seen += "node \(node): \(error)\n"
                         continue
                     }
-                    let members = report.nodes.filter(\.isMember).map(\.name)
+                    let members = report.nodes.filter { $0.isMember && $0.isHeard }.map(\.name)
                     let states = report.applications.flatMap(\.serviceInstances).map {
                         "\($0.name) \($0.assignmentState.word)"
                     }
                     let application = report.applications.last?.serviceInstances.first
-                    if members.count != count || application?.assignmentState != .fullyAssigned {
+                    let isHeld = report.nodes.contains { $0.lease == .held }
+                    if members.count != count || !isHeld || application?.assignmentState != .fullyAssigned {
                         seen += "node \(node): members \(members), \(states)\n"
                     }
                 }

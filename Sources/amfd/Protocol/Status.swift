@@ -6,6 +6,10 @@ public struct StatusReport: Hashable, Sendable {
     public var adminState: AdminState = .unlocked
     /// What is wrong with the whole: that the model on disk is not used, and why. More serious than any state below.
     public var problems: [String] = []
+    /// The side of the cluster that the answering node is on may decide.
+    public var isQuorate = true
+    /// Who performs what is to be done once; 0: nobody.
+    public var oldest = NodeID(0)
     public var nodes: [NodeStatus] = []
     public var applications: [ApplicationStatus] = []
     public init() {}
@@ -16,10 +20,21 @@ public struct NodeStatus: Hashable, Sendable {
     public var name = ""
     public var id = NodeID(0)
     public var isMember = false
+    /// Its amfd is heard of.
+    public var isHeard = true
+    /// Of the answering node only; the others know their own.
+    public var lease: LeaseStatus = .none
     public var adminState: AdminState = .unlocked
     public var operationalState: OperationalState = .disabled
     public var suFailovers: UInt32 = 0
     public init() {}
+}
+
+/// Whether a node may hold active assignments.
+public enum LeaseStatus: UInt8, Hashable, Sendable, CaseIterable {
+    /// A node alone needs none, and of others it is not known.
+    case none = 1
+    case held, over
 }
 
 public struct ApplicationStatus: Hashable, Sendable {
@@ -109,7 +124,7 @@ public struct CSIAssignmentStatus: Hashable, Sendable {
 }
 
 extension StatusReport: WireFields {
-    public static let wireVersion: UInt16 = 2
+    public static let wireVersion: UInt16 = 3
 
     public func encode(to writer: inout ByteWriter) {
         writer.integer(Self.wireVersion)
@@ -134,6 +149,8 @@ extension StatusReport: WireFields {
         try coder.text(&cluster)
         try coder.raw(&adminState)
         try coder.texts(&problems)
+        try coder.flag(&isQuorate)
+        try coder.value(&oldest)
         try coder.list(&nodes)
         try coder.list(&applications)
     }
@@ -145,6 +162,8 @@ extension NodeStatus: WireFields {
         try coder.text(&name)
         try coder.value(&id)
         try coder.flag(&isMember)
+        try coder.flag(&isHeard)
+        try coder.raw(&lease)
         try coder.raw(&adminState)
         try coder.raw(&operationalState)
         try coder.integer(&suFailovers)

@@ -333,6 +333,7 @@ final class AmfDaemon {
     var report: StatusReport {
         var report = host.status
         if let problem = host.clusterProblem { report.problems.append(problem) }
+        cluster?.complete(&report)
         if let cluster, !cluster.lease.isOpen {
             report.problems.append("node \(nodeName) does not hold its lease: its active components are stopped")
         }

@@ -83,6 +83,17 @@ final class ClusterKeeper {
                     isInCharge: host.isOldest)))
     }
 
+    /// What of a status is not in the engine's state.
+    func complete(_ report: inout StatusReport) {
+        report.isQuorate = host.view?.isQuorate ?? false
+        report.oldest = host.oldest ?? NodeID(0)
+        let heard = host.view?.members.map(\.node) ?? []
+        for index in report.nodes.indices {
+            report.nodes[index].isHeard = heard.contains(report.nodes[index].id)
+            if report.nodes[index].id == host.node { report.nodes[index].lease = lease.isHeld ? .held : .over }
+        }
+    }
+
     private func feed(_ event: NodeWatch.Event) {
         for effect in watch.handle(event, at: MonotonicClock.now()) {
             switch effect {

@@ -11,6 +11,7 @@ extension StatusText {
             "adminState": .string(report.adminState.word),
             "problems": .array(report.problems.map { .string($0) }),
             "troubles": .array(StatusTrouble.all(in: report).map { .string($0) }),
+            "quorate": .bool(report.isQuorate), "oldest": .integer(Int64(report.oldest.rawValue)),
             "nodes": .array(report.nodes.map(node)),
             "applications": .array(report.applications.map(application)),
         ]
@@ -19,7 +20,9 @@ extension StatusText {
     private static func node(_ node: NodeStatus) -> JSONValue {
         [
             "dn": .string(node.dn.description), "name": .string(node.name), "id": .integer(Int64(node.id.rawValue)),
-            "member": .bool(node.isMember), "adminState": .string(node.adminState.word),
+            "member": .bool(node.isMember), "heard": .bool(node.isHeard),
+            "lease": .string("\(node.lease)"),
+            "adminState": .string(node.adminState.word),
             "operationalState": .string(node.operationalState.word), "suFailovers": .integer(Int64(node.suFailovers)),
         ]
     }

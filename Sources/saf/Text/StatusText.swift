@@ -82,12 +82,28 @@ private struct StatusRendering {
             .init("NODE", .faint), .init("ID", .faint, right: true), .init("MEMBER", .faint), .init("ADMIN", .faint),
             .init("OPERATIONAL", .faint), .init("SU FAILOVERS", .faint, right: true))
         for node in report.nodes {
+            let isWell = node.isMember && node.isHeard
             table.add(
                 .init(node.name, .strong), .init("\(node.id)", right: true),
-                .init(node.isMember ? "yes" : "no", node.isMember ? .good : .bad), Self.cell(node.adminState),
+                .init(Self.membership(node), isWell ? .good : .bad), Self.cell(node.adminState),
                 Self.cell(node.operationalState), .init("\(node.suFailovers)", right: true))
         }
+        guard report.nodes.count > 1 else { return table }
+        let oldest = report.nodes.first { $0.id == report.oldest }?.name ?? "nobody"
+        let lease = report.nodes.first { $0.lease != .none }
+        table.line(
+            "quorum: \(report.isQuorate ? "yes" : "no"); what is done once is done by \(oldest)"
+                + (lease.map { "; lease of \($0.name): \($0.lease == .held ? "held" : "over")" } ?? ""),
+            report.isQuorate ? .faint : .attention)
         return table
+    }
+
+    private static func membership(_ node: NodeStatus) -> String {
+        switch (node.isMember, node.isHeard) {
+        case (true, true): "yes"
+        case (true, false): "yes, silent"
+        case (false, _): "no"
+        }
     }
 
     func units(of application: ApplicationStatus) -> TextTable {

@@ -5,6 +5,7 @@ import SAFTypes
 enum StatusTrouble {
     static func all(in report: StatusReport) -> [String] {
         var found = report.problems
+        for node in report.nodes where node.isMember && !node.isHeard { found.append("node \(node.name) is silent") }
         for node in report.nodes where !node.isMember { found.append("node \(node.name) is not a member") }
         for node in report.nodes where node.operationalState == .disabled {
             found.append("node \(node.name) is disabled")
