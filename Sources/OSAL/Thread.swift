@@ -73,7 +73,10 @@ public final class OSThread: Sendable {
     /// From now on the calling thread runs on that processor only, counted from 0 among those it may use; nil: on all
     /// of them. False when there is no such processor. For measurements. Source: sched_setaffinity(2).
     @discardableResult
-    public static func run(on processor: Int?) -> Bool { cosal_run_on_cpu(Int32(processor ?? -1)) == 0 }
+    public static func run(on processor: Int?) -> Bool {
+        _ = Environment.cpuCount  // of the machine, not of this thread: counted before
+        return cosal_run_on_cpu(Int32(processor ?? -1)) == 0
+    }
 
     /// Gives the CPU to another runnable thread.
     public static func yield() { sched_yield() }

@@ -5,7 +5,7 @@ struct Options {
     var kills = 40
     var seed = UInt64.random(in: 1...999_999)
     var input: String?
-    var megabytes = 16
+    var megabytes = 36
     var example = "deploy/examples/wordcount"
     var keepsFolder = false
 
@@ -19,7 +19,7 @@ struct Options {
           --kills N       how many kills (default 40)
           --seed N        repeats the plan: the same targets at the same places of the text (default: random, printed)
           --input FILE    the text (default: a licence text of this machine); repeated to the size below
-          --megabytes N   the size of the text (default 16: about 20 seconds)
+          --megabytes N   the size of the text (default 36: about 20 seconds)
           --example DIR   where model.yaml of the example is (default deploy/examples/wordcount)
           --keep          keep the folder of the run, with all logs
 

@@ -13,6 +13,9 @@ import SafStage
 final class Floor {
     static let messageBytes = 64
 
+    /// Where the measuring thread runs between the samples; nil: anywhere.
+    var home: Int? { didSet { OSThread.run(on: home) } }
+
     private let socket: DescriptorPair
     private let peer: SpawnedProcess
 
@@ -30,7 +33,7 @@ final class Floor {
     /// Back to back, µs: nobody has time to fall asleep deeply.
     func hot(rounds: Int) throws -> Samples {
         OSThread.run(on: 0)
-        defer { OSThread.run(on: nil) }
+        defer { OSThread.run(on: home) }
         var samples = Samples()
         for _ in 0..<rounds { samples.append(try Self.pingPong(socket.first.raw)) }
         return samples
@@ -39,7 +42,7 @@ final class Floor {
     /// After a pause of a few milliseconds, µs: both sides asleep, as when something happens once in a while.
     func cold(rounds: Int) throws -> Samples {
         OSThread.run(on: 0)
-        defer { OSThread.run(on: nil) }
+        defer { OSThread.run(on: home) }
         var samples = Samples()
         for _ in 0..<rounds {
             PrivateNode.pause(.milliseconds(3))

@@ -8,18 +8,30 @@ import SafStage
 /// IOC round trips between two processes, beside the same over a socket.
 enum IPCBench {
     static func run(_ floor: Floor, _ publish: (BenchResult) -> Void) throws {
-        OSThread.run(on: 0)  // as the floor's two sides
-        defer { OSThread.run(on: nil) }
+        try withEcho(on: nil) { connection in try hot(connection, floor, publish) }
+        // Both sides where the floor's are: whether a sleeper is on another processor decides what waking him costs.
+        floor.home = 0
+        defer { floor.home = nil }
+        try withEcho(on: 1) { connection in try cold(connection, floor, publish) }
+    }
+
+    private static let body = [UInt8](repeating: 7, count: Floor.messageBytes)
+
+    /// - Parameter processor: where the other process runs; nil: where the kernel likes.
+    private static func withEcho(on processor: Int?, _ use: (IOCConnection) throws -> Void) throws {
         let folder = try File.makeTemporaryDirectory("/tmp/swiftsaf-bench")
         defer { try? File.removeTree(folder) }
         let places = privatePlaces(in: folder)
-        let peer = try Peer.spawn("ioc-echo", environment: PrivateNode.environment(of: places))
+        let peer = try Peer.spawn(
+            "ioc-echo", processor.map { ["\($0)"] } ?? [], environment: PrivateNode.environment(of: places))
         defer { end(peer.pid, pidfd: peer.rawPidfd) }
         let connection = IOCConnection(to: .port(PortID(2_000)), places: places)
         defer { connection.close() }
-        let body = [UInt8](repeating: 7, count: Floor.messageBytes)
         for _ in 0..<2_000 { _ = try connection.call(1, body, timeout: .seconds(10)) }
+        try use(connection)
+    }
 
+    private static func hot(_ connection: IOCConnection, _ floor: Floor, _ publish: (BenchResult) -> Void) throws {
         let (hot, rate, hotFloor) = try time(rounds: 200_000, beside: floor) {
             _ = try connection.call(1, body, timeout: .seconds(10))
         }
@@ -27,6 +39,13 @@ enum IPCBench {
             BenchResult(
                 name: "ipc.hot", unit: "µs", samples: hot, rate: rate, floor: hotFloor, bound: 2,
                 note: "64 bytes there and back, traffic hot; floor: socket ping-pong"))
+        let block = [UInt8](repeating: 7, count: 4_096)
+        let (large, largeRate) = try time(rounds: 20_000) { _ = try connection.call(1, block, timeout: .seconds(10)) }
+        publish(
+            BenchResult(name: "ipc.4KiB", unit: "µs", samples: large, rate: largeRate, note: "4 KiB there and back"))
+    }
+
+    private static func cold(_ connection: IOCConnection, _ floor: Floor, _ publish: (BenchResult) -> Void) throws {
         var (cold, coldFloors) = (Samples(), Samples())
         for _ in 0..<400 {
             PrivateNode.pause(.milliseconds(3))
@@ -40,17 +59,13 @@ enum IPCBench {
             BenchResult(
                 name: "ipc.cold", unit: "µs", samples: cold, floor: coldFloor, bound: 1.3 * coldFloor,
                 note: "both sides asleep; floor: socket ping-pong at the same pace"))
-        let block = [UInt8](repeating: 7, count: 4_096)
-        let (large, largeRate) = try time(rounds: 20_000) { _ = try connection.call(1, block, timeout: .seconds(10)) }
-        publish(
-            BenchResult(name: "ipc.4KiB", unit: "µs", samples: large, rate: largeRate, note: "4 KiB there and back"))
     }
 }
 
 /// The other process: answers every request with its body.
-func runIOCEcho() -> Never {
+func runIOCEcho(on processor: Int?) -> Never {
     do {
-        OSThread.run(on: 1)
+        OSThread.run(on: processor)
         let loop = try Loop(name: "echo")
         let server = try IOCServer(loop: loop, endpoint: .port(PortID(2_000)), places: .fromEnvironment())
         server.onRequest = { request, body in request.reply(body) }

@@ -24,7 +24,7 @@ enum Peer {
 public func runBenchPeer(_ arguments: [String]) -> Never {
     switch arguments.first {
     case "echo": Floor.echo(on: 3)
-    case "ioc-echo": runIOCEcho()
+    case "ioc-echo": runIOCEcho(on: arguments.dropFirst().first.flatMap { Int($0) })
     case "component": runBenchComponent()
     default:
         StandardError.write("saf bench-peer is a part of saf bench, not for people\n")
