@@ -146,7 +146,8 @@ let package = Package(
         room(
             "SafConfig", "saf/Config",
             base + [
-                "OSAL", "AmfProtocol", "CliProtocol", "IOCCluster", "SafCluster", .product(name: "Yams", package: "Yams"),
+                "OSAL", "AmfProtocol", "CliProtocol", "IOCCluster", "SafCluster",
+                .product(name: "Yams", package: "Yams"),
             ],
             exclude: ["README.md"]),
         room("SafStage", "saf/Stage", ["OSAL", "EngineKit"]),
