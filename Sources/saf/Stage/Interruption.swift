@@ -1,3 +1,4 @@
+import EngineKit
 import OSAL
 
 /// What is left to clean up when this program is interrupted: its private nodes with all their processes and folders.
@@ -29,12 +30,14 @@ public enum Interruption {
         let left = nodes.withLock { $0 }
         for folder in left.keys.sorted() {
             guard let places = left[folder] else { continue }
-            // The guard first: nobody is started again then. Once more, for who was being started meanwhile.
-            for _ in 0..<2 {
-                let running = PrivateNode.processes(in: places)
-                for process in running.filter(\.isGuard) + running.filter({ !$0.isGuard }) {
-                    _ = try? Process.kill(process.pid, .kill)  // ended by itself is as good
+            // Guard and amfd start each other again: first nobody goes on, then all end, until nobody is left.
+            let deadline = MonotonicClock.now() + .seconds(10)
+            var running = PrivateNode.processes(in: places)
+            while !running.isEmpty, MonotonicClock.now() < deadline {
+                for signal in [SignalNumber.stop, .kill] {
+                    for process in running { _ = try? Process.kill(process.pid, signal) }  // gone by itself is as good
                 }
+                running = PrivateNode.processes(in: places)
             }
             try? File.removeTree(places.shmDirectory)
             try? File.removeTree(folder)
