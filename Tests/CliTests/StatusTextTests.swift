@@ -246,4 +246,27 @@ struct StatusTextTests {
         status.applications[0].serviceGroups[0].serviceUnits[0].components[0].pid = 0
         #expect(StatusText.json(status).text().contains(#""pid":null"#))
     }
+
+    @Test(
+        "On several nodes every daemon is told with its node; those of a node that is away are no trouble of their own")
+    func severalNodes() {
+        var report = report()
+        report.applications.removeAll()
+        var away = report.nodes[0]
+        away.name = "other"
+        away.isMember = false
+        report.nodes.append(away)
+        for (node, presence) in [("demo", PresenceState.instantiated), ("other", .uninstantiated)] {
+            var application = middleware("ckptd", pid: presence == .instantiated ? 77 : 0)
+            application.serviceGroups[0].serviceUnits[0].node = node
+            application.serviceGroups[0].serviceUnits[0].components[0].presenceState = presence
+            report.applications.append(application)
+        }
+        let text = StatusText.render(report, now: now, width: 80, isColoured: false)
+        #expect(text.contains("node other is not a member"))
+        #expect(!text.contains("ckptd is"), "\(text)")
+        #expect(text.contains("MIDDLEWARE  NODE "), "\(text)")
+        #expect(text.contains("ckptd       demo    77"), "\(text)")
+        #expect(text.contains("ckptd       other    -"), "\(text)")
+    }
 }

@@ -181,19 +181,28 @@ private struct StatusRendering {
 
     var middleware: TextTable {
         var table = TextTable()
-        let components = report.applications.filter(\.isMiddleware).flatMap(\.serviceGroups).flatMap(\.serviceUnits)
-            .flatMap(\.components)
+        let isCluster = report.nodes.count > 1
+        let units = report.applications.filter(\.isMiddleware).flatMap(\.serviceGroups).flatMap(\.serviceUnits)
+        // Node by node; a group's own order is by service.
+        let places = isCluster ? report.nodes.map(\.name) : [""]
+        let components = places.flatMap { place in
+            units.filter { !isCluster || $0.node == place }.flatMap(\.components).map { (place, $0) }
+        }
         guard !components.isEmpty else { return table }
-        table.flexible.append(5)
+        table.flexible.append(isCluster ? 6 : 5)
         table.add(
-            .init("MIDDLEWARE", .strong), .init("PID", .faint, right: true), .init("UPTIME", .faint, right: true),
-            .init("RESTARTS", .faint, right: true), .init("PRESENCE", .faint), .init("LAST ERROR", .faint))
-        for component in components {
+            [.init("MIDDLEWARE", .strong)] + (isCluster ? [.init("NODE", .faint)] : []) + [
+                .init("PID", .faint, right: true), .init("UPTIME", .faint, right: true),
+                .init("RESTARTS", .faint, right: true), .init("PRESENCE", .faint), .init("LAST ERROR", .faint),
+            ])
+        for (place, component) in components {
             table.add(
-                .init(component.name), .init(component.pid == 0 ? "-" : "\(component.pid)", right: true),
-                .init(StatusText.uptime(since: component.startedAt, now: now), right: true),
-                .init("\(component.restarts)", right: true), Self.cell(component.presenceState),
-                .init(errorText(component)))
+                [.init(component.name)] + (isCluster ? [.init(place)] : []) + [
+                    .init(component.pid == 0 ? "-" : "\(component.pid)", right: true),
+                    .init(StatusText.uptime(since: component.startedAt, now: now), right: true),
+                    .init("\(component.restarts)", right: true), Self.cell(component.presenceState),
+                    .init(errorText(component)),
+                ])
         }
         return table
     }

@@ -11,7 +11,7 @@ enum StatusTrouble {
             found.append("node \(node.name) is disabled")
         }
         let isMiddleware = report.applications.filter(\.isMiddleware)
-        for application in isMiddleware { found += daemons(of: application) }
+        for application in isMiddleware { found += daemons(of: application, in: report) }
         if report.adminState != .unlocked { found.append("the cluster is \(report.adminState.word)") }
         for node in report.nodes where node.adminState != .unlocked {
             found.append("node \(node.name) is \(node.adminState.word)")
@@ -26,12 +26,14 @@ enum StatusTrouble {
         return found
     }
 
-    /// A daemon that does not run, or that somebody took out of service.
-    private static func daemons(of application: ApplicationStatus) -> [String] {
+    /// A daemon that does not run, or that somebody took out of service; of a node that is away that is no news.
+    private static func daemons(of application: ApplicationStatus, in report: StatusReport) -> [String] {
         var found: [String] = []
-        for unit in application.serviceGroups.flatMap(\.serviceUnits) {
+        let away = Set(report.nodes.filter { !$0.isMember }.map(\.name))
+        for unit in application.serviceGroups.flatMap(\.serviceUnits) where !away.contains(unit.node) {
+            let place = report.nodes.count > 1 ? " on \(unit.node)" : ""
             let absent = unit.components.filter { $0.presenceState != .instantiated }
-            for daemon in absent { found.append("\(daemon.name) is \(daemon.presenceState.word)") }
+            for daemon in absent { found.append("\(daemon.name)\(place) is \(daemon.presenceState.word)") }
             let names = unit.components.map(\.name).joined(separator: ", ")
             if unit.adminState != .unlocked {
                 found.append("\(names) is \(unit.adminState.word)")

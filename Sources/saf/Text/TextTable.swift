@@ -45,7 +45,8 @@ struct TextTable {
     private static let columnMin = 10
     private static let gap = 2
 
-    mutating func add(_ cells: Cell...) { rows.append(.cells(cells)) }
+    mutating func add(_ cells: Cell...) { add(cells) }
+    mutating func add(_ cells: [Cell]) { rows.append(.cells(cells)) }
     mutating func line(_ text: String, _ style: Style = .plain) { rows.append(.line(text, style)) }
 
     func text(width: Int, isColoured: Bool) -> String {
