@@ -78,7 +78,11 @@ let package = Package(
 
         // Databases.
         .systemLibrary(name: "CSQLite", path: "Sources/DBAL/CSQLite"),
-        room("DBAL", "DBAL", ["CSQLite"], exclude: ["CSQLite", "README.md"]),
+        .systemLibrary(name: "CBerkeleyDB", path: "Sources/DBAL/CBerkeleyDB"),
+        .systemLibrary(name: "CGDBM", path: "Sources/DBAL/CGDBM"),
+        room(
+            "DBAL", "DBAL", ["CSQLite", "CBerkeleyDB", "CGDBM", "OSAL", "SAFTypes", "Containers"],
+            exclude: ["CSQLite", "CBerkeleyDB", "CGDBM", "README.md"]),
 
         // amfd: availability.
         ground("AmfProtocol", "amfd/Protocol", ["SAFTypes", "Containers"]),

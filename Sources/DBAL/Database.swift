@@ -97,6 +97,8 @@ public struct DatabaseError: Error, Hashable, Sendable, CustomStringConvertible 
         case otherFormat
         /// Another process has it open.
         case inUse
+        /// The engine's library is not on this machine.
+        case missing
         case tooBig
         case closed
         /// Anything else; nothing was changed.

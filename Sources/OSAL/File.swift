@@ -239,7 +239,8 @@ public enum File {
         return name
     }
 
-    static func synchronizeDirectory(_ path: String) throws(OSError) {
+    /// The names in a directory are on stable storage when this returns. Source: fsync(2).
+    public static func synchronizeDirectory(_ path: String) throws(OSError) {
         let flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC
         let descriptor = Descriptor(owning: try retrying("open", path) { cosal_open(path, flags, 0) })
         try retrying("fsync", path) { fsync(descriptor.raw) }

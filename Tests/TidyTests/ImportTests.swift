@@ -20,7 +20,7 @@ enum Rooms {
             "Sources/SAF/SwiftSAF": clients.union(protocols).union(["SAFTypes", "ExecutionObject"]),
             "Sources/SAF/SAFLogging": ["LogClient", "LogProtocol", "Logging"],
             "Sources/EO/EngineKit": [],
-            "Sources/DBAL": ["CSQLite"],
+            "Sources/DBAL": ground.union(["CSQLite", "CBerkeleyDB", "CGDBM", "OSAL"]),
             "Sources/EO/Loop": ground.union(["EngineKit", "OSAL", "Synchronization"]),
             "Sources/EO/Replicated": ["EngineKit", "SAFTypes", "IOCGroups", "Containers"],
             "Sources/EO/Host": [

@@ -1,0 +1,48 @@
+internal import OSAL
+
+/// The engines behind ``Database``. A file belongs to the engine that made it.
+public enum DatabaseEngine: String, CaseIterable, Sendable {
+    /// The default; always there.
+    case sqlite
+    /// Berkeley DB 5.3, if its library is on this machine.
+    case berkeleydb
+    /// GNU dbm 1.23 or later, if its library is on this machine.
+    case gdbm
+
+    /// Opens or creates the database at `path`; what an engine keeps beside it begins with the same name.
+    ///
+    /// - Throws: `.missing` with the library that is not there; `.damaged`, `.otherFormat`, `.inUse`, `.full`,
+    ///   `.failed`.
+    public func open(_ path: String) throws(DatabaseError) -> any Database {
+        switch self {
+        case .sqlite: try SQLiteDatabase(path: path)
+        case .berkeleydb: try BerkeleyDatabase(path: path)
+        case .gdbm: try GdbmDatabase(path: path)
+        }
+    }
+
+    /// Nil when the engine can be used; else what is missing.
+    public var missing: DatabaseError? {
+        do throws(DatabaseError) {
+            switch self {
+            case .sqlite: break
+            case .berkeleydb: _ = try BerkeleyLibrary.open()
+            case .gdbm: _ = try GdbmLibrary.open()
+            }
+            return nil
+        } catch {
+            return error
+        }
+    }
+}
+
+extension DatabaseError {
+    /// A call of the operating system that failed for the database at `path`.
+    init(_ error: OSError, _ path: String) {
+        self.init(error.isNoSpace ? .full : .failed, "\(path): \(error)")
+    }
+
+    static func missing(_ error: OSError, engine: String) -> DatabaseError {
+        DatabaseError(.missing, "the database engine \(engine) is not on this machine: \(error)")
+    }
+}
