@@ -115,7 +115,10 @@ let package = Package(
         room("CkptStore", "ckptd/Store", base + ["OSAL", "CkptProtocol", "Containers"]),
         program(
             "ckptd", "Sources/ckptd/Daemon",
-            daemon + ["CkptProtocol", "CkptEngine", "CkptStore", "LogProtocol", "AmfClient", "CliClient"]),
+            daemon + [
+                "EOHost", "IOCCluster", "IOCLinks", "CkptProtocol", "CkptEngine", "CkptStore", "LogProtocol",
+                "AmfClient", "CliClient", "CliProtocol",
+            ]),
 
         // logd: log streams.
         room("LogProtocol", "logd/Protocol", ["SAFTypes", "Containers"]),
@@ -206,7 +209,7 @@ let package = Package(
         tests("DBALTests", ["DBAL", "OSAL", "EngineKit", "dbwriter"]),
         program("dbwriter", "Tests/Helpers/dbwriter", ["DBAL", "OSAL"]),
         tests("SAFTypesTests", ["SAFTypes"]),
-        tests("EOTests", ["EngineKit", "EOLoop", "EOReplicated", "IOCGroups", "OSAL", "SAFTypes"]),
+        tests("EOTests", ["EngineKit", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "OSAL", "SAFTypes"]),
         tests(
             "ClusterTests",
             base + [

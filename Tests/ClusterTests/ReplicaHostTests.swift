@@ -39,6 +39,22 @@ struct ReplicaHostTests {
         host.close()
     }
 
+    @Test("Tells what a majority has, after what that decided and also when a callback proposes")
+    func committed() throws {
+        let loop = try Loop(name: "host")
+        let host = ReplicaHost(loop: loop, description: alone, incarnation: 1, core: SumEngine())
+        var seen: [String] = []
+        host.onEffect = { effect, _ in seen.append("\(effect)") }
+        host.onCommitted = { index in
+            seen.append("committed \(index)")
+            if index == 1 { host.propose(3) }
+        }
+        host.start("sum")
+        host.propose(2)
+        #expect(seen == ["sum(2)", "added(2)", "committed 1", "sum(5)", "added(3)", "committed 2"])
+        host.close()
+    }
+
     @Test("A once-only effect stays until it is reported done; the journal carries the state on")
     func journal() throws {
         let loop = try Loop(name: "host")

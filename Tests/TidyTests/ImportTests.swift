@@ -25,6 +25,7 @@ enum Rooms {
             "Sources/EO/Replicated": ["EngineKit", "SAFTypes", "IOCGroups", "Containers"],
             "Sources/EO/Host": [
                 "EngineKit", "SAFTypes", "OSAL", "EOLoop", "EOReplicated", "IOCGroups", "IOCCluster", "IOCCorosync",
+                "Synchronization",
             ],
             "Sources/EO/ExecutionObject": running.union(["CliProtocol", "CliClient"]),
             "Sources/IOC/Groups": ["EngineKit", "SAFTypes", "Containers"],

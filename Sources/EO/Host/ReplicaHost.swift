@@ -34,6 +34,9 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
     public var onSendSnapshot: (GroupMember, SnapshotPoint, [UInt8]) -> Void = { _, _, _ in }
     /// For the log. The loss of the group is told once, however often joining anew fails.
     public var onNote: (ReplicatedNote) -> Void = { _ in }
+    /// So many commands are with a majority: told when it has grown, after what those commands decided. A state that
+    /// was replaced counts from 0 again.
+    public var onCommitted: (UInt64) -> Void = { _ in }
     /// Keep this before returning. Called only if ``ReplicatedConfiguration/isJournaling``.
     public var onJournal: (JournalWrite) -> Void = { _ in }
 
@@ -52,6 +55,7 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
     private var head = 0
     private var isDraining = false
     private var lastTicket: UInt64 = 0
+    private var toldCommitted: UInt64 = 0
     private var groupName = ""
     private var isLost = false
     private var isLossTold = false
@@ -147,21 +151,32 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
     private func drain() {
         guard !isDraining else { return }
         isDraining = true
-        while head < queue.count {
-            let step = queue[head]
-            head += 1
-            switch step {
-            case .propose(let event, let ticket):
-                append(node.propose(event, ticket: ticket, at: MonotonicClock.now()))
-            case .output(let output): perform(output)
+        repeat {
+            while head < queue.count {
+                let step = queue[head]
+                head += 1
+                switch step {
+                case .propose(let event, let ticket):
+                    append(node.propose(event, ticket: ticket, at: MonotonicClock.now()))
+                case .output(let output): perform(output)
+                }
             }
-        }
+        } while tellCommitted()
         queue.removeAll(keepingCapacity: true)
         head = 0
         isDraining = false
         guard !isClosed else { return }
         if isLost { scheduleRejoin() } else { watch() }
         schedulePump()
+    }
+
+    /// True when something was told, and may have led to more.
+    private func tellCommitted() -> Bool {
+        let committed = node.replicated.committedIndex
+        guard committed > toldCommitted, !isClosed else { return false }
+        toldCommitted = committed
+        onCommitted(committed)
+        return true
     }
 
     private func perform(_ output: Node.Output) {
@@ -171,7 +186,9 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
         case .performOnce(let id, let effect): onOnce(id, effect)
         case .answer(let ticket, let outcome): onAnswer(ticket, outcome)
         case .sendSnapshot(let member, let point, let bytes): onSendSnapshot(member, point, bytes)
-        case .stateReplaced: onStateReplaced()
+        case .stateReplaced:
+            toldCommitted = 0
+            onStateReplaced()
         case .status(let status): onStatus(status)
         case .view(let view):
             self.view = view

@@ -1,6 +1,7 @@
 import AmfEngine
 import AmfProtocol
 import CliClient
+import EOHost
 import EOLoop
 import EngineKit
 import IOC

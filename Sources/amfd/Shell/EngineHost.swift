@@ -346,11 +346,7 @@ final class EngineHost {
 
     private func keep(_ write: JournalWrite) {
         do throws(OSError) {
-            switch write {
-            case .append(let record):
-                if !journal.append(record) { try journal.replace(with: journal.records + [record]) }
-            case .replace(let record): try journal.replace(with: [record])
-            }
+            try journal.keep(write)
             isJournalBroken = false
         } catch {
             if !isJournalBroken { onNote(.journalFull("\(error)")) }

@@ -152,3 +152,8 @@ public struct ProcessIdentity: Hashable, Sendable {
 
     public var isAlive: Bool { Process.startTime(of: pid) == startTime && !Process.isExiting(pid) }
 }
+
+extension OSError {
+    /// ENOSPC, for a limit of our own.
+    static func outOfSpace(_ subject: String) -> OSError { OSError(code: 28, call: "amfd", subject: subject) }
+}

@@ -2,7 +2,7 @@ import EngineKit
 import OSAL
 import Testing
 
-@testable import AmfShell
+@testable import EOHost
 
 @Suite("RAM journal")
 struct RamJournalTests {

@@ -1,5 +1,5 @@
-import OSAL
-import SAFTypes
+public import EOReplicated
+public import OSAL
 import Synchronization
 
 /// A sequence of records in a RAM file: appended without a system call, complete after a kill at any instruction.
@@ -59,7 +59,8 @@ public final class RamJournal {
         var capacity = Self.capacityMin
         while capacity < needed * 2, capacity < Self.capacityMax { capacity *= 2 }
         guard needed <= capacity else {
-            throw .outOfSpace("\(path) needs \(needed) octets, at most \(Self.capacityMax)")
+            throw OSError(  // ENOSPC, for a limit of our own
+                code: 28, call: "journal", subject: "\(path) needs \(needed) octets, at most \(Self.capacityMax)")
         }
         file = try SharedFile.create(path, size: capacity, mode: 0o600) { mapping in
             Self.format(mapping)
@@ -138,7 +139,12 @@ public final class RamJournal {
     }
 }
 
-extension OSError {
-    /// ENOSPC, for a limit of our own.
-    static func outOfSpace(_ subject: String) -> OSError { OSError(code: 28, call: "amfd", subject: subject) }
+extension RamJournal {
+    /// Does what a replicated engine asks of its journal; one that is full is copied into a larger one.
+    public func keep(_ write: JournalWrite) throws(OSError) {
+        switch write {
+        case .append(let record): if !append(record) { try replace(with: records + [record]) }
+        case .replace(let record): try replace(with: [record])
+        }
+    }
 }
