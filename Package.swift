@@ -112,7 +112,7 @@ let package = Package(
         room("CkptProtocol", "ckptd/Protocol", ["SAFTypes", "Containers"]),
         room("CkptEngine", "ckptd/Engine", base + ["CkptProtocol", "Containers", "EOReplicated"]),
         room("CkptClient", "ckptd/Client", client + ["CkptProtocol"]),
-        room("CkptStore", "ckptd/Store", base + ["OSAL", "CkptProtocol", "Containers"]),
+        room("CkptStore", "ckptd/Store", base + ["OSAL", "CkptProtocol", "Containers", "DBAL"]),
         program(
             "ckptd", "Sources/ckptd/Daemon",
             daemon + [
@@ -243,7 +243,7 @@ let package = Package(
             "CkptTests",
             [
                 "CkptProtocol", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL", "IOC",
-                "IOCGroups", "EOReplicated", "Containers",
+                "IOCGroups", "EOReplicated", "Containers", "DBAL",
             ]),
         tests(
             "LogTests",

@@ -59,6 +59,7 @@ enum Rooms {
             table["Sources/\(folder)/Daemon"] = running.union(["IOCLinks"]).union(own).union(clients).union(protocols)
         }
         table["Sources/cliserver/Shell"]?.insert("SafText")
+        table["Sources/ckptd/Store"]?.insert("DBAL")
         table["Sources/amfd/Shell"]?.insert("IOCCorosync")  // the lease has a group without a replicated engine
         table["Sources/amfd/Client"]?.formUnion(["LogClient", "ExecutionObject"])
         return table

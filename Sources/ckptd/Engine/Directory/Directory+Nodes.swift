@@ -59,8 +59,11 @@ extension Directory {
         for replica in held { take(replica, from: node, isOfOurs: isOfOurs, now, &effects) }
         let told = OrderedMap<CheckpointID, [HandleID]>(held.map { ($0.id, $0.openers) })
         let completesRecovery = isRecovering && members.count >= Int(join.nodesExpected)
-        if completesRecovery { isRecovering = false }
-        if completesRecovery { effects.append(.cancelTimer(.recovery)) }
+        if completesRecovery {
+            isRecovering = false
+            recall(now, &effects)
+            effects.append(.cancelTimer(.recovery))
+        }
         for id in entries.keys {
             change(id, now, &effects) { entry in
                 let handles = told[id] ?? []
@@ -129,6 +132,7 @@ extension Directory {
     mutating func endRecovery(_ now: Instant, _ effects: inout [DirectoryEffect]) {
         guard isRecovering, lineage != 0 else { return }
         isRecovering = false
+        recall(now, &effects)
         for id in entries.keys { change(id, now, &effects) { _ in } }
     }
 }

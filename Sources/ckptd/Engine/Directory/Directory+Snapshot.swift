@@ -73,7 +73,8 @@ extension DirectoryEntry: WireCodable {
 }
 
 extension Directory {
-    /// lineage u64 · floor u64 · recovering u8 · members (node · incarnation · complete · held) · away · entries.
+    /// lineage u64 · floor u64 · recovering u8 · members (node · incarnation · complete · held) · away · entries ·
+    /// memories (node · stamp · complete · checkpoints).
     public func encode(to writer: inout ByteWriter) {
         writer.integer(lineage)
         writer.integer(epochFloor)
@@ -90,6 +91,11 @@ extension Directory {
             writer.integer(deadline.nanoseconds)
         }
         writer.list(entries.values)
+        writer.integer(UInt32(memories.count))
+        for (node, memory) in memories {
+            writer.value(node)
+            writer.value(memory)
+        }
     }
 
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -110,6 +116,10 @@ extension Directory {
             entries[entry.id] = entry
             if !entry.isUnlinked { named[entry.name] = entry.id }
             for (node, state) in entry.replicas where state != .absent { load[node, default: 0] += 1 }
+        }
+        for _ in 0..<(try reader.integer(UInt32.self)) {
+            let node = try reader.value(NodeID.self)
+            memories[node] = try reader.value(Memory.self)
         }
     }
 }

@@ -40,9 +40,11 @@ public struct Directory: Engine, Sendable {
     /// Nodes whose ckptd are gone, with opens that are not closed yet.
     var away = OrderedMap<NodeID, Instant>()
     /// Seconds since 1970 when it began; epochs are not less, so that none is of an earlier directory.
-    var epochFloor: UInt64 = 0
+    public internal(set) var epochFloor: UInt64 = 0
     /// Nodes may still come with replicas that are newer.
     public internal(set) var isRecovering = true
+    /// What databases of controllers say; until that is over.
+    var memories = OrderedMap<NodeID, Memory>()
 
     public init() {}
 
@@ -88,6 +90,7 @@ public struct Directory: Engine, Sendable {
             remove(entry, .retentionOver, &effects)
         case .forgotten(let node): forget(node, now, &effects)
         case .recoveryOver: endRecovery(now, &effects)
+        case .remembered(let part): remember(part)
         }
         return effects
     }
@@ -150,6 +153,9 @@ public struct Directory: Engine, Sendable {
         if let known = named[name], let entry = entries[known], !(entry.isLost && attributes != nil) {
             if let attributes, !entry.attributes.isCompatible(with: attributes) {
                 return refuse(.exist, "checkpoint \(name) exists with other attributes")
+            }
+            if entry.isLost, entry.replicas.isEmpty {
+                return refuse(.notExist, "the data of checkpoint \(name) is lost; CREATE makes it anew")
             }
             guard entry.openers.count < Self.openersMax else {
                 return refuse(.noResources, "checkpoint \(name) is open \(Self.openersMax) times")

@@ -30,6 +30,8 @@ public enum DirectoryEvent: Hashable, Sendable {
     case forgotten(NodeID)
     /// Who has not come until now is not waited for.
     case recoveryOver
+    /// What the database of a controller says; told before that node joins, and heard by a directory that begins anew.
+    case remembered(DirectoryMemory)
 }
 
 /// One life of a node's ckptd.

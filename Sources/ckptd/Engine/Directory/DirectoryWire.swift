@@ -132,7 +132,7 @@ enum IdentityWire {
 extension DirectoryEvent: WireCodable {
     private enum Kind: UInt8 {
         case joined = 1, left, open, close, unlink, setRetention, setActive, current, silent, failed, report, handOver
-        case retentionOver, forgotten, recoveryOver
+        case retentionOver, forgotten, recoveryOver, remembered
     }
 
     public func encode(to writer: inout ByteWriter) {
@@ -189,6 +189,9 @@ extension DirectoryEvent: WireCodable {
             begin(.forgotten)
             writer.value(node)
         case .recoveryOver: begin(.recoveryOver)
+        case .remembered(let part):
+            begin(.remembered)
+            writer.value(part)
         }
     }
 
@@ -215,6 +218,7 @@ extension DirectoryEvent: WireCodable {
         case .retentionOver: self = .retentionOver(try id())
         case .forgotten: self = .forgotten(try reader.value())
         case .recoveryOver: self = .recoveryOver
+        case .remembered: self = .remembered(try reader.value())
         }
     }
 }
