@@ -32,8 +32,12 @@ extension ClusterSimulation {
         case .sendPiece(let id, let epoch, let round, let cursor, let peer):
             sendPiece(node, id, epoch, round, cursor, peer)
         case .sendCopied(let message, let peer):
-            send(.copied(message, stores[node]?[message.checkpoint]?.updates ?? []), node, peer, isSmall: true)
-            counts.copies += 1
+            let updates = stores[node]?[message.checkpoint]?.updates ?? []
+            if send(.copied(message, updates), node, peer, isSmall: false) {
+                counts.copies += 1
+            } else {
+                feed(node, .copiedBlocked(message.checkpoint, peer))
+            }
         case .apply(let id, _, let isTolerant):
             guard case .update(_, let update) = frame, stores[node]?[id] != nil else { break }
             if random.chance(percent: isHealing ? 0 : 1) { return feed(node, .applied(id, false)) }
@@ -53,11 +57,13 @@ extension ClusterSimulation {
             for (section, request) in sections { stores[node]?[id]?.sections[section] = request }
         case .finishCopy(let id):
             guard case .copied(_, let updates) = frame else { break }
+            if random.chance(percent: isHealing ? 0 : 5) { return feed(node, .applied(id, false)) }
             stores[node]?[id]?.replaceUpdates(updates)
             stores[node]?[id]?.data.isPartial = false
             if let store = stores[node]?[id], store.sections != store.expected {
                 fail("a copy of \(id) on \(node) is not what was copied")
             }
+            feed(node, .applied(id, true))
         case .keepEpoch(let id, let epoch, let history):
             stores[node]?[id]?.data.version.epoch = epoch
             stores[node]?[id]?.data.history = history

@@ -123,7 +123,7 @@ struct StoreWorld {
                 checkpointSize: 1 << 20, retentionDuration: 5, sectionsMax: sectionsMax, sectionSizeMax: 1 << 16),
             createdAt: 1_000,
             state: .init(retentionDuration: 5, nextSerial: sectionsMax == 1 ? 2 : 1, hasActiveReplica: true),
-            opener: opener)
+            openers: [opener])
     }
 
     init(seed: UInt64, recorder: CrashRecorder = CrashRecorder(), limits: StoreLimits = .init()) throws {
@@ -174,7 +174,8 @@ struct StoreWorld {
             if operation.data.count > 0 { payload += data }
         }
         transaction.state.change += 1
-        transaction.execution = .init(openerSlot: 0, index: Int(nextNumber % 28), number: nextNumber)
+        transaction.execution = .init(
+            openerSlot: 0, index: Int(nextNumber % 28), number: nextNumber, writer: Self.opener.writer)
         nextNumber += 1
         if random.chance(percent: 10) {
             var opener = Self.opener

@@ -33,11 +33,9 @@ final class CkptShell {
         subscriptions = Subscriptions(files: files)
         let found = try files.recover()
         for damage in found.damaged { journal.write(damage) }
-        let newest =
-            found.checkpoints.flatMap { [$0.checkpoint.rawValue] + $0.openers.map(\.record.handle.rawValue) }.max() ?? 0
         let seconds = UInt64(clamping: MonotonicClock.wallNanoseconds() / 1_000_000_000)
-        // Greater than in any earlier life, even if the clock was set back; an absurd id in a file does not count.
-        engine = CkptEngine(incarnation: max(seconds, min(newest >> 28, seconds * 2) + 1))
+        engine = CkptEngine(
+            incarnation: CkptEngine.incarnation(seconds: seconds, found: found.checkpoints, node: nil))
         for checkpoint in found.checkpoints { process(.restored(checkpoint)) }
         for (session, process) in engine.absentSessions where !isAlive(process) {
             self.process(.disconnected(session, isDead: true))
@@ -134,6 +132,7 @@ final class CkptShell {
         case .startTimer(let timer, let deadline): start(timer, at: deadline)
         case .cancelTimer(let timer): if let old = timers.removeValue(forKey: timer) { loop.cancel(old) }
         case .note(let note): journal.write(note)
+        case .replication, .wrote, .executed, .closeHandles: break  // on members only
         }
     }
 

@@ -9,23 +9,12 @@ extension CkptEngine {
         _ name: SaName, _ flags: OpenFlags, _ attributes: CreationAttributes?, _ origin: RequestOrigin, _ time: SaTime,
         _ now: Instant
     ) throws(Refusal) -> [CkptEffect] {
-        guard flags.isValid else {
-            throw Refusal(.badFlags, "open flags \(flags.rawValue); READ, WRITE, CREATE expected")
-        }
-        guard flags.contains(.create) == (attributes != nil) else {
-            throw Refusal(.invalidParam, "creation attributes and the CREATE flag belong together")
-        }
-        if let attributes { try check(attributes) }
-        let session = origin.identity.session
+        try check(flags, attributes)
         if origin.isRetransmission, let earlier = earlierOpen(origin) {
             return [.reply(origin.identity, .opened(earlier))]
         }
-        guard sessions[session]?.handles.count ?? 0 < limits.opensPerSessionMax else {
-            throw Refusal(.noResources, "\(limits.opensPerSessionMax) opens in one process")
-        }
-        let record = OpenerRecord(
-            session: session, handle: HandleID(rawValue: nextID), openNumber: origin.identity.number,
-            processID: origin.process.id, processStart: origin.process.start, flags: flags)
+        try checkOpens(of: origin.identity.session)
+        let record = opener(HandleID(rawValue: nextID), flags, origin)
         if let id = named[name], let checkpoint = checkpoints[id] {
             if let attributes, !checkpoint.attributes.isCompatible(with: attributes) {
                 throw Refusal(.exist, "checkpoint \(name) exists with other attributes")
@@ -49,9 +38,32 @@ extension CkptEngine {
             checkpoint: CheckpointID(rawValue: makeID()), name: name, attributes: attributes, createdAt: time,
             state: .init(
                 retentionDuration: attributes.retentionDuration, nextSerial: attributes.hasDefaultSection ? 2 : 1,
-                hasActiveReplica: !attributes.flags.needsActiveReplicaSet), opener: record)
+                hasActiveReplica: !attributes.flags.needsActiveReplicaSet), openers: [record])
         pending = .create(new, origin)
         return [.create(new)]
+    }
+
+    /// What can be said of an open without knowing what there is.
+    func check(_ flags: OpenFlags, _ attributes: CreationAttributes?) throws(Refusal) {
+        guard flags.isValid else {
+            throw Refusal(.badFlags, "open flags \(flags.rawValue); READ, WRITE, CREATE expected")
+        }
+        guard flags.contains(.create) == (attributes != nil) else {
+            throw Refusal(.invalidParam, "creation attributes and the CREATE flag belong together")
+        }
+        if let attributes { try check(attributes) }
+    }
+
+    func checkOpens(of session: ClientSession) throws(Refusal) {
+        guard sessions[session]?.handles.count ?? 0 < limits.opensPerSessionMax else {
+            throw Refusal(.noResources, "\(limits.opensPerSessionMax) opens in one process")
+        }
+    }
+
+    public func opener(_ handle: HandleID, _ flags: OpenFlags, _ origin: RequestOrigin) -> OpenerRecord {
+        OpenerRecord(
+            session: origin.identity.session, handle: handle, openNumber: origin.identity.number,
+            processID: origin.process.id, processStart: origin.process.start, flags: flags, node: node ?? NodeID(0))
     }
 
     private func check(_ attributes: CreationAttributes) throws(Refusal) {
@@ -74,14 +86,16 @@ extension CkptEngine {
     }
 
     /// The answer that the first sending of this open got, or would have got.
-    private func earlierOpen(_ origin: RequestOrigin) -> OpenReply? {
+    public func earlierOpen(_ origin: RequestOrigin) -> OpenReply? {
         guard let session = sessions[origin.identity.session] else { return nil }
         for id in session.handles.sorted() {
-            guard let handle = handles[id], let checkpoint = checkpoints[handle.checkpoint],
-                checkpoint.openers[handle.slot]?.record.openNumber == origin.identity.number
-            else { continue }
+            guard let checkpoint = handles[id]?.checkpoint else { continue }
+            let slot = checkpoints[checkpoint]?.openerSlots[id]
+            let record =
+                locals[checkpoint]?[id]?.record ?? slot.flatMap { checkpoints[checkpoint]?.openers[$0]?.record }
+            guard record?.openNumber == origin.identity.number else { continue }
             return OpenReply(
-                checkpoint: checkpoint.id, handle: id, isCreated: id.rawValue + 1 == checkpoint.id.rawValue)
+                checkpoint: checkpoint, handle: id, isCreated: id.rawValue + 1 == checkpoint.rawValue)
         }
         return nil
     }
@@ -89,8 +103,9 @@ extension CkptEngine {
     mutating func created(_ new: NewCheckpoint, _ origin: RequestOrigin) -> [CkptEffect] {
         checkpoints[new.checkpoint] = OpenCheckpoint(new)
         named[new.name] = new.checkpoint
-        remember(new.opener, of: new.checkpoint, slot: 0)
-        let reply = OpenReply(checkpoint: new.checkpoint, handle: new.opener.handle, isCreated: true)
+        let opener = new.openers[0]  // alone a checkpoint is made by an open
+        remember(opener, of: new.checkpoint, slot: 0)
+        let reply = OpenReply(checkpoint: new.checkpoint, handle: opener.handle, isCreated: true)
         return [.reply(origin.identity, .opened(reply)), .note(.created(new.name, new.checkpoint))]
     }
 
@@ -102,7 +117,7 @@ extension CkptEngine {
         return [.cancelTimer(.retention(id)), .reply(origin.identity, .opened(reply))]
     }
 
-    private mutating func remember(_ record: OpenerRecord, of checkpoint: CheckpointID, slot: Int) {
+    mutating func remember(_ record: OpenerRecord, of checkpoint: CheckpointID, slot: Int) {
         handles[record.handle] = Handle(
             checkpoint: checkpoint, slot: slot, session: record.session, flags: record.flags)
         let process = ProcessIdentity(id: record.processID, start: record.processStart)
@@ -160,7 +175,7 @@ extension CkptEngine {
     mutating func unlink(
         _ name: SaName, _ origin: RequestOrigin, _ time: SaTime, _ now: Instant
     ) throws(Refusal) -> [CkptEffect] {
-        if origin.isRetransmission, isUnlinkExecuted(origin.identity) { return [.reply(origin.identity, .done)] }
+        if origin.isRetransmission, wasUnlinked(by: origin.identity) { return [.reply(origin.identity, .done)] }
         guard let id = named[name], let checkpoint = checkpoints[id] else {
             throw Refusal(.notExist, "checkpoint \(name) does not exist")
         }
@@ -186,7 +201,8 @@ extension CkptEngine {
         return [.startTimer(.tombstone(id), at: now + limits.unlinkMemory)]
     }
 
-    private func isUnlinkExecuted(_ identity: RequestIdentity) -> Bool {
+    /// Whether this request has unlinked something here, for as long as it may be asked.
+    public func wasUnlinked(by identity: RequestIdentity) -> Bool {
         tombstones.values.contains(identity) || checkpoints.values.contains { $0.state.unlinker == identity }
     }
 
@@ -194,7 +210,7 @@ extension CkptEngine {
     mutating func setRetention(
         _ id: HandleID, _ duration: SaTime, _ origin: RequestOrigin, _ time: SaTime
     ) throws(Refusal) -> [CkptEffect] {
-        let (handle, checkpoint) = try opened(id, origin)
+        let (handle, checkpoint) = try openedHere(id, origin)
         if origin.isRetransmission, checkpoint.executed(origin.identity.number, opener: handle.slot) != nil {
             return [.reply(origin.identity, .done)]
         }
@@ -204,7 +220,8 @@ extension CkptEngine {
         }
         var transaction = Transaction(checkpoint: checkpoint.id, time: time, state: checkpoint.state)
         transaction.state.retentionDuration = duration
-        transaction.execution = checkpoint.execution(of: origin.identity.number, opener: handle.slot)
+        let writer = RequestWriter(handle: id, node: NodeID(0), session: handle.session)
+        transaction.execution = checkpoint.execution(of: origin.identity.number, writer, opener: handle.slot)
         checkpoints[checkpoint.id]?.absorb(transaction)
         return [.record(transaction, isUpdate: false), .reply(origin.identity, .done)]
     }
@@ -213,7 +230,7 @@ extension CkptEngine {
     mutating func setActiveReplica(_ id: HandleID, _ origin: RequestOrigin, _ time: SaTime) throws(Refusal)
         -> [CkptEffect]
     {
-        let (handle, checkpoint) = try opened(id, origin)
+        let (handle, checkpoint) = try openedHere(id, origin)
         if origin.isRetransmission, checkpoint.executed(origin.identity.number, opener: handle.slot) != nil {
             return [.reply(origin.identity, .done)]
         }
@@ -221,21 +238,30 @@ extension CkptEngine {
             throw Refusal(
                 .badOperation, "only a collocated checkpoint with asynchronous updates has its active replica set")
         }
-        try require(.write, handle, checkpoint)
+        try require(.write, handle.flags, checkpoint.name)
         var transaction = Transaction(checkpoint: checkpoint.id, time: time, state: checkpoint.state)
         transaction.state.hasActiveReplica = true
-        transaction.execution = checkpoint.execution(of: origin.identity.number, opener: handle.slot)
+        let writer = RequestWriter(handle: id, node: NodeID(0), session: handle.session)
+        transaction.execution = checkpoint.execution(of: origin.identity.number, writer, opener: handle.slot)
         checkpoints[checkpoint.id]?.absorb(transaction)
         return [.record(transaction, isUpdate: false), .reply(origin.identity, .done)]
     }
 
+    private func openedHere(_ id: HandleID, _ origin: RequestOrigin) throws(Refusal) -> (Handle, OpenCheckpoint) {
+        let handle = try opened(id, origin)
+        guard let checkpoint = checkpoints[handle.checkpoint] else {
+            throw Refusal(.badHandle, "the checkpoint is no more")
+        }
+        return (handle, checkpoint)
+    }
+
     /// Source: saCkptCheckpointSynchronize(). One replica is always synchronous.
-    func synchronize(_ id: HandleID, _ origin: RequestOrigin) throws(Refusal) -> [CkptEffect] {
-        let (handle, checkpoint) = try opened(id, origin)
+    func synchronize(_ caller: Caller, _ origin: RequestOrigin) throws(Refusal) -> [CkptEffect] {
+        let checkpoint = caller.checkpoint
         guard !checkpoint.attributes.flags.contains(.writeAllReplicas) else {
             throw Refusal(.badOperation, "a checkpoint with synchronous updates needs no synchronisation")
         }
-        try require(.write, handle, checkpoint)
+        try require(.write, caller.flags, checkpoint.name)
         try requireActiveReplica(checkpoint)
         return [.reply(origin.identity, .done)]
     }
@@ -255,9 +281,10 @@ extension CkptEngine {
         sessions[session]?.isConnected = false
         var effects: [CkptEffect] = []
         for id in known.handles.sorted() {
-            guard let handle = handles[id], checkpoints[handle.checkpoint]?.openers[handle.slot]?.isSubscribed == true
+            guard let checkpoint = handles[id]?.checkpoint, let slot = checkpoints[checkpoint]?.openerSlots[id],
+                checkpoints[checkpoint]?.openers[slot]?.isSubscribed == true
             else { continue }
-            checkpoints[handle.checkpoint]?.setSubscribed(false, opener: handle.slot)
+            checkpoints[checkpoint]?.setSubscribed(false, opener: slot)
             effects.append(.endSubscription(id))
         }
         return effects + [.startTimer(.absence(session), at: now + limits.absenceMax)]
@@ -265,6 +292,7 @@ extension CkptEngine {
 
     mutating func closeAll(of session: ClientSession, isDead: Bool, _ now: Instant) -> [CkptEffect] {
         guard let known = sessions[session] else { return [] }
+        if node != nil { return closeAllAsMember(of: session, known, isDead: isDead) }
         sessions[session]?.isConnected = false
         var effects: [CkptEffect] = [.cancelTimer(.absence(session))]
         for id in known.handles.sorted() {
@@ -285,7 +313,8 @@ extension CkptEngine {
                 return [.startTimer(timer, at: Instant(nanoseconds: checkpoint.state.retentionDeadline))]
             }
             return delete(checkpoint, .retentionOver)
-        case .expiration(let id): return purge(id, time, now)
+        case .expiration(let id):
+            return node == nil || isActiveHere(id) ? purge(id, time, now) : []
         case .absence(let session):
             guard let known = sessions[session], !known.isConnected else { return [] }
             return closeAll(of: session, isDead: false, now)

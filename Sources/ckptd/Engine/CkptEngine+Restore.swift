@@ -12,6 +12,7 @@ extension CkptEngine {
             return [.retire(id)] + bury(id, unlinker, now)
         }
         if let reason = objection(to: restored) { return [.setAside(id, reason)] }
+        if node != nil { return restoreAsMember(restored, now) }
         var checkpoint = OpenCheckpoint(restored)
         var effects: [CkptEffect] = [
             .note(
@@ -20,6 +21,14 @@ extension CkptEngine {
         ]
         for opener in restored.openers {
             let record = opener.record
+            guard isLocal(record) else {
+                // This node was part of a cluster; who is elsewhere is nobody any more.
+                let transaction = Transaction(
+                    checkpoint: id, time: 0, state: checkpoint.state, openers: [.init(slot: opener.slot, opener: nil)])
+                checkpoint.absorb(transaction)
+                effects.append(.record(transaction, isUpdate: false))
+                continue
+            }
             handles[record.handle] = Handle(
                 checkpoint: id, slot: opener.slot, session: record.session, flags: record.flags)
             if sessions[record.session] == nil {
@@ -29,7 +38,7 @@ extension CkptEngine {
             }
             sessions[record.session]?.handles.insert(record.handle)
         }
-        if restored.openers.isEmpty, restored.state.retentionDuration != .saTimeEnd {
+        if checkpoint.openerCount == 0, restored.state.retentionDuration != .saTimeEnd {
             // A deadline that cannot be (another boot's clock) or was never set starts anew.
             let latest = now + .nanoseconds(restored.state.retentionDuration)
             let stored = Instant(nanoseconds: restored.state.retentionDeadline)
@@ -50,15 +59,16 @@ extension CkptEngine {
     /// What is sound by itself but contradicts another checkpoint, or our own rules.
     private func objection(to restored: RestoredCheckpoint) -> String? {
         if checkpoints[restored.checkpoint] != nil { return "id \(restored.checkpoint) is in use" }
-        if !restored.state.isUnlinked, named[restored.name] != nil {
+        if node == nil, !restored.state.isUnlinked, named[restored.name] != nil {
             return "another checkpoint is called \(restored.name)"
         }
         if !restored.attributes.flags.isValid { return "creation flags \(restored.attributes.flags.rawValue)" }
         if restored.state.retentionDuration < 0 { return "retention duration \(restored.state.retentionDuration)" }
         let ids = restored.openers.map(\.record.handle)
-        if restored.checkpoint.rawValue >= nextID || ids.contains(where: { $0.rawValue >= nextID }) {
+        if ([restored.checkpoint.rawValue] + ids.map(\.rawValue)).contains(where: { isOurs($0) && $0 >= nextID }) {
             return "ids of a later life of the daemon"
         }
+        if restored.state.isPartial { return node == nil ? "a copy that was not completed" : nil }
         if Set(ids).count != ids.count || ids.contains(where: { handles[$0] != nil }) {
             return "a handle is used twice"
         }

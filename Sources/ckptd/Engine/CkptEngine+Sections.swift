@@ -7,14 +7,18 @@ extension CkptEngine {
     /// All operations or none. Source: saCkptSectionCreate(), -Delete(), -ExpirationTimeSet(), -Overwrite(),
     /// saCkptCheckpointWrite().
     mutating func update(
-        _ id: HandleID, _ operations: [SectionOperation], ifChangeIs expected: UInt64? = nil, _ origin: RequestOrigin,
-        _ time: SaTime, _ now: Instant
+        _ caller: Caller, _ operations: [SectionOperation], ifChangeIs expected: UInt64? = nil,
+        _ origin: RequestOrigin, _ time: SaTime
     ) throws(Refusal) -> [CkptEffect] {
-        let (handle, checkpoint) = try opened(id, origin)
-        if origin.isRetransmission, let change = checkpoint.executed(origin.identity.number, opener: handle.slot) {
-            return [.reply(origin.identity, .updated(Self.reply(to: operations, change: change)))]
+        let checkpoint = caller.checkpoint
+        // From another node an earlier sending may even come later.
+        if origin.isRetransmission || node != nil, let slot = caller.slot,
+            let change = checkpoint.executed(origin.identity.number, opener: slot)
+        {
+            let reply = CkptEffect.reply(origin.identity, .updated(Self.reply(to: operations, change: change)))
+            return node == nil ? [reply] : [.executed(checkpoint.id, change: change), reply]
         }
-        try require(.write, handle, checkpoint)
+        try require(.write, caller.flags, checkpoint.name)
         try requireActiveReplica(checkpoint)
         if let expected, checkpoint.state.change != expected {
             throw Refusal(
@@ -24,7 +28,7 @@ extension CkptEngine {
         var plan = UpdatePlan(checkpoint, operations: operations.count, limits: limits, time: time)
         try plan.add(operations)
         var transaction = plan.transaction
-        transaction.execution = checkpoint.execution(of: origin.identity.number, opener: handle.slot)
+        note(origin.identity.number, of: caller.writer, slot: caller.slot, checkpoint, in: &transaction)
         let reply = UpdateReply(change: transaction.state.change, generated: plan.generated)
         pending = .update(transaction, reply, origin)
         return [.commit(transaction, isUpdate: true)]
@@ -42,6 +46,7 @@ extension CkptEngine {
         checkpoints[id]?.absorb(transaction)
         let after = checkpoints[id]?.sections.earliestExpiration
         var effects: [CkptEffect] = [.publish(id)]
+        guard node == nil || isActiveHere(id) else { return effects }
         if let after, after != before { effects.append(expirationTimer(id, at: after, transaction.time, now)) }
         return effects
     }
@@ -65,11 +70,11 @@ extension CkptEngine {
     }
 
     /// Source: saCkptCheckpointRead().
-    func read(_ id: HandleID, _ ranges: [ReadRange], _ origin: RequestOrigin, _ time: SaTime) throws(Refusal)
+    func read(_ caller: Caller, _ ranges: [ReadRange], _ origin: RequestOrigin, _ time: SaTime) throws(Refusal)
         -> [CkptEffect]
     {
-        let (handle, checkpoint) = try opened(id, origin)
-        try require(.read, handle, checkpoint)
+        let checkpoint = caller.checkpoint
+        try require(.read, caller.flags, checkpoint.name)
         try requireActiveReplica(checkpoint)
         guard !ranges.isEmpty else { throw Refusal(.invalidParam, "nothing to read; at least one section expected") }
         var parts: [StoredPart] = []
@@ -104,10 +109,10 @@ extension CkptEngine {
     /// still
     /// does exactly once.
     func list(
-        _ id: HandleID, after: UInt64, limit: UInt32, _ chosen: SectionsChosen, _ at: SaTime, _ origin: RequestOrigin,
-        _ time: SaTime
+        _ caller: Caller, after: UInt64, limit: UInt32, _ chosen: SectionsChosen, _ at: SaTime,
+        _ origin: RequestOrigin, _ time: SaTime
     ) throws(Refusal) -> [CkptEffect] {
-        let (_, checkpoint) = try opened(id, origin)
+        let checkpoint = caller.checkpoint
         try requireActiveReplica(checkpoint)
         guard limit > 0 else { throw Refusal(.invalidParam, "a page of 0 sections; at least 1 expected") }
         let page = checkpoint.sections.page(after: after, limit: Int(min(limit, CkptProtocolLimits.pageMax))) {
@@ -125,9 +130,9 @@ extension CkptEngine {
         checkpoint.sections.page(after: 0, limit: .max) { !isExpired($0, time) }.sections
     }
 
-    func snapshot(_ id: HandleID, _ origin: RequestOrigin, _ time: SaTime) throws(Refusal) -> [CkptEffect] {
-        let (handle, checkpoint) = try opened(id, origin)
-        try require(.read, handle, checkpoint)
+    func snapshot(_ caller: Caller, _ origin: RequestOrigin, _ time: SaTime) throws(Refusal) -> [CkptEffect] {
+        let checkpoint = caller.checkpoint
+        try require(.read, caller.flags, checkpoint.name)
         try requireActiveReplica(checkpoint)
         let sections = allSections(checkpoint, time)
         return [.reply(origin.identity, .snapshot(checkpoint.id, change: checkpoint.state.change, sections))]
@@ -135,14 +140,18 @@ extension CkptEngine {
 
     /// Hot standby: from after `after` on every update, without a gap and without a repeat.
     mutating func subscribe(
-        _ id: HandleID, after: UInt64?, _ origin: RequestOrigin, _ time: SaTime
+        _ id: HandleID, after: UInt64?, _ caller: Caller, _ origin: RequestOrigin
     ) throws(Refusal) -> [CkptEffect] {
-        let (handle, checkpoint) = try opened(id, origin)
-        try require(.read, handle, checkpoint)
-        checkpoints[checkpoint.id]?.setSubscribed(true, opener: handle.slot)
+        let checkpoint = caller.checkpoint
+        try require(.read, caller.flags, checkpoint.name)
+        if let slot = caller.slot { checkpoints[checkpoint.id]?.setSubscribed(true, opener: slot) }
         // Expired sections are included: their end is an update that is still to come.
         let sections = checkpoint.sections.page(after: 0, limit: .max) { _ in true }.sections
-        let resume = after.flatMap { $0 <= checkpoint.state.change ? $0 : nil }
+        var resume = after.flatMap { $0 <= checkpoint.state.change ? $0 : nil }
+        if locals[checkpoint.id]?[id]?.needsSnapshot == true {
+            locals[checkpoint.id]?[id]?.needsSnapshot = false
+            resume = nil
+        }
         return [
             .reply(
                 origin.identity,
@@ -172,7 +181,7 @@ extension CkptEngine {
             openers: openers.map { opener in
                 .init(
                     handle: opener.record.handle, processID: opener.record.processID, flags: opener.record.flags,
-                    isConnected: sessions[opener.record.session]?.isConnected ?? false)
+                    isConnected: sessions[opener.record.session]?.isConnected ?? !isLocal(opener.record))
             })
     }
 

@@ -1,6 +1,6 @@
-import CkptProtocol
-import EngineKit
-import SAFTypes
+public import CkptProtocol
+public import EngineKit
+public import SAFTypes
 
 /// A client's process: a recycled process id has another start time.
 public struct ProcessIdentity: Hashable, Sendable {
@@ -65,6 +65,27 @@ public enum CkptEvent: Hashable, Sendable {
     /// A read found bytes that nobody wrote.
     case damaged(CheckpointID, slot: Int)
     case timerFired(CkptTimer, time: SaTime)
+
+    // On a member of a cluster only.
+
+    /// The directory has it: a process here has the checkpoint open.
+    case opened(CheckpointID, OpenerRecord)
+    /// Opens of processes here that have ended, or are about to.
+    case closed([OpenedHandle])
+    /// Asked by a process of another node, which has checked that it may; only what needs the active replica.
+    case forwarded(CkptRequest, RequestOrigin, checkpoint: CheckpointID, from: NodeID, time: SaTime)
+    /// What the directory says now; nil: the checkpoint is no more. Before `Replication` hears of it.
+    case entry(CheckpointID, DirectoryEntry?)
+    /// Performs the effect of `Replication`; `.replication(.held)` or `(.notMade)` follows.
+    case make(DirectoryEntry, time: SaTime)
+    case drop(CheckpointID, unlinkedBy: RequestIdentity?)
+    /// An update of the active replica, its data in the body at hand; `.replication(.applied)` follows.
+    case apply(CheckpointID, change: UInt64, ReplicaUpdate, tolerant: Bool)
+    case wipe(CheckpointID, base: UInt64)
+    case takePiece(CheckpointID, [PieceSection])
+    /// The copy is whole, as of that change in that epoch; `.replication(.applied)` follows.
+    case finishCopy(CheckpointID, CopyEnd, ReplicaVersion, EpochHistory)
+    case keepEpoch(CheckpointID, epoch: UInt64, EpochHistory)
 }
 
 /// A part of an answer that lies in the store.
@@ -140,4 +161,15 @@ public enum CkptEffect: Hashable, Sendable {
     case startTimer(CkptTimer, at: Instant)
     case cancelTimer(CkptTimer)
     case note(CkptNote)
+
+    // On a member of a cluster only.
+
+    /// For `Replication`, at this place of the order.
+    case replication(ReplicationEvent)
+    /// An update was made here, nobody else has it yet. Before its `.reply` and `.publish`.
+    case wrote(CheckpointID, change: UInt64)
+    /// The `.reply` that follows is to a request that was executed before, as this change.
+    case executed(CheckpointID, change: UInt64)
+    /// The process is dead, or has not come back: the directory must know.
+    case closeHandles([OpenedHandle])
 }

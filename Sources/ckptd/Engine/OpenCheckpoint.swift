@@ -31,14 +31,16 @@ struct OpenCheckpoint: Hashable, Sendable {
     var state: Transaction.State
     var sections = SectionIndex()
     private(set) var openers: [Opener?] = []
-    private(set) var openerCount = 0
+    /// Where each is among the openers.
+    private(set) var openerSlots: [HandleID: Int] = [:]
+    var openerCount: Int { openerSlots.count }
 
     init(_ new: NewCheckpoint) {
         id = new.checkpoint
         name = new.name
         attributes = new.attributes
         state = new.state
-        setOpener(slot: 0, new.opener)
+        for (slot, opener) in new.openers.enumerated() { setOpener(slot: slot, opener) }
         if attributes.hasDefaultSection {
             sections.insert(
                 .init(id: .defaultSection, size: 0, expiration: .saTimeEnd, lastUpdate: new.createdAt, serial: 1),
@@ -56,12 +58,20 @@ struct OpenCheckpoint: Hashable, Sendable {
             sections.insert(
                 .init(
                     id: found.id, size: Int(clamping: found.size), expiration: found.expiration,
-                    lastUpdate: found.lastUpdate,
-                    serial: found.serial), slot: section.slot)
+                    lastUpdate: found.lastUpdate, serial: found.serial, isCorrupted: found.state == .corrupted),
+                slot: section.slot)
         }
-        for opener in restored.openers {
+        replaceOpeners(restored.openers)
+    }
+
+    private mutating func replaceOpeners(_ new: [RestoredCheckpoint.Opener]) {
+        let subscribed = Set(openers.compactMap { $0?.isSubscribed == true ? $0?.record.handle : nil })
+        openers = []
+        openerSlots = [:]
+        for opener in new {
             setOpener(slot: opener.slot, opener.record)
             openers[opener.slot] = Opener(opener.record, executed: opener.executed)
+            openers[opener.slot]?.isSubscribed = subscribed.contains(opener.record.handle)
         }
     }
 
@@ -69,8 +79,8 @@ struct OpenCheckpoint: Hashable, Sendable {
 
     mutating func setOpener(slot: Int, _ record: OpenerRecord?) {
         while openers.count <= slot { openers.append(nil) }
-        if openers[slot] != nil { openerCount -= 1 }
-        if record != nil { openerCount += 1 }
+        if let old = openers[slot] { openerSlots[old.record.handle] = nil }
+        if let record { openerSlots[record.handle] = slot }
         openers[slot] = record.map { Opener($0) }
     }
 
@@ -81,29 +91,37 @@ struct OpenCheckpoint: Hashable, Sendable {
         openers[slot]?.executed.first { $0.number == number && number != 0 }?.change
     }
 
-    func execution(of number: UInt64, opener slot: Int) -> Transaction.Execution {
-        Transaction.Execution(openerSlot: slot, index: openers[slot]?.nextExecuted ?? 0, number: number)
+    func execution(of number: UInt64, _ writer: RequestWriter, opener slot: Int) -> Transaction.Execution {
+        let index = slot < openers.count ? openers[slot]?.nextExecuted ?? 0 : 0
+        return Transaction.Execution(openerSlot: slot, index: index, number: number, writer: writer)
     }
 
     /// Takes over what the store has committed.
     mutating func absorb(_ transaction: Transaction) {
         for step in transaction.steps {
             let operation = step.operation
+            let time = step.copied?.lastUpdate ?? transaction.time
             switch operation.kind {
             case .create:
                 sections.insert(
                     .init(
                         id: operation.id, size: operation.data.count, expiration: operation.expiration,
-                        lastUpdate: transaction.time, serial: step.serial), slot: step.slot)
+                        lastUpdate: time, serial: step.serial), slot: step.slot)
             case .write:
                 let old = sections[step.slot]?.size ?? 0
                 let end = operation.data.count == 0 ? 0 : Int(operation.offset) + operation.data.count
-                sections.resize(slot: step.slot, to: max(old, end), at: transaction.time, isRepaired: false)
+                sections.resize(slot: step.slot, to: max(old, end), at: time, isRepaired: false)
             case .overwrite:
-                sections.resize(slot: step.slot, to: operation.data.count, at: transaction.time, isRepaired: true)
+                sections.resize(slot: step.slot, to: operation.data.count, at: time, isRepaired: true)
             case .setExpiration: sections.setExpiration(slot: step.slot, operation.expiration)
             case .delete, .expire: sections.remove(slot: step.slot)
             }
+            if step.copied?.isCorrupted == true { sections.markCorrupted(slot: step.slot) }
+        }
+        switch transaction.purpose {
+        case .step, .piece: break
+        case .wipe: sections = SectionIndex()
+        case .copied(let openers): replaceOpeners(openers)
         }
         for step in transaction.openers { setOpener(slot: step.slot, step.opener) }
         if let execution = transaction.execution {
@@ -125,6 +143,7 @@ struct OpenCheckpoint: Hashable, Sendable {
     func checkInvariants() {
         sections.checkInvariants()
         invariant(openers.reduce(0) { $0 + ($1 == nil ? 0 : 1) } == openerCount, "openers are counted")
+        for (handle, slot) in openerSlots { invariant(openers[slot]?.record.handle == handle, "openers are found") }
         invariant(openerCount == 0 || state.retentionDeadline == 0, "no retention runs while somebody has it open")
     }
 }

@@ -1,11 +1,11 @@
 import CkptProtocol
-import SAFTypes
+public import SAFTypes
 
 /// Why a request is not done.
-struct Refusal: Error, Hashable {
-    var code: AisError
-    var text: String
-    init(_ code: AisError, _ text: String) {
+public struct Refusal: Error, Hashable, Sendable {
+    public var code: AisError
+    public var text: String
+    public init(_ code: AisError, _ text: String) {
         self.code = code
         self.text = text
     }

@@ -15,10 +15,16 @@ public struct Transaction: Hashable, Sendable {
         public var hasActiveReplica: Bool
         /// Whose request unlinked it, so that a retransmission can be answered.
         public var unlinker: RequestIdentity?
+        /// Of the last change; 0 as long as there is no other replica.
+        public var epoch: UInt64
+        public var history: EpochHistory
+        /// A copy is under way: what there is of data is worth nothing.
+        public var isPartial: Bool
 
         public init(
             change: UInt64 = 0, retentionDuration: SaTime, retentionDeadline: UInt64 = 0, nextSerial: UInt64 = 1,
-            isUnlinked: Bool = false, hasActiveReplica: Bool = false, unlinker: RequestIdentity? = nil
+            isUnlinked: Bool = false, hasActiveReplica: Bool = false, unlinker: RequestIdentity? = nil,
+            epoch: UInt64 = 0, history: EpochHistory = EpochHistory(), isPartial: Bool = false
         ) {
             self.change = change
             self.retentionDuration = retentionDuration
@@ -27,6 +33,19 @@ public struct Transaction: Hashable, Sendable {
             self.isUnlinked = isUnlinked
             self.hasActiveReplica = hasActiveReplica
             self.unlinker = unlinker
+            self.epoch = epoch
+            self.history = history
+            self.isPartial = isPartial
+        }
+
+        public var replica: ReplicaData {
+            get {
+                ReplicaData(version: .init(epoch: epoch, change: change), history: history, isPartial: isPartial)
+            }
+            set {
+                (epoch, change) = (newValue.version.epoch, newValue.version.change)
+                (history, isPartial) = (newValue.history, newValue.isPartial)
+            }
         }
     }
 
@@ -36,12 +55,41 @@ public struct Transaction: Hashable, Sendable {
         public var slot: Int
         /// Of the section; used when it is created.
         public var serial: UInt64
+        /// What else is known of a section that is copied.
+        public var copied: CopiedSection?
 
-        public init(_ operation: SectionOperation, slot: Int, serial: UInt64) {
+        public init(_ operation: SectionOperation, slot: Int, serial: UInt64, copied: CopiedSection? = nil) {
             self.operation = operation
             self.slot = slot
             self.serial = serial
+            self.copied = copied
         }
+    }
+
+    public struct CopiedSection: Hashable, Sendable {
+        public var lastUpdate: SaTime
+        /// The data it will have.
+        public var size: Int
+        public var isCorrupted: Bool
+
+        public init(lastUpdate: SaTime, size: Int, isCorrupted: Bool) {
+            self.lastUpdate = lastUpdate
+            self.size = size
+            self.isCorrupted = isCorrupted
+        }
+    }
+
+    /// What a step is, besides its operations.
+    public enum Purpose: Hashable, Sendable {
+        case step
+        /// Sections that are copied, straight to their places: the checkpoint is partial, nobody wants them after a
+        /// crash.
+        case piece
+        /// Without operations: all sections go, and the updates until then are forgotten.
+        case wipe
+        /// Without operations: these are the openers from now on, all of them, and the updates until then are
+        /// forgotten: some of them were done in part, before the sections came.
+        case copied([RestoredCheckpoint.Opener])
     }
 
     public struct OpenerStep: Hashable, Sendable {
@@ -61,11 +109,13 @@ public struct Transaction: Hashable, Sendable {
         /// Place in the opener's list, 0 ..< ``OpenerRecord/executedMax``.
         public var index: Int
         public var number: UInt64
+        public var writer: RequestWriter
 
-        public init(openerSlot: Int, index: Int, number: UInt64) {
+        public init(openerSlot: Int, index: Int, number: UInt64, writer: RequestWriter) {
             self.openerSlot = openerSlot
             self.index = index
             self.number = number
+            self.writer = writer
         }
     }
 
@@ -76,10 +126,11 @@ public struct Transaction: Hashable, Sendable {
     public var steps: [Step]
     public var openers: [OpenerStep]
     public var execution: Execution?
+    public var purpose: Purpose
 
     public init(
         checkpoint: CheckpointID, time: SaTime, state: State, steps: [Step] = [], openers: [OpenerStep] = [],
-        execution: Execution? = nil
+        execution: Execution? = nil, purpose: Purpose = .step
     ) {
         self.checkpoint = checkpoint
         self.time = time
@@ -87,6 +138,7 @@ public struct Transaction: Hashable, Sendable {
         self.steps = steps
         self.openers = openers
         self.execution = execution
+        self.purpose = purpose
     }
 }
 
@@ -100,7 +152,21 @@ public struct RequestIdentity: Hashable, Sendable {
     }
 }
 
-/// One open of a checkpoint, as kept with the data.
+/// An open that requests come from, on whatever node.
+public struct RequestWriter: Hashable, Sendable {
+    public var handle: HandleID
+    public var node: NodeID
+    public var session: ClientSession
+
+    public init(handle: HandleID, node: NodeID, session: ClientSession) {
+        self.handle = handle
+        self.node = node
+        self.session = session
+    }
+}
+
+/// One open of a checkpoint, as kept with the data. Of an open on another node there is only what identifies it, once
+/// it has written.
 public struct OpenerRecord: Hashable, Sendable {
     /// Executed requests remembered per open: a client never has more mutating requests under way on one handle.
     public static let executedMax = 28
@@ -113,10 +179,12 @@ public struct OpenerRecord: Hashable, Sendable {
     /// Start time of the process in clock ticks since boot: a recycled process id is another process.
     public var processStart: UInt64
     public var flags: OpenFlags
+    /// Where the process is; 0: on a node that was alone when it opened.
+    public var node: NodeID
 
     public init(
         session: ClientSession, handle: HandleID, openNumber: UInt64, processID: UInt32, processStart: UInt64,
-        flags: OpenFlags
+        flags: OpenFlags, node: NodeID = NodeID(0)
     ) {
         self.session = session
         self.handle = handle
@@ -124,28 +192,38 @@ public struct OpenerRecord: Hashable, Sendable {
         self.processID = processID
         self.processStart = processStart
         self.flags = flags
+        self.node = node
     }
+
+    /// Who has written from another node.
+    public init(_ writer: RequestWriter) {
+        self.init(
+            session: writer.session, handle: writer.handle, openNumber: 0, processID: 0, processStart: 0, flags: [],
+            node: writer.node)
+    }
+
+    public var writer: RequestWriter { RequestWriter(handle: handle, node: node, session: session) }
 }
 
-/// A new checkpoint with its first opener; the store makes its file.
+/// A new checkpoint with its first opener, or a replica without data; the store makes its file.
 public struct NewCheckpoint: Hashable, Sendable {
     public var checkpoint: CheckpointID
     public var name: SaName
     public var attributes: CreationAttributes
     public var createdAt: SaTime
     public var state: Transaction.State
-    public var opener: OpenerRecord
+    public var openers: [OpenerRecord]
 
     public init(
         checkpoint: CheckpointID, name: SaName, attributes: CreationAttributes, createdAt: SaTime,
-        state: Transaction.State, opener: OpenerRecord
+        state: Transaction.State, openers: [OpenerRecord]
     ) {
         self.checkpoint = checkpoint
         self.name = name
         self.attributes = attributes
         self.createdAt = createdAt
         self.state = state
-        self.opener = opener
+        self.openers = openers
     }
 }
 

@@ -141,6 +141,38 @@ public final class CheckpointFiles {
     /// Somebody follows the updates: from the next step on, more of them are kept, if there is room.
     public func keepMoreUpdates(_ id: CheckpointID) { entries[id]?.image.logBytesWanted = 256 << 10 }
 
+    // MARK: For other replicas; what follows the head of a message
+
+    /// The update at a position of ``positions(_:after:)``, and its number; nil when it is gone.
+    public func encodeReplicaUpdate(_ id: CheckpointID, at position: UInt64, to writer: inout ByteWriter) -> UInt64? {
+        entries[id]?.image.encodeReplicaUpdate(at: position, to: &writer)
+    }
+
+    /// Parts of sections; one whose bytes are not what was written goes without them.
+    ///
+    /// - Returns: The slots of those, if they were not known to be so.
+    public func encodePiece(_ id: CheckpointID, _ parts: [CopiedPart], to writer: inout ByteWriter) -> [Int] {
+        var corrupted: [Int] = []
+        writer.integer(UInt32(parts.count))
+        for part in parts {
+            var descriptor = part.descriptor
+            var data = UnsafeRawBufferPointer(start: nil, count: 0)
+            if descriptor.state == .valid {
+                do throws(StoreError) {
+                    data = try read(id, slot: part.slot, offset: part.offset, count: part.count)
+                } catch {
+                    descriptor.state = .corrupted
+                    corrupted.append(part.slot)
+                }
+            }
+            PieceSection.encode(descriptor, offset: part.offset, data: data, to: &writer)
+        }
+        return corrupted
+    }
+
+    /// Whether there are other replicas: then more updates are kept, in proportion to data and updates.
+    public func keepForReplicas(_ id: CheckpointID, _ keeps: Bool) { entries[id]?.image.keepsForReplicas = keeps }
+
     public func fileBytes(_ id: CheckpointID) -> Int { entries[id]?.image.fileBytes ?? 0 }
 
     public func remove(_ id: CheckpointID) {

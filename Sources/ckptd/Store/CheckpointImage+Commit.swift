@@ -18,6 +18,8 @@ struct StagedSection: Hashable {
     /// The step begins by replacing the data: what it was is irrelevant.
     var isReplaced = false
     var hasData = false
+    /// Data that are known to come.
+    var room = 0
 
     mutating func note(_ kind: SectionOperation.Kind, offset: Int, length: Int) {
         if kind == .overwrite, !hasData { isReplaced = true }
@@ -39,13 +41,15 @@ extension CheckpointImage {
             if !stagedOfSlot.isEmpty { stagedOfSlot.removeAll(keepingCapacity: true) }
             items.removeAll(keepingCapacity: true)
         }
+        guard transaction.purpose != .piece || root.state.isPartial else { throw .system("a piece of no copy") }
         try stage(transaction)
         var taken: [ExtentAllocator.Extent] = []
         var next = root
         do throws(StoreError) {
             let omitsData = try makeRoomInLog(transaction, root: &next, taken: &taken)
-            try placeSections(omitsData: omitsData, taken: &taken)
+            try placeSections(omitsData: omitsData, isPiece: transaction.purpose == .piece, taken: &taken)
             try growTables(transaction, root: &next, taken: &taken)
+            try replaceTable(transaction, root: &next, taken: &taken)
             prepareExtents()
             if omitsData { writeData(transaction, payload) }
             composeRecord(transaction, payload, omitsData: omitsData, isUpdate: isUpdate)
@@ -74,31 +78,43 @@ extension CheckpointImage {
         for step in transaction.steps {
             let operation = step.operation
             if operation.kind == .create {
-                let entry = SectionEntry(
+                var entry = SectionEntry(
                     idLength: operation.id.bytes.count, extent: .init(offset: 0, size: 0), size: operation.data.count,
-                    expiration: operation.expiration, lastUpdate: transaction.time, serial: step.serial)
+                    expiration: operation.expiration, lastUpdate: step.copied?.lastUpdate ?? transaction.time,
+                    serial: step.serial)
+                entry.isCorrupted = step.copied?.isCorrupted ?? false
                 append(
-                    StagedSection(slot: step.slot, before: nil, entry: entry, newID: operation.id.bytes, isMoved: true))
+                    StagedSection(
+                        slot: step.slot, before: nil, entry: entry, newID: operation.id.bytes, isMoved: true,
+                        room: step.copied?.size ?? 0))
                 addItem(operation, image: staged.count - 1, priorSize: 0)
                 continue
             }
             let image = try stagedIndex(step.slot)
             guard var entry = staged[image].entry else { throw .system("operation on a deleted section") }
             let prior = entry.size
+            let time = step.copied?.lastUpdate ?? transaction.time
+            if let copied = step.copied {
+                staged[image].room = copied.size
+                entry.isCorrupted = copied.isCorrupted
+            } else if entry.isCorrupted, operation.kind == .write, operation.data.count > 0 {
+                throw .corrupted(slot: step.slot)
+            }
             switch operation.kind {
             case .create: break
             case .write:
                 let offset = Int(operation.offset)
-                entry.lastUpdate = transaction.time
+                entry.lastUpdate = time
                 if operation.data.count > 0 {
-                    if !staged[image].isReplaced {
+                    if !staged[image].isReplaced, transaction.purpose != .piece {
                         try verifyEdges(staged[image], slot: step.slot, from: offset, to: offset + operation.data.count)
                     }
                     entry.size = max(prior, offset + operation.data.count)
                 }
             case .overwrite:
                 entry.size = operation.data.count
-                entry.lastUpdate = transaction.time
+                entry.lastUpdate = time
+                if step.copied == nil { entry.isCorrupted = false }
             case .setExpiration: entry.expiration = operation.expiration
             case .delete, .expire: staged[image].entry = nil
             }
@@ -149,21 +165,22 @@ extension CheckpointImage {
 
     /// Extents for what is new, has grown out of its extent, or must not be written in place.
     private mutating func placeSections(
-        omitsData: Bool, taken: inout [ExtentAllocator.Extent]
+        omitsData: Bool, isPiece: Bool, taken: inout [ExtentAllocator.Extent]
     ) throws(StoreError) {
         for index in staged.indices {
             guard let entry = staged[index].entry else { continue }
             let before = staged[index].before
             let largest = max(entry.size, staged[index].largest)
-            if let before, !omitsData, largest <= before.capacity { continue }
+            if let before, !omitsData || isPiece, largest <= before.capacity { continue }
             if before != nil, omitsData, !staged[index].hasData { continue }
             // A section that has grown once will grow again.
-            let wanted = before == nil ? largest : max(largest, min(before!.size * 2, before!.size + (1 << 20)))
+            var wanted = max(largest, staged[index].room)
+            if let before { wanted = max(wanted, min(before.size * 2, before.size + (1 << 20))) }
             let extent = try take(SectionEntry.extentBytes(idLength: entry.idLength, size: wanted))
             taken.append(extent)
             staged[index].entry!.extent = extent
             staged[index].isMoved = true
-            if let before, before.size > 0, !staged[index].isReplaced {
+            if let before, before.size > 0, !staged[index].isReplaced, !isPiece {
                 try verify(before, slot: staged[index].slot, from: 0, to: before.size)
             }
         }
@@ -206,8 +223,13 @@ extension CheckpointImage {
             bytes += RecordItem.encodedBytes(idLength: item.idLength, dataLength: 0)
             data += item.length
         }
-        let omitsData = bytes + data + 8 * items.count > limits.logBytesMax / 2
+        let omitsData = transaction.purpose == .piece || bytes + data + 8 * items.count > limits.logBytesMax / 2
         if !omitsData { bytes += data + 8 * items.count }
+        switch transaction.purpose {
+        case .step, .piece: break
+        case .wipe, .copied: next.logStart = next.logEnd
+        }
+        if keepsForReplicas { wantLogForReplicas(record: bytes) }
         // A larger log is only welcome: without room for it the step goes on with the one there is.
         if next.log.capacity < logBytesWanted, bytes <= logBytesWanted / 2, let extent = try? take(logBytesWanted) {
             taken.append(extent)
@@ -221,6 +243,42 @@ extension CheckpointImage {
         next.log = Root.Area(extent: extent, capacity: extent.size & ~7)
         next.logStart = next.logEnd
         return omitsData
+    }
+
+    /// A log larger than the data is of no use: to copy everything is cheaper then. But some of the largest updates
+    /// must fit, so that a short stall of a follower does not cost a copy.
+    private mutating func wantLogForReplicas(record bytes: Int) {
+        let byData = min(max(memory.count, 16 << 10), 256 << 10)
+        let wanted = max(byData, min(bytes * 32, 8 << 20))
+        if wanted > logBytesWanted { logBytesWanted = max(wanted, min(logBytesWanted * 2, 8 << 20)) }
+    }
+
+    /// A step that is about a whole table.
+    private mutating func replaceTable(
+        _ transaction: Transaction, root next: inout Root, taken: inout [ExtentAllocator.Extent]
+    ) throws(StoreError) {
+        switch transaction.purpose {
+        case .step, .piece: break
+        case .wipe: next.sections = .none
+        case .copied(let openers):
+            let capacity = max(1, (openers.map(\.slot).max() ?? -1) + 1)
+            guard capacity <= Layout.entriesMax else { throw .noSpace("\(capacity) openers") }
+            let extent = try take(capacity * Layout.openerEntryBytes)
+            taken.append(extent)
+            memory.zero(at: extent.offset, count: capacity * Layout.openerEntryBytes)
+            for opener in openers { writeOpener(opener, at: extent.offset + opener.slot * Layout.openerEntryBytes) }
+            next.openers = Root.Area(extent: extent, capacity: capacity)
+        }
+    }
+
+    private mutating func writeOpener(_ opener: RestoredCheckpoint.Opener, at offset: Int) {
+        rootScratch.removeAll()
+        OpenerEntry.encode(opener.record, to: &rootScratch)
+        rootScratch.bytes.withUnsafeBytes { memory.copy($0, to: offset) }
+        for (index, executed) in opener.executed.prefix(OpenerRecord.executedMax).enumerated() {
+            memory.store(executed.number, at: offset + Layout.openerHeadBytes + index * 16)
+            memory.store(executed.change, at: offset + Layout.openerHeadBytes + index * 16 + 8)
+        }
     }
 
     /// Fills new extents with what does not change: id and old data. Nobody looks there yet.
@@ -248,6 +306,11 @@ extension CheckpointImage {
             write(item, entry, UnsafeRawBufferPointer(rebasing: payload[data.offset..<(data.offset + data.count)]))
         }
         for image in staged { if image.isMoved, let entry = image.entry { seal(entry, from: 0, to: entry.size) } }
+        guard transaction.purpose == .piece else { return }
+        for item in items where !staged[item.image].isMoved {
+            guard let entry = staged[item.image].entry else { continue }
+            seal(entry, from: min(item.priorSize, item.offset), to: item.offset + item.length)
+        }
     }
 
     private mutating func write(_ item: RecordItem, _ entry: SectionEntry, _ data: UnsafeRawBufferPointer) {
@@ -270,7 +333,8 @@ extension CheckpointImage {
         RecordHead(
             sequence: root.sequence + 1, change: transaction.state.change, previous: root.recordPosition,
             time: transaction.time, sectionImages: staged.count, openerImages: transaction.openers.count,
-            items: items.count, flags: flags, execution: transaction.execution
+            items: items.count, flags: flags, nextSerial: transaction.state.nextSerial,
+            execution: transaction.execution
         ).encode(to: &scratch)
         for image in staged {
             scratch.integer(UInt32(image.slot))
@@ -402,6 +466,15 @@ extension CheckpointImage {
             sections[image.slot] = image.entry
         }
         for step in transaction.openers { openers[step.slot] = step.opener }
+        switch transaction.purpose {
+        case .step, .piece: break
+        case .wipe:
+            for case let entry? in sections { allocator.release(entry.extent) }
+            sections.removeAll()
+        case .copied(let new):
+            openers = Array(repeating: nil, count: root.openers.capacity)
+            for opener in new { openers[opener.slot] = opener.record }
+        }
         for (old, new) in [
             (previous.sections, root.sections), (previous.openers, root.openers), (previous.log, root.log),
         ]
@@ -412,7 +485,7 @@ extension CheckpointImage {
 }
 
 extension SectionEntry {
-    /// An entry of ours; nil when free.
+    /// An entry of ours; nil when free. Whether it is corrupted is not asked of it.
     fileprivate init?(trusted record: UnsafeRawBufferPointer, at offset: Int) {
         func word(_ delta: Int) -> Int {
             Int(truncatingIfNeeded: record.loadUnaligned(fromByteOffset: offset + delta, as: UInt64.self))

@@ -11,6 +11,7 @@ extension CheckpointImage {
         else {
             throw .system("no such range in slot \(slot)")  // the engine has checked; never trap on it
         }
+        if entry.isCorrupted { throw .corrupted(slot: slot) }
         if count > 0 { try verify(entry, slot: slot, from: offset, to: offset + count) }
         return memory.slice(entry.dataOffset + offset, count)
     }
@@ -90,6 +91,12 @@ extension CheckpointImage {
     public func encodeUpdate(at position: UInt64, handle: HandleID, to writer: inout ByteWriter) -> Bool {
         guard let (head, bytes) = record(at: position), head.isUpdate, !head.isDataOmitted else { return false }
         UpdatePush.encodeHead(handle: handle, change: head.change, time: head.time, count: head.items, to: &writer)
+        return encodeItems(bytes, head, to: &writer)
+    }
+
+    private func encodeItems(
+        _ bytes: UnsafeRawBufferPointer, _ head: RecordHead, to writer: inout ByteWriter
+    ) -> Bool {
         var items = RecordItems(bytes, head)
         while let (item, id, data) = items.next() {
             SectionOperation.encode(
@@ -97,5 +104,15 @@ extension CheckpointImage {
                 data: data, to: &writer)
         }
         return items.isAtEnd
+    }
+
+    /// As ``encodeUpdate(at:handle:to:)``, as it is told to another replica; the number of the update, nil when it is
+    /// gone.
+    public func encodeReplicaUpdate(at position: UInt64, to writer: inout ByteWriter) -> UInt64? {
+        guard let (head, bytes) = record(at: position), head.isUpdate, !head.isDataOmitted else { return nil }
+        ReplicaUpdate.encodeHead(
+            time: head.time, nextSerial: head.nextSerial, writer: head.hasWriter ? head.writer : nil,
+            number: head.requestNumber, count: head.items, to: &writer)
+        return encodeItems(bytes, head, to: &writer) ? head.change : nil
     }
 }

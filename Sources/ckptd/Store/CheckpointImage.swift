@@ -40,6 +40,8 @@ public struct CheckpointImage<Memory: StoreMemory> {
 
     /// The next step makes the log this large, if there is room.
     public var logBytesWanted = 0
+    /// There are other replicas: what they may miss is kept, as far as it is cheaper than a copy of everything.
+    public var keepsForReplicas = false
 
     public var checkpoint: CheckpointID { superblock.checkpoint }
     public var name: SaName { superblock.name }
@@ -66,7 +68,7 @@ public struct CheckpointImage<Memory: StoreMemory> {
         self.memory.publish(root.sequence, at: Layout.appliedOffset)
         var first = Transaction(
             checkpoint: new.checkpoint, time: new.createdAt, state: new.state,
-            openers: [.init(slot: 0, opener: new.opener)])
+            openers: new.openers.enumerated().map { .init(slot: $0.offset, opener: $0.element) })
         if new.attributes.hasDefaultSection {
             first.steps = [
                 .init(.init(kind: .create, id: .defaultSection, expiration: .saTimeEnd), slot: 0, serial: 1)
@@ -162,7 +164,8 @@ public struct CheckpointImage<Memory: StoreMemory> {
         var found: [RestoredCheckpoint.Section] = []
         for (slot, entry) in sections.enumerated() {
             guard let entry else { continue }
-            found.append(.init(slot: slot, descriptor: descriptor(entry, state: .valid)))
+            let state = entry.isCorrupted ? SectionState.corrupted : .valid
+            found.append(.init(slot: slot, descriptor: descriptor(entry, state: state)))
         }
         var foundOpeners: [RestoredCheckpoint.Opener] = []
         for (slot, opener) in openers.enumerated() {

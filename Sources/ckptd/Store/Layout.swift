@@ -6,7 +6,7 @@ import SAFTypes
 /// little-endian, all checksums CRC-32C.
 enum Layout {
     static let magic: UInt64 = 0x3154_504B_4346_4153  // "SAFCKPT1"
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     static let superblockBytes = 512
     static let rootBytes = 192
     /// Number of the last committed step; its lowest bit says which root holds.
@@ -109,6 +109,7 @@ struct Root: Hashable {
         static let unlinked: UInt32 = 1
         static let active: UInt32 = 2
         static let unlinker: UInt32 = 4
+        static let partial: UInt32 = 8
     }
 
     func encoded(to writer: inout ByteWriter) {
@@ -126,6 +127,7 @@ struct Root: Hashable {
         if state.isUnlinked { flags |= Flag.unlinked }
         if state.hasActiveReplica { flags |= Flag.active }
         if state.unlinker != nil { flags |= Flag.unlinker }
+        if state.isPartial { flags |= Flag.partial }
         writer.integer(flags)
         writer.integer(state.change)
         writer.integer(state.retentionDuration)
@@ -134,6 +136,8 @@ struct Root: Hashable {
         writer.integer(state.unlinker?.session.high ?? 0)
         writer.integer(state.unlinker?.session.low ?? 0)
         writer.integer(state.unlinker?.number ?? 0)
+        writer.integer(state.epoch)
+        writer.value(state.history)
         while writer.count - start < Layout.rootBytes - 4 { writer.integer(UInt32(0)) }
         writer.integer(
             writer.bytes.withUnsafeBytes { crc32c(UnsafeRawBufferPointer(rebasing: $0[start...])) })
@@ -156,7 +160,7 @@ struct Root: Hashable {
             logEnd = try reader.integer()
             logStart = try reader.integer()
             let flags = try reader.integer(UInt32.self)
-            guard flags & ~7 == 0 else { throw .badValue("flags \(flags)") }
+            guard flags & ~15 == 0 else { throw .badValue("flags \(flags)") }
             state = Transaction.State(
                 change: try reader.integer(), retentionDuration: try reader.integer(),
                 retentionDeadline: try reader.integer(), nextSerial: try reader.integer(),
@@ -165,6 +169,9 @@ struct Root: Hashable {
                 session: ClientSession(high: try reader.integer(), low: try reader.integer()),
                 number: try reader.integer())
             state.unlinker = flags & Flag.unlinker != 0 ? unlinker : nil
+            state.epoch = try reader.integer()
+            state.history = try reader.value()
+            state.isPartial = flags & Flag.partial != 0
         } catch {
             throw .damaged("root: \(error)")
         }
@@ -191,9 +198,9 @@ struct Root: Hashable {
 
 /// One section in the section table. The checksum covers the id, too.
 ///
-/// state u32 (0 free, 1 used) · id length u16 · 0 u16 · extent offset u64 · extent size u64 · size u64 · expiration
-/// i64 ·
-/// last update i64 · serial u64 · 0 u32 · crc u32. The extent: id, padded to 8 · data · checksums of the data's blocks.
+/// state u32 (0 free, 1 used, 2 used and corrupted when it was copied) · id length u16 · 0 u16 · extent offset u64 ·
+/// extent size u64 · size u64 · expiration i64 · last update i64 · serial u64 · 0 u32 · crc u32. The extent: id, padded
+/// to 8 · data · checksums of the data's blocks.
 struct SectionEntry: Hashable {
     var idLength: Int
     var extent: ExtentAllocator.Extent
@@ -201,6 +208,8 @@ struct SectionEntry: Hashable {
     var expiration: SaTime
     var lastUpdate: SaTime
     var serial: UInt64
+    /// It was corrupted where it was copied from; until it is overwritten.
+    var isCorrupted = false
 
     var idBytes: Int { (idLength + 7) & ~7 }
     var dataOffset: Int { extent.offset + idBytes }
@@ -223,7 +232,7 @@ struct SectionEntry: Hashable {
 
     func encode(to writer: inout ByteWriter, id: UnsafeRawBufferPointer) {
         let start = writer.count
-        writer.integer(UInt32(1))
+        writer.integer(UInt32(isCorrupted ? 2 : 1))
         writer.integer(UInt16(truncatingIfNeeded: idLength))
         writer.integer(UInt16(0))
         writer.integer(UInt64(extent.offset))
@@ -256,7 +265,8 @@ struct SectionEntry: Hashable {
             let reserved = try reader.integer(UInt32.self)
             let stored = try reader.integer(UInt32.self)
             extent = .init(offset: offset, size: extentSize)
-            guard state == 1, zero == 0, reserved == 0, offset >= Layout.headerBytes, offset % 16 == 0,
+            isCorrupted = state == 2
+            guard state <= 2, zero == 0, reserved == 0, offset >= Layout.headerBytes, offset % 16 == 0,
                 extentSize >= ExtentAllocator.sizeMin, extentSize <= file.count, offset <= file.count - extentSize,
                 idBytes <= extentSize, size >= 0, size <= capacity
             else { throw .badValue("bounds") }
@@ -284,8 +294,8 @@ struct SectionEntry: Hashable {
 
 /// The head of an entry in the opener table; behind it the requests executed for this opener, number u64 · change u64.
 ///
-/// state u32 · pid u32 · session 2 × u64 · handle u64 · open number u64 · process start u64 · flags u32 · zeroes · crc
-/// u32.
+/// state u32 · pid u32 · session 2 × u64 · handle u64 · open number u64 · process start u64 · flags u32 · node u32 ·
+/// 0 u32 · crc u32.
 enum OpenerEntry {
     static func encode(_ opener: OpenerRecord?, to writer: inout ByteWriter) {
         let start = writer.count
@@ -298,6 +308,7 @@ enum OpenerEntry {
             writer.integer(opener.openNumber)
             writer.integer(opener.processStart)
             writer.integer(opener.flags.rawValue)
+            writer.value(opener.node)
         }
         while writer.count - start < Layout.openerHeadBytes - 4 { writer.integer(UInt32(0)) }
         writer.integer(
@@ -318,13 +329,14 @@ enum OpenerEntry {
             let number = try reader.integer(UInt64.self)
             let start = try reader.integer(UInt64.self)
             let flags = OpenFlags(rawValue: try reader.integer())
+            let node = try reader.value(NodeID.self)
             if state == 0 { return nil }
             guard state == 1,
                 crc32c(UnsafeRawBufferPointer(rebasing: bytes[0..<(Layout.openerHeadBytes - 4)])) == stored
             else { throw .badValue("checksum") }
             return OpenerRecord(
                 session: session, handle: handle, openNumber: number, processID: processID, processStart: start,
-                flags: flags)
+                flags: flags, node: node)
         } catch {
             throw .damaged("\(what()): \(error)")
         }

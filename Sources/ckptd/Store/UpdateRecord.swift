@@ -5,14 +5,17 @@ import SAFTypes
 /// A step as it stands in the log: everything needed to carry it out (again), and what subscribers are told of it.
 ///
 /// head: length u32 · crc u32 · sequence u64 · change u64 · previous position u64 · time i64 · section images u32 ·
-/// opener images u32 · items u32 · flags u32 · opener slot u32 · index u32 · request number u64.
+/// opener images u32 · items u32 · flags u32 · opener slot u32 · index u32 · request number u64 · next serial u64 ·
+/// writer 28 · 0 u32.
 /// section image: slot u32 · 0 u32 · entry (64). opener image: slot u32 · 0 u32 · opener head (64).
 /// item: kind u8 · 0 u8 · id length u16 · image u32 · offset u64 · length u64 · size before u64 · expiration i64 · id ·
 /// data · zeroes to a multiple of 8.
 struct RecordHead: Hashable {
-    static let bytes = 72
+    static let bytes = 112
     static let imageBytes = 8 + 64
     static let itemBytes = 40
+    private static let nobody = RequestWriter(
+        handle: HandleID(rawValue: 0), node: NodeID(0), session: ClientSession(high: 0, low: 0))
     /// No opener: nobody's request.
     static let noOpener = UInt32.max
     /// Positions start here, so that 0 is never a previous record.
@@ -37,24 +40,33 @@ struct RecordHead: Hashable {
     var openerSlot: UInt32
     var executedIndex: UInt32
     var requestNumber: UInt64
+    /// The next section's serial after the step.
+    var nextSerial: UInt64
+    /// Whose request it was; by then the opener's place may be another's.
+    var writer: RequestWriter
+
+    var hasWriter: Bool { openerSlot != Self.noOpener }
 
     var isUpdate: Bool { flags & Flag.update != 0 }
     var isDataOmitted: Bool { flags & Flag.dataOmitted != 0 }
 
-    func encode(to writer: inout ByteWriter) {
-        writer.integer(UInt32(0))
-        writer.integer(UInt32(0))
-        writer.integer(sequence)
-        writer.integer(change)
-        writer.integer(previous)
-        writer.integer(time)
-        writer.integer(UInt32(sectionImages))
-        writer.integer(UInt32(openerImages))
-        writer.integer(UInt32(items))
-        writer.integer(flags)
-        writer.integer(openerSlot)
-        writer.integer(executedIndex)
-        writer.integer(requestNumber)
+    func encode(to out: inout ByteWriter) {
+        out.integer(UInt32(0))
+        out.integer(UInt32(0))
+        out.integer(sequence)
+        out.integer(change)
+        out.integer(previous)
+        out.integer(time)
+        out.integer(UInt32(sectionImages))
+        out.integer(UInt32(openerImages))
+        out.integer(UInt32(items))
+        out.integer(flags)
+        out.integer(openerSlot)
+        out.integer(executedIndex)
+        out.integer(requestNumber)
+        out.integer(nextSerial)
+        out.value(writer)
+        out.integer(UInt32(0))
     }
 
     /// Completes a record that fills `writer`: length and checksum.
@@ -83,6 +95,8 @@ struct RecordHead: Hashable {
             openerSlot = try reader.integer()
             executedIndex = try reader.integer()
             requestNumber = try reader.integer()
+            nextSerial = try reader.integer()
+            writer = try reader.value()
         } catch {
             return nil
         }
@@ -93,8 +107,7 @@ struct RecordHead: Hashable {
 
     init(
         sequence: UInt64, change: UInt64, previous: UInt64, time: SaTime, sectionImages: Int, openerImages: Int,
-        items: Int,
-        flags: UInt32, execution: Transaction.Execution?
+        items: Int, flags: UInt32, nextSerial: UInt64, execution: Transaction.Execution?
     ) {
         length = 0
         self.sequence = sequence
@@ -108,6 +121,8 @@ struct RecordHead: Hashable {
         openerSlot = execution.map { UInt32($0.openerSlot) } ?? Self.noOpener
         executedIndex = UInt32(execution?.index ?? 0)
         requestNumber = execution?.number ?? 0
+        self.nextSerial = nextSerial
+        writer = execution?.writer ?? Self.nobody
     }
 
     var sectionImagesOffset: Int { Self.bytes }

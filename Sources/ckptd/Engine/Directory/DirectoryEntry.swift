@@ -3,25 +3,6 @@ public import Containers
 public import EngineKit
 public import SAFTypes
 
-/// How far a replica's data goes. Replicas of equal version are equal; the later epoch, then the later change, is
-/// newer.
-public struct ReplicaVersion: Hashable, Comparable, Sendable {
-    /// In which the last change was made.
-    public var epoch: UInt64
-    public var change: UInt64
-
-    public init(epoch: UInt64, change: UInt64) {
-        self.epoch = epoch
-        self.change = change
-    }
-
-    public static let empty = ReplicaVersion(epoch: 0, change: 0)
-
-    public static func < (left: ReplicaVersion, right: ReplicaVersion) -> Bool {
-        (left.epoch, left.change) < (right.epoch, right.change)
-    }
-}
-
 /// What a node's replica of a checkpoint is worth.
 public enum ReplicaState: UInt8, Hashable, Sendable, CaseIterable {
     /// It is being made, or brought up to date: it may lack what was acknowledged.

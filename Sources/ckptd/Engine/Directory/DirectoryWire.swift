@@ -3,19 +3,6 @@ import Containers
 import EngineKit
 public import SAFTypes
 
-/// epoch u64 · change u64.
-extension ReplicaVersion: WireCodable {
-    public func encode(to writer: inout ByteWriter) {
-        writer.integer(epoch)
-        writer.integer(change)
-    }
-
-    public init(decoding reader: inout ByteReader) throws(DecodeError) {
-        epoch = try reader.integer()
-        change = try reader.integer()
-    }
-}
-
 /// checkpoint u64 · epoch u64 · version.
 extension ReplicaReport: WireCodable {
     public func encode(to writer: inout ByteWriter) {

@@ -1,4 +1,4 @@
-import CkptProtocol
+public import CkptProtocol
 public import SAFTypes
 
 /// What the replicas of a checkpoint say to each other. What carries data (`update`, `piece`, `copied`) is the head of
@@ -34,32 +34,6 @@ public struct ReplicaMessage: Hashable, Sendable {
         self.checkpoint = checkpoint
         self.epoch = epoch
         self.body = body
-    }
-}
-
-/// Where the present epoch of a replica's data began, so that it can be told which other data it continues.
-public struct EpochHistory: Hashable, Sendable {
-    /// The last change before the epoch.
-    public var start: UInt64
-    /// The epoch of that change.
-    public var previous: UInt64
-
-    public init(start: UInt64 = 0, previous: UInt64 = 0) {
-        self.start = start
-        self.previous = previous
-    }
-}
-
-/// start u64 · previous u64.
-extension EpochHistory: WireCodable {
-    public func encode(to writer: inout ByteWriter) {
-        writer.integer(start)
-        writer.integer(previous)
-    }
-
-    public init(decoding reader: inout ByteReader) throws(DecodeError) {
-        start = try reader.integer()
-        previous = try reader.integer()
     }
 }
 

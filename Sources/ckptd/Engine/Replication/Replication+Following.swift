@@ -56,11 +56,9 @@ extension Replication {
         case .copied(let round, let change, let history):
             guard round == replica.round, following.stage == .copying else { return }
             guard change == data.version.change else { return askAgain(id, now, &effects) }
-            replicas[id]?.data = ReplicaData(
-                version: .init(epoch: following.epoch, change: change), history: history)
-            replicas[id]?.following?.stage = .streaming(history)
-            effects += [.finishCopy(id), .keepEpoch(id, epoch: following.epoch, history), .routeChanged(id)]
-            acknowledge(id, &effects)
+            // Nothing of it is acknowledged before the store has it.
+            replicas[id]?.following?.stage = .finishing(history)
+            effects.append(.finishCopy(id))
         case .follow, .acknowledge, .pieceTaken: break
         }
     }
@@ -76,6 +74,13 @@ extension Replication {
             replicas[id]?.following = nil
             effects += [.wipe(id, base: 0), .propose(.failed(id, node), about: id)]
             return rest(id, now, &effects)
+        }
+        if case .finishing(let history) = following.stage {
+            let version = ReplicaVersion(epoch: following.epoch, change: data.version.change)
+            replicas[id]?.data = ReplicaData(version: version, history: history)
+            replicas[id]?.following?.stage = .streaming(history)
+            effects += [.keepEpoch(id, epoch: following.epoch, history), .routeChanged(id)]
+            return acknowledge(id, &effects)
         }
         replicas[id]?.data?.version.change = data.version.change + 1
         guard case .streaming = following.stage else { return }

@@ -54,6 +54,8 @@ public struct Replication: Engine, Sendable {
             case asked
             case streaming(EpochHistory)
             case copying
+            /// The store is making the copy whole.
+            case finishing(EpochHistory)
         }
         var active: NodeID
         var epoch: UInt64
@@ -114,6 +116,9 @@ public struct Replication: Engine, Sendable {
             stall(id, node)
         case .pieceSent(let id, let node, let next): pieceSent(id, node, next, now, &effects)
         case .pieceBlocked(let id, let node): stall(id, node)
+        case .copiedBlocked(let id, let node):
+            replicas[id]?.leading?.followers[node]?.stage = .ending
+            stall(id, node)
         case .linkUp(let peer): linked(peer, now, &effects)
         case .linkDown(let peer): for id in leadingIDs(to: peer) { replicas[id]?.leading?.followers[peer]?.unlink() }
         case .writable(let peer): resume(peer, now, &effects)

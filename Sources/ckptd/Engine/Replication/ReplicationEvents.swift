@@ -2,22 +2,6 @@ public import CkptProtocol
 public import EngineKit
 public import SAFTypes
 
-/// What a node's replica holds.
-public struct ReplicaData: Hashable, Sendable {
-    public var version: ReplicaVersion
-    public var history: EpochHistory
-    /// A copy that was begun and is not complete: no data at all.
-    public var isPartial: Bool
-
-    public init(
-        version: ReplicaVersion = .empty, history: EpochHistory = EpochHistory(), isPartial: Bool = false
-    ) {
-        self.version = version
-        self.history = history
-        self.isPartial = isPartial
-    }
-}
-
 /// Where the data operations of a checkpoint are done.
 public enum ReplicaRoute: Hashable, Sendable {
     case here
@@ -26,17 +10,6 @@ public enum ReplicaRoute: Hashable, Sendable {
     case later
     /// There is no active replica.
     case nowhere
-}
-
-/// How far a copy has come: sections up to this serial are sent, and of the next one so many bytes.
-public struct CopyCursor: Hashable, Sendable {
-    public var serial: UInt64
-    public var offset: Int
-
-    public init(serial: UInt64 = 0, offset: Int = 0) {
-        self.serial = serial
-        self.offset = offset
-    }
 }
 
 public enum ReplicationEvent: Hashable, Sendable {
@@ -51,7 +24,7 @@ public enum ReplicationEvent: Hashable, Sendable {
     /// `ticket` waits until every current replica has what the active one has now, or had at that change.
     case awaitAll(CheckpointID, change: UInt64?, ticket: UInt64)
     case message(ReplicaMessage, from: NodeID)
-    /// Answers `apply`, `wipe`, `takePiece` and `finishCopy`.
+    /// Answers `apply` and `finishCopy`; of `wipe` and `takePiece` only a failure is told.
     case applied(CheckpointID, Bool)
     /// Answers `stream`: the updates up to this one are on their way; the lane is full, or the log has no more of them.
     case streamed(CheckpointID, NodeID, upTo: UInt64, StreamEnd)
@@ -61,6 +34,8 @@ public enum ReplicationEvent: Hashable, Sendable {
     case pieceSent(CheckpointID, NodeID, next: CopyCursor?)
     /// The lane did not take the piece.
     case pieceBlocked(CheckpointID, NodeID)
+    /// The lane did not take the end of the copy.
+    case copiedBlocked(CheckpointID, NodeID)
     case linkUp(NodeID)
     case linkDown(NodeID)
     case writable(NodeID)
