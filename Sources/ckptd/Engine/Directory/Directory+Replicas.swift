@@ -15,6 +15,8 @@ extension Directory {
         }
         if let successor = entry.successor, entry.replicas[successor] ?? .absent == .absent { entry.successor = nil }
         elect(&entry)
+        // What was written before is with the active one; what is written now those who are away do not have.
+        if entry.active != nil { entry.replicas.removeAll { $0.value == .absent } }
     }
 
     private func settleRetention(_ entry: inout DirectoryEntry, _ now: Instant, _ effects: inout [DirectoryEffect]) {

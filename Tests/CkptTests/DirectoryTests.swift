@@ -1,0 +1,59 @@
+import CkptEngine
+import CkptProtocol
+import EngineKit
+import SAFTypes
+import Testing
+
+@Suite("Checkpoint directory")
+struct DirectoryTests {
+    private static let id = CheckpointID(rawValue: 1 << 40)
+    private static let attributes = CreationAttributes(
+        checkpointSize: 100, retentionDuration: .saTimeEnd, sectionsMax: 2, sectionSizeMax: 50)
+
+    private func join(_ node: UInt32, life: UInt64, _ held: [HeldReplica] = [], lineage: UInt64 = 0) -> DirectoryEvent {
+        .joined(
+            NodeJoin(
+                node: NodeID(node), incarnation: life, nodesExpected: 3, time: 1_000, lineage: lineage, newLineage: 5,
+                held: held, isLast: true))
+    }
+
+    private func held(_ name: SaName, _ version: ReplicaVersion) -> HeldReplica {
+        HeldReplica(
+            id: Self.id, name: name, attributes: Self.attributes, version: version, retention: .saTimeEnd)
+    }
+
+    @Test("Two had everything and left together: when one has gone on alone, the other is not current any more")
+    func absentWhileAnotherGoesOn() throws {
+        let name = try #require(SaName("safCkpt=x"))
+        var directory = Directory()
+        var now = Instant(nanoseconds: 1_000)
+        func tell(_ event: DirectoryEvent) {
+            now = now + .milliseconds(1)
+            _ = directory.handle(event, at: now)
+        }
+        for node: UInt32 in 1...3 { tell(join(node, life: 1)) }
+        for node: UInt32 in 1...2 {
+            tell(
+                .open(
+                    name, handle: HandleID(rawValue: UInt64(node)), on: NodeID(node), id: Self.id,
+                    attributes: Self.attributes))
+        }
+        let first = try #require(directory.entry(Self.id))
+        tell(.current(Self.id, NodeID(2), epoch: first.epoch))
+        #expect(directory.entry(Self.id)?.replicas[NodeID(2)] == .current)
+        tell(.left([NodeLife(node: NodeID(1), incarnation: 1), NodeLife(node: NodeID(2), incarnation: 1)]))
+        #expect(directory.entry(Self.id)?.replicas[NodeID(2)] == .absent)
+
+        let version = ReplicaVersion(epoch: first.epoch, change: 4)
+        tell(join(1, life: 2, [held(name, version)], lineage: 5))
+        let alone = try #require(directory.entry(Self.id))
+        #expect(alone.active == NodeID(1))
+        // Node 1 acknowledges updates that node 2 has not, and leaves.
+        tell(.left([NodeLife(node: NodeID(1), incarnation: 2)]))
+        tell(join(2, life: 2, [held(name, version)], lineage: 5))
+        #expect(directory.entry(Self.id)?.active == nil)
+        #expect(directory.entry(Self.id)?.replicas[NodeID(2)] == .synchronising)
+        tell(join(1, life: 3, [held(name, ReplicaVersion(epoch: alone.epoch, change: 9))], lineage: 5))
+        #expect(directory.entry(Self.id)?.active == NodeID(1))
+    }
+}
