@@ -214,8 +214,8 @@ let package = Package(
             "ClusterTests",
             base + [
                 "OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync", "SafLab",
-                "SafCluster", "groupmember", "clmmember", "eventd", "eventworker", "AmfProtocol", "AmfClient", "IOC",
-                "amfd", "testcomponent",
+                "SafCluster", "groupmember", "clmmember", "eventd", "eventworker", "ckptd", "ckptworker", "AmfProtocol",
+                "AmfClient", "IOC", "amfd", "testcomponent",
             ]),
         program(
             "groupmember", "Tests/Helpers/groupmember",
@@ -259,6 +259,8 @@ let package = Package(
                 "EventProtocol", "EventEngine", "EventClient", "SAFTypes", "EngineKit", "OSAL", "IOC", "IOCGroups",
                 "EOReplicated", "CliProtocol", "CliClient", "eventd", "cliserver", "eventworker",
             ]),
+        program(
+            "ckptworker", "Tests/Helpers/ckptworker", ["CkptClient", "CkptProtocol", "EngineKit", "OSAL", "SAFTypes"]),
         program("eventworker", "Tests/Helpers/eventworker", ["EventClient", "EventProtocol", "OSAL", "SAFTypes"]),
         tests(
             "CliTests",

@@ -13,6 +13,7 @@ enum CkptConsole {
 
     static func register(_ commands: LoopCommands, of shell: CkptShell) {
         registerStatus(commands, shell)
+        if let keeper = shell.keeper { registerCluster(commands, keeper) }
         let list = CommandSpec(
             name: "list", help: "Lists the checkpoints of this node: sections, memory, last change, how often open.")
         commands.register(list) { [unowned shell] _, reply in

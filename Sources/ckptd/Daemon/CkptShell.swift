@@ -4,29 +4,33 @@ import CkptStore
 import EOLoop
 import EngineKit
 import IOC
+import IOCCluster
 import OSAL
 import SAFTypes
 
-/// Everything of ckptd that touches the world: frames in and out, RAM files, timers, words. It decides nothing.
+/// Everything of ckptd on its own node that touches the world: frames in and out, RAM files, timers, words; what
+/// concerns other nodes goes through a ``ClusterKeeper``. It decides nothing.
 final class CkptShell {
     private let loop: Loop
-    private let files: CheckpointFiles
+    let files: CheckpointFiles
     private let journal: Journal
-    private var engine: CkptEngine
+    private(set) var engine: CkptEngine
     private let subscriptions: Subscriptions
     private var server: IOCServer?
     private var timers: [CkptTimer: LoopTimer] = [:]
     private var writer = ByteWriter(reserving: 4096)
+    /// Nil when this node is alone.
+    private(set) var keeper: ClusterKeeper?
 
-    // The request that is being handled, and its body.
-    private var request: Request?
-    private var body = UnsafeRawBufferPointer(start: nil, count: 0)
-    private var committed: Transaction?
+    // Who asks for what is being done, the body that its data lies in, and the update that it led to.
+    private var asker: Asker?
+    private(set) var body = UnsafeRawBufferPointer(start: nil, count: 0)
+    private(set) var committed: Transaction?
 
     /// Timers longer than this are looked at again in between; the engine starts them anew.
     private static let timerMax = Duration.seconds(86_400)
 
-    init(loop: Loop, places: Places, journal: Journal) throws(StoreError) {
+    init(loop: Loop, places: Places, description: ClusterDescription, journal: Journal) throws {
         self.loop = loop
         self.journal = journal
         files = try CheckpointFiles(directory: "\(places.shmDirectory)/ckpt")
@@ -34,12 +38,22 @@ final class CkptShell {
         let found = try files.recover()
         for damage in found.damaged { journal.write(damage) }
         let seconds = UInt64(clamping: MonotonicClock.wallNanoseconds() / 1_000_000_000)
+        let isAlone = description.groupEngine == .alone
+        if !isAlone, let node = description.nodes.first(where: { $0.id.rawValue > ClusterKeeper.nodeMax }) {
+            throw StoreError.system("node \(node.id) (\(node.name)): a number up to \(ClusterKeeper.nodeMax) expected")
+        }
+        let node = isAlone ? nil : description.localNode
         engine = CkptEngine(
-            incarnation: CkptEngine.incarnation(seconds: seconds, found: found.checkpoints, node: nil))
+            incarnation: CkptEngine.incarnation(seconds: seconds, found: found.checkpoints, node: node), node: node)
+        if !isAlone {
+            keeper = try ClusterKeeper(
+                loop: loop, places: places, description: description, shell: self, journal: journal)
+        }
         for checkpoint in found.checkpoints { process(.restored(checkpoint)) }
         for (session, process) in engine.absentSessions where !isAlive(process) {
             self.process(.disconnected(session, isDead: true))
         }
+        keeper?.start()
     }
 
     func serve(places: Places) throws(OSError) {
@@ -53,7 +67,10 @@ final class CkptShell {
         self.server = server
     }
 
-    func stop() { server?.close() }
+    func stop() {
+        server?.close()
+        keeper?.close()
+    }
 
     private static func session(_ peer: Peer) -> ClientSession {
         ClientSession(high: peer.info.session.high, low: peer.info.session.low)
@@ -63,7 +80,7 @@ final class CkptShell {
         ProcessIdentity(id: UInt32(bitPattern: peer.info.credentials.pid), start: peer.info.startTime)
     }
 
-    private func isAlive(_ process: ProcessIdentity) -> Bool {
+    func isAlive(_ process: ProcessIdentity) -> Bool {
         Process.isAlive(Int32(bitPattern: process.id), startTime: process.start)
     }
 
@@ -71,11 +88,14 @@ final class CkptShell {
         let session = Self.session(peer)
         let isReplaced = server?.peers.contains { $0 != peer && $0.isConnected && Self.session($0) == session } ?? false
         if isReplaced { return }
-        process(.disconnected(session, isDead: !isAlive(Self.process(peer))))
+        let isDead = !isAlive(Self.process(peer))
+        process(.disconnected(session, isDead: isDead))
+        if isDead { keeper?.left(session) }
     }
 
     private func handle(_ request: Request, _ body: UnsafeRawBufferPointer) {
         for descriptor in request.descriptors { IO.close(descriptor) }
+        if request.code == ClusterListRequest.code { return listCluster(request, body) }
         guard let code = CkptCode(rawValue: request.code) else {
             return request.fail(.notSupported, "request code \(request.code) is unknown to this version")
         }
@@ -85,37 +105,55 @@ final class CkptShell {
         } catch {
             return request.fail(.invalidParam, "\(error)")
         }
-        let user = request.peer.info.credentials.uid
         let origin = RequestOrigin(
             identity: RequestIdentity(session: Self.session(request.peer), number: request.id.number),
             process: Self.process(request.peer), isRetransmission: request.isRetransmission,
-            isAdministrator: user == 0 || user == Environment.userID)
-        self.request = request
-        self.body = body
-        process(.request(decoded, origin, time: MonotonicClock.wallNanoseconds()))
-        self.request = nil
-        self.body = UnsafeRawBufferPointer(start: nil, count: 0)
-        committed = nil
+            isAdministrator: isAdministrator(request.peer))
+        if let keeper { return keeper.handle(decoded, origin, request, body) }
+        process(.request(decoded, origin, time: MonotonicClock.wallNanoseconds()), .client(request), body)
     }
 
+    /// The data of a replica goes, and other data comes: who follows begins anew with that.
+    func startSubscriptionsAnew(_ id: CheckpointID) { subscriptions.startAnew(id) }
+
+    func makeID() -> UInt64 { engine.makeID() }
+
     /// One event and everything that follows from it.
-    private func process(_ event: CkptEvent) {
+    ///
+    /// - Parameters:
+    ///   - asker: who gets the answer, if it is a request.
+    ///   - body: where the event's data lies.
+    func process(
+        _ event: CkptEvent, _ asker: Asker? = nil,
+        _ body: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+    ) {
+        guard let keeper else { return run(event, asker, body) }
+        keeper.enter { run(event, asker, body) }
+    }
+
+    private func run(_ event: CkptEvent, _ asker: Asker?, _ body: UnsafeRawBufferPointer) {
+        let before = (self.asker, self.body, committed)
+        (self.asker, self.body, committed) = (asker, body, nil)
+        go(event)
+        (self.asker, self.body, committed) = before
+    }
+
+    /// One event inside of what is being done.
+    private func go(_ event: CkptEvent) {
         for effect in engine.handle(event, at: loop.now) { perform(effect) }
     }
 
     private func perform(_ effect: CkptEffect) {
         switch effect {
-        case .create(let new): process(.settled(outcome { () throws(StoreError) in try files.create(new) }))
+        case .create(let new): go(.settled(outcome { () throws(StoreError) in try files.create(new) }))
         case .commit(let transaction, let isUpdate):
-            let result = outcome { () throws(StoreError) in
-                try files.commit(transaction, payload: body, isUpdate: isUpdate)
+            let result = commit(transaction, isUpdate: isUpdate)
+            if result == .done, isUpdate, keeper != nil || subscriptions.hasAny(transaction.checkpoint) {
+                committed = transaction
             }
-            if result == .done, subscriptions.hasAny(transaction.checkpoint) { committed = transaction }
-            process(.settled(result))
+            go(.settled(result))
         case .record(let transaction, let isUpdate):
-            let result = outcome { () throws(StoreError) in
-                try files.commit(transaction, payload: body, isUpdate: isUpdate)
-            }
+            let result = commit(transaction, isUpdate: isUpdate)
             if result != .done {
                 journal.write(.error, "checkpoint \(transaction.checkpoint): a step was not kept: \(result)")
             }
@@ -123,7 +161,7 @@ final class CkptShell {
         case .retire(let id): files.retire(id)
         case .setAside(let id, let reason): journal.write(files.setAside(id, reason))
         case .reply(_, let answer): reply(answer)
-        case .refuse(_, let error, let text): request?.fail(error, text)
+        case .refuse(_, let error, let text): asker?.fail(error, text)
         case .publish(let id):
             let fresh = committed?.checkpoint == id ? committed : nil
             committed = nil
@@ -132,8 +170,15 @@ final class CkptShell {
         case .startTimer(let timer, let deadline): start(timer, at: deadline)
         case .cancelTimer(let timer): if let old = timers.removeValue(forKey: timer) { loop.cancel(old) }
         case .note(let note): journal.write(note)
-        case .replication, .wrote, .executed, .closeHandles: break  // on members only
+        case .wrote(let id, let change): keeper?.wrote(id, change, isAsked: asker != nil)
+        case .executed(let id, let change): keeper?.executed(id, change)
+        case .replication(let event): keeper?.answer(event)
+        case .closeHandles(let handles): keeper?.closeSoon(handles)
         }
+    }
+
+    private func commit(_ transaction: Transaction, isUpdate: Bool) -> CommitOutcome {
+        outcome { () throws(StoreError) in try files.commit(transaction, payload: body, isUpdate: isUpdate) }
     }
 
     private func outcome(_ body: () throws(StoreError) -> Void) -> CommitOutcome {
@@ -158,6 +203,25 @@ final class CkptShell {
         }
     }
 
+    /// Where the replicas are, of all checkpoints.
+    private func listCluster(_ request: Request, _ body: UnsafeRawBufferPointer) {
+        guard let keeper else { return request.fail(.notSupported, "this node is alone") }
+        guard isAdministrator(request.peer) else {
+            return request.fail(.access, "only root and the middleware's own user may look at all checkpoints")
+        }
+        do throws(DecodeError) {
+            let wanted = try ClusterListRequest(decoding: body)
+            keeper.list(after: wanted.after, limit: wanted.limit) { request.reply($0.encoded) }
+        } catch {
+            request.fail(.invalidParam, "\(error)")
+        }
+    }
+
+    private func isAdministrator(_ peer: Peer) -> Bool {
+        let user = peer.info.credentials.uid
+        return user == 0 || user == Environment.userID
+    }
+
     // MARK: For the console
 
     var summaries: [CheckpointSummary] { engine.summaries(at: MonotonicClock.now()) }
@@ -178,8 +242,9 @@ final class CkptShell {
     // MARK: Answers
 
     private func reply(_ answer: CkptAnswer) {
-        guard let request else { return }
+        guard let asker else { return }
         writer.removeAll()
+        asker.begin(&writer)
         switch answer {
         case .done: break
         case .opened(let reply): writer.value(reply)
@@ -192,6 +257,7 @@ final class CkptShell {
             for part in parts { if !append(id, part) { return } }
         case .snapshot(let id, let change, let sections): append(id, change, sections)
         case .subscription(let id, let handle, let after, let change, let sections):
+            guard case .client(let request) = asker else { return }
             return startSubscription(id, handle, after, change, sections, request)
         case .adminList(let reply): writer.value(reply)
         case .adminSections(let reply, let id, let sections, let dataMax):
@@ -199,7 +265,8 @@ final class CkptShell {
             writer.value(reply.summary)
             append(id, reply.snapshot.change, sections, dataMax: dataMax)
         }
-        writer.bytes.withUnsafeBytes { request.reply($0) }
+        if keeper?.hold(asker, writer.bytes) == true { return }
+        asker.reply(writer.bytes)
     }
 
     /// Appends the bytes of one part; false when they are corrupted and the request has been refused.
@@ -208,8 +275,8 @@ final class CkptShell {
             writer.byteString(try files.read(id, slot: part.slot, offset: part.offset, count: part.count))
             return true
         } catch {
-            request?.fail(.library, "the section is corrupted; overwrite or delete it (\(error))")
-            if case .corrupted(let slot) = error { process(.damaged(id, slot: slot)) }
+            asker?.fail(.library, "the section is corrupted; overwrite or delete it (\(error))")
+            if case .corrupted(let slot) = error { go(.damaged(id, slot: slot)) }
             return false
         }
     }
@@ -226,7 +293,7 @@ final class CkptShell {
                     data = try files.read(id, slot: section.slot, offset: 0, count: count)
                 } catch {
                     descriptor.state = .corrupted
-                    if case .corrupted(let slot) = error { process(.damaged(id, slot: slot)) }
+                    if case .corrupted(let slot) = error { go(.damaged(id, slot: slot)) }
                 }
             }
             writer.value(descriptor)

@@ -36,6 +36,13 @@ final class Subscriptions {
         if handles[old.checkpoint]?.isEmpty == true { handles[old.checkpoint] = nil }
     }
 
+    /// Other data takes the place of what there was, which may not have happened: everybody begins anew.
+    func startAnew(_ checkpoint: CheckpointID) {
+        for handle in handles[checkpoint] ?? [] {
+            if let subscription = subscriptions[handle] { overrun(handle, subscription) }
+        }
+    }
+
     func hasAny(_ checkpoint: CheckpointID) -> Bool { handles[checkpoint] != nil }
 
     /// There is a new update; `transaction` and `payload` are it.

@@ -19,29 +19,41 @@ struct CkptCommand: ParsableCommand {
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "list", abstract: "Lists the checkpoints of this node.")
+            commandName: "list",
+            abstract: "Lists the checkpoints of the cluster and where their replicas are; on a node alone, its own.")
         @Flag(help: "One JSON object a line.") var json = false
 
         func run() throws {
             try Tool.requireNode()
-            for checkpoint in try Checkpoints().all() {
-                let descriptor = checkpoint.descriptor
-                if json {
-                    StandardOutput.write(Checkpoints.json(checkpoint).text() + "\n")
-                } else {
-                    let openers = checkpoint.openers.map { "pid \($0.processID)" }.joined(separator: ", ")
+            let checkpoints = Checkpoints()
+            let own = try checkpoints.all()
+            guard let cluster = try checkpoints.cluster() else {
+                for checkpoint in own {
                     StandardOutput.write(
-                        "\(checkpoint.name)  \(descriptor.sectionCount) sections, "
-                            + "\(PrintableBytes.size(descriptor.memoryUsed)), change \(descriptor.change), "
-                            + (openers.isEmpty ? "not open\n" : "open in \(openers)\n"))
+                        json ? Checkpoints.json(checkpoint).text() + "\n" : Self.line(checkpoint))
                 }
+                return
             }
+            for checkpoint in cluster {
+                let summary = own.first { $0.checkpoint == checkpoint.checkpoint }
+                StandardOutput.write(
+                    json ? ReplicaText.json(checkpoint, summary).text() + "\n" : ReplicaText.line(checkpoint, summary))
+            }
+        }
+
+        private static func line(_ checkpoint: CheckpointSummary) -> String {
+            let descriptor = checkpoint.descriptor
+            let openers = checkpoint.openers.map { "pid \($0.processID)" }.joined(separator: ", ")
+            return "\(checkpoint.name)  \(descriptor.sectionCount) sections, "
+                + "\(PrintableBytes.size(descriptor.memoryUsed)), change \(descriptor.change), "
+                + (openers.isEmpty ? "not open\n" : "open in \(openers)\n")
         }
     }
 
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "show", abstract: "Shows one checkpoint's attributes, who has it open, and its sections.")
+            commandName: "show",
+            abstract: "Shows one checkpoint: on several nodes every replica; attributes, openers and sections here.")
         @Argument(help: "The checkpoint's name, or a short form of it.", completion: Completions.checkpoints)
         var name: String
         @Flag(help: "One JSON object.") var json = false
@@ -49,14 +61,24 @@ struct CkptCommand: ParsableCommand {
         func run() throws {
             try Tool.requireNode()
             let checkpoints = Checkpoints()
-            let checkpoint = try checkpoints.find(name)
+            let cluster = try checkpoints.cluster()
+            let shared = try cluster.map { try checkpoints.find(name, among: $0) }
+            // A node without a replica knows only where there are some.
+            let own = try shared.map { shared in try checkpoints.all().first { $0.checkpoint == shared.checkpoint } }
+            if let shared, own == .some(nil) {
+                let text = json ? ReplicaText.json(shared, nil).text() + "\n" : ReplicaText.text(shared)
+                return StandardOutput.write(text)
+            }
+            let checkpoint = try own.flatMap { $0 } ?? checkpoints.find(name)
             let sections = try checkpoints.sections(of: checkpoint.name, dataMax: 48)
             if json {
                 var members: [JSONValue.Member] = []
-                if case .object(let own) = Checkpoints.json(checkpoint) { members = own }
+                let known = shared.map { ReplicaText.json($0, checkpoint) } ?? Checkpoints.json(checkpoint)
+                if case .object(let own) = known { members = own }
                 members.append(.init("sections", .array(sections.map { Checkpoints.json($0) })))
                 return StandardOutput.write(JSONValue.object(members).text() + "\n")
             }
+            StandardOutput.write(shared.map(ReplicaText.text) ?? "")
             StandardOutput.write(Checkpoints.text(checkpoint))
             for section in sections {
                 StandardOutput.write(
@@ -132,21 +154,51 @@ struct Checkpoints {
         }
     }
 
+    /// Every checkpoint of the cluster; nil on a node alone.
+    func cluster() throws -> [ClusterCheckpoint]? {
+        var found: [ClusterCheckpoint] = []
+        var after = CheckpointID(rawValue: 0)
+        while true {
+            let page: ClusterListReply
+            do throws(AisError) {
+                page = try service.clusterList(after: after)
+            } catch {
+                if error == .notSupported { return nil }
+                throw failure(error, "ckpt list")
+            }
+            found += page.checkpoints
+            guard page.hasMore, let last = page.checkpoints.last else { return found }
+            after = last.checkpoint
+        }
+    }
+
     func find(_ text: String) throws -> CheckpointSummary {
         let all = try all()
-        let names = all.map(\.name.description)
+        let name = try Self.find(text, among: all.map(\.name.description), "on this node")
+        guard let found = all.first(where: { $0.name.description == name }) else {
+            throw Tool.fail("saf: there is no checkpoint '\(name)' on this node")
+        }
+        return found
+    }
+
+    /// An unlinked one gives way to a newer one of the same name.
+    func find(_ text: String, among all: [ClusterCheckpoint]) throws -> ClusterCheckpoint {
+        let name = try Self.find(text, among: all.map(\.name.description), "in the cluster")
+        guard let found = all.last(where: { $0.name.description == name }) else {
+            throw Tool.fail("saf: there is no checkpoint '\(name)' in the cluster")
+        }
+        return found
+    }
+
+    private static func find(_ text: String, among names: [String], _ place: String) throws -> String {
         switch NameMatching.find(text, among: names) {
-        case .found(let name):
-            guard let found = all.first(where: { $0.name.description == name }) else {
-                throw Tool.fail("saf: there is no checkpoint '\(name)' on this node")
-            }
-            return found
+        case .found(let name): return name
         case .ambiguous(let fitting):
             throw Tool.fail("saf: '\(text)' may be \(fitting.joined(separator: " or ")); say more of the name")
         case .unknown(let nearest):
             let hint = nearest.isEmpty ? "" : "; did you mean \(nearest.joined(separator: " or "))?"
             throw Tool.fail(
-                "saf: there is no checkpoint '\(text)' on this node\(hint)\nThe checkpoints there are: saf ckpt list")
+                "saf: there is no checkpoint '\(text)' \(place)\(hint)\nThe checkpoints there are: saf ckpt list")
         }
     }
 

@@ -1,0 +1,264 @@
+import EngineKit
+import OSAL
+import SafLab
+import Synchronization
+import Testing
+
+extension ClusterLabTests {
+    /// Three real ckptds; within the lab's suite, so that two labs do not compete for the machine.
+    @Suite("Checkpoints on several nodes", .serialized, .enabled(if: Machinery.obstacle == nil, Machinery.reason))
+    struct CkptTests {
+        @Test("What was acknowledged is there: over kills of every ckptd under load, a lost node, a partition")
+        func nothingIsLost() throws {
+            let world = try CkptWorld("test-ckpt")
+            // Whose writer has ended has it open all the same, so that every node keeps a replica.
+            for node in 1...3 { try world.hold("c", "sync", on: node) }
+            for node in 1...3 { try world.write("c", "sync", on: node) }
+            try world.advance()
+            for node in [1, 2, 3, 1] {
+                try world.kill(node)
+                try world.advance([1, 2, 3].filter { $0 != node })
+                try world.start(node)
+                try world.advance()
+            }
+            try world.check("c", [1, 2, 3])
+
+            try world.lab.isolate(3)
+            try world.lab.awaitMembers([1, 2])
+            try world.advance([1, 2])
+            try world.lab.heal()
+            try world.advance()
+
+            let kept = world.acknowledged
+            try world.lab.kill(1)
+            world.daemons[1] = nil
+            try world.advance([2, 3])
+            let found = try world.read("c", on: 2)
+            for node in 1...3 {
+                #expect((found["w\(node)"] ?? 0) >= kept[node] ?? 0, "what node \(node) was told is done")
+            }
+            try world.lab.boot([1])
+            try world.start(1)
+            try world.hold("c", "sync", on: 1)
+            try world.advance([2, 3])
+            try world.stop([2, 3])
+            try world.check("c", [2, 3])
+            try world.awaitEqual("c", [1, 2, 3])
+            try world.lab.down()
+        }
+
+        @Test("A hot standby on another node sees every update once, in order, over the death of the writer's node")
+        func hotStandby() throws {
+            let world = try CkptWorld("test-standby")
+            try world.write("c", "sync", on: 1)
+            try world.advance([1])
+            try world.follow("c", "sync", on: 2)
+            try world.follow("c", "sync", on: 3)
+            try world.advance([1])
+            try world.kill(3)
+            try world.advance([1])
+            try world.start(3)
+            try world.advance([1])
+            try world.kill(1)
+            try world.start(1)
+            try world.advance([1])
+            try world.stop([1])
+            let last = try world.change("c", on: 2)
+            for node in [2, 3] { try world.awaitFollowed(last, on: node) }
+            try world.lab.down()
+        }
+
+        @Test(
+            "A new replica gets everything while writes go on; the active one is where it is set, and writes reach it")
+        func copies() throws {
+            let world = try CkptWorld("test-copy")
+            _ = try world.lab.spawn(["ckptworker", "fill", "c", "sync", "48"], on: 1)
+            try world.awaitSections(48, of: "c", on: 1)
+            try world.write("c", "sync", on: 1)
+            try world.advance([1])
+            try world.write("c", "sync", on: 3)
+            try world.hold("c", "sync", on: 3)
+            try world.advance([1, 3])
+            try world.stop([1, 3])
+            try world.check("c", [1, 3])
+            try world.awaitEqual("c", [1, 3])
+
+            try world.hold("d", "collocated", on: 1)
+            try world.activate("d", "collocated", on: 2)
+            try world.write("d", "collocated", on: 3)
+            try world.advance([3])
+            try world.activate("d", "collocated", on: 1)
+            try world.advance([3])
+            try world.stop([3])
+            try world.check("d", [3])
+            try world.lab.down()
+        }
+    }
+}
+
+/// A lab of three nodes with a ckptd each, and what is done with them.
+private final class CkptWorld {
+    private final class Writer {
+        let pid: Int32
+        private let counter: SharedFile
+
+        init(_ lab: ClusterLab, _ name: String, _ kind: String, on node: Int, _ path: String) throws {
+            counter = try SharedFile.create(path, size: 4096, mode: 0o600)
+            pid = try lab.spawn(["ckptworker", "write", name, kind, "w\(node)", path, "1"], on: node).pid
+        }
+
+        var acknowledged: UInt64 { counter.mapping.base.atomic(UInt64.self).pointee.load(ordering: .acquiring) }
+        func stop() { counter.mapping.base.atomic(UInt64.self, at: 8).pointee.store(1, ordering: .releasing) }
+    }
+
+    let lab: ClusterLab
+    var daemons: [Int: Int32] = [:]
+    private var writers: [Int: Writer] = [:]
+    private var files = 0
+
+    init(_ name: String) throws {
+        var options = LabOptions()
+        options.name = name
+        lab = try ClusterLab.up(options)
+        try lab.awaitFormed()
+        for node in 1...3 { try start(node) }
+    }
+
+    func start(_ node: Int) throws {
+        let output = try File.openForAppending(lab.folder(of: node) + "/log/ckptd.out")
+        daemons[node] =
+            try lab.spawn(
+                ["ckptd"], on: node,
+                descriptors: [DescriptorMapping(output.raw, as: 1), DescriptorMapping(output.raw, as: 2)]
+            ).pid
+    }
+
+    func kill(_ node: Int) throws {
+        guard let pid = daemons.removeValue(forKey: node) else { return }
+        try Process.kill(pid, .kill)
+        _ = try lab.wait(for: "the end of ckptd on node \(node)", timeout: .seconds(30)) { Process.reap(pid) }
+    }
+
+    // MARK: Workers
+
+    func write(_ name: String, _ kind: String, on node: Int) throws {
+        files += 1
+        writers[node] = try Writer(lab, name, kind, on: node, lab.folder(of: node) + "/counter\(files)")
+    }
+
+    /// A worker that says "ready" when it has done its part.
+    private func run(_ arguments: [String], on node: Int) throws {
+        let worker = try LabProcess(lab, ["ckptworker"] + arguments, on: node)
+        holders.append(worker)
+        _ = try lab.wait(for: "\(arguments) on node \(node)", timeout: .seconds(60)) {
+            try worker.listen()
+            return worker.lines.contains("ready") ? true : nil
+        }
+    }
+    private var holders: [LabProcess] = []
+
+    func hold(_ name: String, _ kind: String, on node: Int) throws { try run(["hold", name, kind], on: node) }
+    func activate(_ name: String, _ kind: String, on node: Int) throws { try run(["activate", name, kind], on: node) }
+
+    func follow(_ name: String, _ kind: String, on node: Int) throws {
+        _ = try lab.spawn(["ckptworker", "follow", name, kind, lab.folder(of: node) + "/followed"], on: node)
+        _ = try lab.wait(for: "the follower on node \(node)", timeout: .seconds(60)) {
+            followed(node).isEmpty ? nil : true
+        }
+    }
+
+    private func followed(_ node: Int) -> [String] {
+        ((try? File.readText(lab.folder(of: node) + "/followed", limit: 1 << 26)) ?? "")
+            .split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(String.init)
+    }
+
+    /// Every update from the first snapshot to that change, each once and in order.
+    func awaitFollowed(_ change: UInt64, on node: Int) throws {
+        _ = try lab.wait(for: "update \(change) on node \(node)", timeout: .seconds(60)) {
+            followed(node).last == "update \(change)" ? true : nil
+        }
+        let lines = followed(node)
+        let first = try #require(UInt64(lines[0].split(separator: " ")[1]))
+        #expect(lines == ["snapshot \(first)"] + ((first + 1)...change).map { "update \($0)" }, "node \(node)")
+    }
+
+    var acknowledged: [Int: UInt64] { writers.mapValues(\.acknowledged) }
+
+    /// Every writer has so many more acknowledged.
+    func advance(_ nodes: [Int] = [1, 2, 3], by count: UInt64 = 50) throws {
+        let goals = nodes.map { (writers[$0]?.acknowledged ?? 0) + count }
+        do {
+            _ = try lab.wait(for: "\(count) more acknowledged on \(nodes)", timeout: .seconds(60)) {
+                zip(nodes, goals).allSatisfy { (writers[$0]?.acknowledged ?? 0) >= $1 } ? true : nil
+            }
+        } catch let error as LabError {
+            throw LabError("\(error.description); they have \(acknowledged)")
+        }
+    }
+
+    func stop(_ nodes: [Int]) throws {
+        for node in nodes { writers[node]?.stop() }
+        for node in nodes {
+            guard let writer = writers[node] else { continue }
+            let status = try lab.wait(for: "the end of the writer on node \(node)", timeout: .seconds(60)) {
+                Process.reap(writer.pid)
+            }
+            #expect(status == .exited(code: 0), "the writer on node \(node)")
+        }
+    }
+
+    // MARK: What is there
+
+    private func ask(_ arguments: [String], on node: Int) throws -> [String] {
+        let result = try lab.run(["ckptworker"] + arguments, on: node, timeout: .seconds(90))
+        guard result.isSuccess else { throw LabError("\(arguments) on node \(node): \(result.complaints)") }
+        return result.output.split(separator: "\n").map(String.init)
+    }
+
+    /// How many numbers each section of the active replica has; each must have all from 0 on.
+    func read(_ name: String, on node: Int) throws -> [String: UInt64] {
+        var found: [String: UInt64] = [:]
+        for line in try ask(["read", name], on: node) {
+            let words = line.split(separator: " ")
+            guard words.count == 3 else { continue }
+            #expect(words[2] == "intact", "\(line)")
+            found[String(words[0])] = UInt64(words[1])
+        }
+        return found
+    }
+
+    func change(_ name: String, on node: Int) throws -> UInt64 {
+        let line = try ask(["read", name], on: node).last ?? ""
+        return try #require(UInt64(line.split(separator: " ").last ?? ""), "\(line)")
+    }
+
+    /// Everything that was acknowledged to the writers of these nodes is read everywhere.
+    func check(_ name: String, _ nodes: [Int]) throws {
+        let known = acknowledged
+        for node in nodes {
+            let found = try read(name, on: node)
+            for writer in nodes {
+                #expect((found["w\(writer)"] ?? 0) >= known[writer] ?? 0, "node \(node) of the writer on \(writer)")
+            }
+        }
+    }
+
+    func awaitSections(_ count: Int, of name: String, on node: Int) throws {
+        _ = try lab.wait(for: "\(count) sections", timeout: .seconds(120), every: .milliseconds(200)) {
+            try ask(["read", name], on: node).contains("sections \(count)") ? true : nil
+        }
+    }
+
+    /// The replicas of these nodes are current and have the same data.
+    func awaitEqual(_ name: String, _ nodes: [Int]) throws {
+        _ = try lab.wait(for: "current replicas of \(name)", timeout: .seconds(60), every: .milliseconds(200)) {
+            let replicas = try ask(["replicas", name], on: nodes[0])
+            return nodes.allSatisfy { node in replicas.contains { $0.hasPrefix("\(node) current") } } ? true : nil
+        }
+        _ = try lab.wait(for: "equal replicas of \(name) on \(nodes)", timeout: .seconds(60), every: .milliseconds(200))
+        {
+            let first = try ask(["local", name], on: nodes[0])
+            return try nodes.dropFirst().allSatisfy { try ask(["local", name], on: $0) == first } ? true : nil
+        }
+    }
+}
