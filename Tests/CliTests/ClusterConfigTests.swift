@@ -9,7 +9,7 @@ private let three = """
     cluster: shop
     token: 300ms
     quorumLossGrace: 5s
-    lease: 1.2
+    lease: 1.05
     linkSecurity: none
     portBase: 9000
     users: [web, 1000]
@@ -51,7 +51,7 @@ struct ClusterConfigTests {
                 == LinkSettings(security: .none, portBase: 9_000, certificateDirectory: "/etc/swiftsaf/certificates"))
         #expect(cluster.token == .milliseconds(300))
         #expect(cluster.quorumLossGrace == .seconds(5))
-        #expect(cluster.leasePercent == 120)
+        #expect(cluster.leasePercent == 105)
         #expect(cluster.access == AccessRule(users: ["web", "1000"], groups: ["saf"]))
         #expect(cluster.fencing?.timeout == .seconds(20))
         #expect(
@@ -96,7 +96,7 @@ struct ClusterConfigTests {
         other.corosync.quorum = QuorumSettings()
         other.corosync.quorum.device = QuorumDevice(host: "true", algorithm: .lms)
         other.description.clusterName = "on"
-        other.description.leasePercent = 105
+        other.description.leasePercent = 95
         let again = ClusterText.yaml(other)
         #expect(load("", cluster: again).cluster == other, "\(again)")
     }
@@ -132,7 +132,7 @@ struct ClusterConfigTests {
                 "1:8: cluster: token: a duration with its unit (such as 500ms, 10s, 2m) from 50ms to 1m expected, "
                     + "'300' found"
             ),
-            ("lease: 2.5\nnodes: [here]", "1:8: cluster: lease: a number from 0.1 to 2.0 expected, '2.5' found"),
+            ("lease: 2.5\nnodes: [here]", "1:8: cluster: lease: a number from 0.5 to 2.0 expected, '2.5' found"),
             (
                 "nodes: { here: { role: boss } }",
                 "1:24: node 'here': role: one of controller, payload expected, 'boss' found"

@@ -11,7 +11,8 @@ struct LabValueTests {
         options.nodes = 2
         let text = CorosyncConfiguration.text(options.plan(of: 1, folder: "/n", configDirectory: "/c"))
         for line in [
-            "token: 300", "link_mode: active", "keyfile: /c/corosync/authkey", "crypto_cipher: aes256", "nodeid: 2",
+            "token: 300", "token_coefficient: 0", "link_mode: active", "keyfile: /c/corosync/authkey",
+            "crypto_cipher: aes256", "nodeid: 2",
             "name: node2",
             "ring0_addr: 10.77.0.1", "ring1_addr: 10.77.1.2", "two_node: 1", "wait_for_all: 0", "sched_rr: yes",
             "logfile: /n/log/corosync.log",

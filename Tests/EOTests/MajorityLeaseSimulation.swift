@@ -46,8 +46,10 @@ private struct LeaseWorld {
         let count = [2, 3, 3, 4, 5].randomElement(using: &random) ?? 3
         ids = (1...UInt32(count)).map { NodeID($0) }
         delayMax = [5, 400, 3_000].randomElement(using: &random) ?? 5
+        let percent: UInt32 = [50, 120, 120, 200].randomElement(using: &random) ?? 120
         for id in ids {
-            var configuration = LeaseConfiguration(node: id, nodesExpected: count, token: Self.token)
+            var configuration = LeaseConfiguration(
+                node: id, nodesExpected: count, token: Self.token, leasePercent: percent)
             if isWrong { configuration.lease = configuration.lease * 3 }
             nodes[id] = Node(
                 engine: MajorityLease(configuration: configuration),

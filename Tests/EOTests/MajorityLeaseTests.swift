@@ -34,6 +34,15 @@ private func deeds(_ effects: [MajorityLease.Effect]) -> [MajorityLease.Effect] 
 
 @Suite("The majority lease")
 struct MajorityLeaseTests {
+    @Test("Its length is what is configured of the token, and several probes fall into it", arguments: [50, 120, 200])
+    func length(percent: UInt32) {
+        let configuration = LeaseConfiguration(
+            node: NodeID(1), nodesExpected: 3, token: token, leasePercent: percent)
+        #expect(configuration.lease == .milliseconds(10 * Int64(percent)))
+        #expect(configuration.leaseAsGranted > configuration.lease * 102 / 100)
+        #expect(configuration.probeInterval * 5 < configuration.lease)
+    }
+
     @Test("It lasts from the sending of the probe that a majority answered; a late answer does not stretch it")
     func countedFromSending() {
         var lease = lease(1, of: 3)

@@ -10,12 +10,15 @@ public struct LeaseConfiguration: Hashable, Sendable {
     /// How often the others are probed. Several probes may be lost within a lease.
     public var probeInterval: Duration
 
-    /// - Parameter token: Corosync's; a silent node is excluded no earlier than 2.1 × token after it was last heard.
-    public init(node: NodeID, nodesExpected: Int, token: Duration) {
+    /// - Parameters:
+    ///   - token: Corosync's; a silent node is excluded no earlier than 2.1 × token after it was last heard.
+    ///   - leasePercent: of the token. Beyond 200 a lost node's work waits for its lease instead of its exclusion; the
+    ///     shorter, the sooner a busy node stops for nothing.
+    public init(node: NodeID, nodesExpected: Int, token: Duration, leasePercent: UInt32 = 120) {
         (self.node, self.nodesExpected) = (node, nodesExpected)
-        lease = token * 6 / 5
+        lease = token * Int(leasePercent) / 100
         leaseAsGranted = lease * 41 / 40
-        probeInterval = token / 5
+        probeInterval = lease / 6
     }
 
     public var majority: Int { nodesExpected / 2 + 1 }

@@ -36,7 +36,7 @@ public struct ClusterDescription: Hashable, Sendable {
     public init(
         clusterName: String, groupEngine: GroupEngine, localNode: NodeID, nodes: [ClusterDescribedNode],
         links: LinkSettings = LinkSettings(), token: Duration = .seconds(1), quorumLossGrace: Duration = .seconds(10),
-        leasePercent: UInt32 = 100, fencing: FencingSettings? = nil,
+        leasePercent: UInt32 = 120, fencing: FencingSettings? = nil,
         access: AccessRule = AccessRule()
     ) {
         self.clusterName = clusterName

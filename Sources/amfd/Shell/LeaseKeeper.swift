@@ -56,7 +56,8 @@ final class LeaseKeeper {
 
     static func configuration(_ description: ClusterDescription) -> LeaseConfiguration {
         LeaseConfiguration(
-            node: description.localNode, nodesExpected: description.nodes.count, token: description.token)
+            node: description.localNode, nodesExpected: description.nodes.count, token: description.token,
+            leasePercent: description.leasePercent)
     }
 
     /// Active components may run.

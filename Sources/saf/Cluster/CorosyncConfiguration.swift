@@ -56,6 +56,9 @@ public enum CorosyncConfiguration {
         var entries: [Section.Entry] = [
             .line("version", "2"), .line("cluster_name", cluster.clusterName), .line("transport", "knet"),
             .line("token", String(milliseconds(cluster.token))),
+            // Otherwise corosync adds 650 ms for each node after the second: of three nodes with a token of 300 ms one
+            // that has died is noticed after 2 s instead of 0.63 s, and the lease would not follow the true token.
+            .line("token_coefficient", "0"),
         ]
         // Both links carry everything: a lossy one costs nothing then, instead of false deaths.
         if planes > 1 { entries.append(.line("link_mode", "active")) }

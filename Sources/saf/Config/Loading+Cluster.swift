@@ -77,7 +77,7 @@ extension Loading {
         }
         if let time = map.duration("token", .milliseconds(50) ... .seconds(60)) { description.token = time }
         if let time = map.duration("quorumLossGrace", .zero ... .seconds(3_600)) { description.quorumLossGrace = time }
-        if let factor = map.factor("lease", 0.1...2) { description.leasePercent = UInt32((factor * 100).rounded()) }
+        if let factor = map.factor("lease", 0.5...2) { description.leasePercent = UInt32((factor * 100).rounded()) }
         description.links.certificateDirectory = environment.configDirectory + "/certificates"
         if let word: LinkSettings.Security = map.word("linkSecurity", securityWords) {
             description.links.security = word
