@@ -43,7 +43,7 @@ extension CkptEngine {
         _ id: CheckpointID, _ change: UInt64, _ update: ReplicaUpdate, isTolerant: Bool
     ) -> [CkptEffect] {
         guard let checkpoint = checkpoints[id], change == checkpoint.state.change + 1,
-            var transaction = ReplicaPlan.transaction(checkpoint, update, isTolerant: isTolerant)
+            var transaction = ReplicaPlan.transaction(checkpoint, update, isTolerant: isTolerant, limits)
         else { return [.replication(.applied(id, false))] }
         if let writer = update.writer, !isTolerant {
             note(update.number, of: writer, slot: checkpoint.openerSlots[writer.handle], checkpoint, in: &transaction)
@@ -79,10 +79,9 @@ extension CkptEngine {
     }
 
     mutating func takePiece(_ id: CheckpointID, _ parts: [PieceSection]) -> [CkptEffect] {
-        guard let checkpoint = checkpoints[id], checkpoint.state.isPartial else {
-            return [.replication(.applied(id, false))]
-        }
-        let transaction = ReplicaPlan.piece(checkpoint, parts)
+        guard let checkpoint = checkpoints[id], checkpoint.state.isPartial,
+            let transaction = ReplicaPlan.piece(checkpoint, parts, limits)
+        else { return [.replication(.applied(id, false))] }
         guard !transaction.steps.isEmpty else { return [] }
         pending = .piece(transaction)
         return [.commit(transaction, isUpdate: false)]
@@ -126,7 +125,8 @@ extension CkptEngine {
         of id: CheckpointID, from cursor: CopyCursor, bytesMax: Int
     ) -> (parts: [CopiedPart], next: CopyCursor)? {
         guard let checkpoint = checkpoints[id] else { return nil }
-        let page = checkpoint.sections.page(after: cursor.serial, limit: Self.partsPerPiece) { _ in true }.sections
+        let after = cursor.offset > 0 ? cursor.serial - 1 : cursor.serial
+        let page = checkpoint.sections.page(after: after, limit: Self.partsPerPiece) { _ in true }.sections
         var parts: [CopiedPart] = []
         var next = cursor
         var left = bytesMax
@@ -134,18 +134,17 @@ extension CkptEngine {
             guard left > 0 else { break }
             let descriptor = section.descriptor
             let size = descriptor.state == .valid ? Int(clamping: descriptor.size) : 0
-            if next.offset > 0, next.offset >= size {
-                next = CopyCursor(serial: descriptor.serial)  // it has shrunk meanwhile
-                continue
-            }
-            let count = min(size - next.offset, left)
-            parts.append(CopiedPart(slot: section.slot, descriptor: descriptor, offset: next.offset, count: count))
+            // What was sent in part may be gone, or smaller, by now.
+            let offset = descriptor.serial == next.serial ? next.offset : 0
+            next = CopyCursor(serial: descriptor.serial)
+            if offset > 0, offset >= size { continue }
+            let count = min(size - offset, left)
+            parts.append(CopiedPart(slot: section.slot, descriptor: descriptor, offset: offset, count: count))
             left -= count + descriptor.id.bytes.count + Self.partOverhead
-            let isWhole = next.offset + count == size
-            next =
-                isWhole
-                ? CopyCursor(serial: descriptor.serial) : CopyCursor(serial: next.serial, offset: next.offset + count)
-            if !isWhole { break }
+            guard offset + count == size else {
+                next.offset = offset + count
+                break
+            }
         }
         return parts.isEmpty ? nil : (parts, next)
     }

@@ -10,11 +10,20 @@ struct ReplicaPlan {
     }
 
     private let checkpoint: OpenCheckpoint
+    /// Nothing larger is believed.
+    private let sizeMax: UInt64
     private var planned: [SectionID: Planned] = [:]
     private var created = 0
     private var steps: [Transaction.Step] = []
 
-    private init(_ checkpoint: OpenCheckpoint) { self.checkpoint = checkpoint }
+    private init(_ checkpoint: OpenCheckpoint, _ limits: CkptLimits) {
+        self.checkpoint = checkpoint
+        sizeMax = min(checkpoint.attributes.sectionSizeMax, limits.checkpointBytesMax)
+    }
+
+    private func fits(_ offset: UInt64, _ count: Int) -> Bool {
+        UInt64(count) <= sizeMax && offset <= sizeMax - UInt64(count)
+    }
 
     private func find(_ id: SectionID) -> Planned? {
         if let known = planned[id] { return known.isDeleted ? nil : known }
@@ -46,13 +55,14 @@ struct ReplicaPlan {
     ///
     /// - Parameter isTolerant: not all sections are here yet; what is missing comes as it is after the update.
     static func transaction(
-        _ checkpoint: OpenCheckpoint, _ update: ReplicaUpdate, isTolerant: Bool
+        _ checkpoint: OpenCheckpoint, _ update: ReplicaUpdate, isTolerant: Bool, _ limits: CkptLimits
     ) -> Transaction? {
-        var plan = ReplicaPlan(checkpoint)
+        var plan = ReplicaPlan(checkpoint, limits)
         let creations = UInt64(update.operations.count { $0.kind == .create })
         guard update.nextSerial > creations else { return nil }
         var serial = update.nextSerial - creations
         for operation in update.operations {
+            guard plan.fits(operation.offset, operation.data.count) else { return nil }
             let found = plan.find(operation.id)
             switch (operation.kind, found) {
             case (.create, nil):
@@ -60,7 +70,6 @@ struct ReplicaPlan {
                 serial += 1
             case (.delete, let section?), (.expire, let section?): plan.delete(operation, section)
             case (.write, let section?), (.overwrite, let section?), (.setExpiration, let section?):
-                guard operation.offset <= UInt64(Int.max) - UInt64(operation.data.count) else { return nil }
                 plan.change(operation, section)
             case (.create, _): return nil
             case (_, nil): if !isTolerant { return nil }
@@ -73,10 +82,13 @@ struct ReplicaPlan {
         return transaction
     }
 
-    /// Sections, or parts of them, as they are at the active replica now.
-    static func piece(_ checkpoint: OpenCheckpoint, _ parts: [PieceSection]) -> Transaction {
-        var plan = ReplicaPlan(checkpoint)
-        for part in parts { plan.take(part) }
+    /// Sections, or parts of them, as they are at the active replica now. Nil when they cannot be of this checkpoint.
+    static func piece(_ checkpoint: OpenCheckpoint, _ parts: [PieceSection], _ limits: CkptLimits) -> Transaction? {
+        var plan = ReplicaPlan(checkpoint, limits)
+        for part in parts {
+            guard part.descriptor.size <= plan.sizeMax, plan.fits(part.offset, part.data.count) else { return nil }
+            plan.take(part)
+        }
         return Transaction(
             checkpoint: checkpoint.id, time: 0, state: checkpoint.state, steps: plan.steps, purpose: .piece)
     }

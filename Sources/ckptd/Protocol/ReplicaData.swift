@@ -74,7 +74,7 @@ public struct ReplicaData: Hashable, Sendable {
     }
 }
 
-/// How far a copy has come: sections up to this serial are sent, and of the next one so many bytes.
+/// How far a copy has come: sections up to this serial are sent; of that one only so many bytes, if not 0.
 public struct CopyCursor: Hashable, Sendable {
     public var serial: UInt64
     public var offset: Int
