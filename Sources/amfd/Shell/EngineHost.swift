@@ -59,8 +59,6 @@ final class EngineHost {
         var refusal: String?
     }
     private var proposals: [UInt64: Proposal] = [:]
-    /// Being proposed: on a node alone it ends before it has a ticket.
-    private var present: Proposal?
 
     private enum Step {
         case node(NodeEvent)
@@ -175,11 +173,9 @@ final class EngineHost {
         case .cluster(let event, let ending):
             // What came later must not overtake what is still to be proposed.
             if !refusedEvents.isEmpty, ending == nil, refusedEvents.concerns(event) { return refused(event) }
-            present = Proposal(event: event, ending: ending)
-            let ticket = cluster.propose(event)
-            guard let proposal = present else { return }
-            present = nil
-            proposals[ticket] = proposal
+            // Known before it is proposed: it, and what was proposed before it, may end within.
+            proposals[cluster.nextTicket] = Proposal(event: event, ending: ending)
+            cluster.propose(event)
         }
     }
 
@@ -223,11 +219,7 @@ final class EngineHost {
         case .modelInstalled: takeModel()
         case .nodeStopped(let stopped): if stopped == node { onNodeStopped() }
         case .modelRefused(let text):
-            if let ticket, proposals[ticket] != nil {
-                proposals[ticket]?.refusal = text
-            } else {
-                present?.refusal = text
-            }
+            if let ticket { proposals[ticket]?.refusal = text }
         case .adminReply, .startTimer, .cancelTimer, .notify: break  // kept by the replicated engine
         }
     }
@@ -302,8 +294,7 @@ final class EngineHost {
     private var isRetrying = false
 
     private func ended(_ ticket: UInt64, _ outcome: ProposalOutcome) {
-        guard let proposal = proposals.removeValue(forKey: ticket) ?? present else { return }
-        present = nil
+        guard let proposal = proposals.removeValue(forKey: ticket) else { return }
         switch outcome {
         case .done: proposal.ending?(proposal.refusal.map { CallError(.invalidParam, $0) })
         case .refused(let error):
