@@ -46,6 +46,26 @@ struct ClusterEngineTests {
         }
     }
 
+    @Test(
+        "What a node was ordered where the state does not know of it does not make it deaf to what it is ordered now",
+        arguments: [Int32(0), 77])
+    func ordersThatDidNotLast(pid: Int32) throws {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        let name = try #require(SaName(c1))
+        // Instance 1 was killed and 2 started while the node was by itself; 3 was to follow.
+        let found = LivingComponent(
+            component: name, instance: 2, pid: pid, startedAt: 1, lastInstance: pid == 0 ? 3 : 2)
+        let effects = world.cluster.handle(.nodeJoined(NodeID(1), incarnation: 9, living: [found]), at: world.now)
+        let orders = effects.compactMap { if case .order(_, let order) = $0 { order } else { nil } }
+        #expect(orders.contains(.cleanup(name, found.lastInstance)), "\(orders)")
+        let next = world.cluster.handle(.report(NodeID(1), .uninstantiated(name, found.lastInstance)), at: world.now)
+        let isStarted = next.contains {
+            if case .order(_, .instantiate(name, found.lastInstance + 1, _)) = $0 { true } else { false }
+        }
+        #expect(isStarted, "\(next)")
+    }
+
     @Test("After a fail-over the failed unit is repaired and becomes standby")
     func repair() {
         var world = AmfWorld(Models.twoN())

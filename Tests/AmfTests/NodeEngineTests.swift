@@ -55,6 +55,21 @@ struct NodeEngineTests {
             ])
     }
 
+    @Test("What is told of a component that is to be another life: who lives, and the last that was ordered")
+    func living() {
+        var engine = engine()
+        #expect(engine.living == [])
+        ready(&engine)
+        let alive = LivingComponent(component: name, instance: 1, pid: 42, startedAt: 9)
+        #expect(engine.living == [alive])
+        _ = engine.handle(.order(.instantiate(name, 3, environment: [])), at: now)  // kills the first before
+        #expect(
+            engine.living == [LivingComponent(component: name, instance: 1, pid: 42, startedAt: 9, lastInstance: 3)])
+        _ = engine.handle(.order(.cleanup(name, 3)), at: now)
+        _ = engine.handle(.exited(name, 1, reason: "signal 9"), at: now)
+        #expect(engine.living == [LivingComponent(component: name, instance: 1, pid: 0, startedAt: 0, lastInstance: 3)])
+    }
+
     @Test("A released life lock is reported first; the exit that follows is no second death")
     func death() {
         var engine = engine()

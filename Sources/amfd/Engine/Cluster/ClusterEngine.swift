@@ -193,8 +193,8 @@ extension ClusterEngine {
         let local = components.indices.filter { components[$0].node == node }
         let found = local.map { component in living.first { $0.component == components[component].name } }
         for (component, process) in zip(local, found) where isLost(component, process) {
-            // It died while nobody looked.
-            fail(component, .noRecommendation, isDead: true, .died, at: now)
+            // It died while nobody looked, or is about to by an order that the state does not know.
+            fail(component, .noRecommendation, isDead: !isThere(component, process), .died, at: now)
         }
         // Everything that is open now is asked, once.
         orders.removeAll()
@@ -203,21 +203,31 @@ extension ClusterEngine {
 
     private func isLost(_ component: Int, _ found: LivingComponent?) -> Bool {
         let run = components[component].run
-        return run.presence == .instantiated && run.order == nil && found?.instance != run.instance
+        guard run.presence == .instantiated, run.order == nil else { return false }
+        return !isThere(component, found) || found?.lastInstance != run.instance
+    }
+
+    /// The process that the state knows may live.
+    private func isThere(_ component: Int, _ found: LivingComponent?) -> Bool {
+        found.map { $0.pid != 0 && $0.instance == components[component].run.instance } ?? false
     }
 
     /// amfd is back: what it found decides about what was thought to live; what was under way is asked again.
     private mutating func rejoin(_ component: Int, _ found: LivingComponent?) {
         let run = components[component].run
+        // Orders that were given in a part of the cluster that did not last: what is ordered now must not seem older.
+        if let last = found?.lastInstance, last > run.instance {
+            components[component].run.instance = run.order == .instantiate ? last &+ 1 : last
+        }
         switch (run.order, run.presence) {
         case (.instantiate?, _), (.terminate?, _), (.cleanup?, _): giveAgain(component)
         case (nil, .instantiated): confirm(component)
         case (nil, .uninstantiated):
             // The middleware's instances can be nowhere else; it is not disturbed by its node's having been away.
             let isOwn = units[components[component].unit].isMiddleware
-            guard let found, found.instance > run.instance || (isOwn && found.instance == run.instance) else {
-                return give(.cleanup, to: component)
-            }
+            guard let found, found.pid != 0, found.instance == found.lastInstance,
+                found.instance > run.instance || (isOwn && found.instance == run.instance)
+            else { return give(.cleanup, to: component) }
             // Known to nobody but itself, the state having been lost: it tells what it holds when it registers again.
             components[component].run.instance = found.instance
             components[component].run.presence = .instantiated

@@ -62,6 +62,7 @@ extension LivingComponent: WireCodable {
         writer.integer(instance)
         writer.integer(pid)
         writer.integer(startedAt)
+        writer.integer(lastInstance)
     }
 
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -69,6 +70,7 @@ extension LivingComponent: WireCodable {
         instance = try reader.integer()
         pid = try reader.integer()
         startedAt = try reader.integer()
+        lastInstance = try reader.integer()
     }
 }
 

@@ -82,11 +82,12 @@ public struct NodeEngine: Engine, Sendable {
         positions[component].map { components[$0].state }
     }
 
-    /// The processes of components as they are now, for ``ClusterEvent/nodeJoined``.
+    /// The components that have, or had, a process, as they are now, for ``ClusterEvent/nodeJoined``.
     public var living: [LivingComponent] {
-        components.filter(\.hasProcess).map {
+        components.filter { $0.instance > 0 }.map {
             LivingComponent(
-                component: $0.name, instance: $0.processInstance, pid: $0.pid, startedAt: $0.startedAt)
+                component: $0.name, instance: $0.processInstance, pid: $0.hasProcess ? $0.pid : 0,
+                startedAt: $0.hasProcess ? $0.startedAt : 0, lastInstance: $0.instance)
         }
     }
 

@@ -117,14 +117,22 @@ public enum NodeEvent: Hashable, Sendable {
     case timer(NodeTimer)
 }
 
-/// A process of a former life of amfd, found in the children table and verified by pid and start time.
+/// What a node knows of a component's process; one of a former life of amfd was found in the children table, and
+/// verified by pid and start time.
 public struct LivingComponent: Hashable, Sendable {
     public var component: SaName
     public var instance: InstanceNumber
+    /// 0: none lives.
     public var pid: Int32
     public var startedAt: SaTime
-    public init(component: SaName, instance: InstanceNumber, pid: Int32, startedAt: SaTime) {
+    /// The highest number that an order gave it. In a part of the cluster that did not last it may have been one that
+    /// the state does not know.
+    public var lastInstance: InstanceNumber
+    public init(
+        component: SaName, instance: InstanceNumber, pid: Int32, startedAt: SaTime, lastInstance: InstanceNumber? = nil
+    ) {
         (self.component, self.instance, self.pid, self.startedAt) = (component, instance, pid, startedAt)
+        self.lastInstance = lastInstance ?? instance
     }
 }
 
