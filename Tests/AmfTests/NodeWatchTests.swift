@@ -65,6 +65,10 @@ struct NodeWatchTests {
         #expect(
             watch.handle(sight(amfds: two, ring: two, hasStopped: true), at: start).first
                 == .giveUp(Self.three, incarnation: 3))
+        var other = self.watch()
+        #expect(
+            other.handle(sight(amfds: two, ring: two, hasStopped: true), at: start).first
+                == .giveUp(Self.three, incarnation: 3), "and nobody is told that it is missed")
         var minority = self.watch()
         _ = minority.handle(sight(amfds: [Self.one], ring: [Self.one], isMajority: false), at: start)
         #expect(

@@ -98,7 +98,8 @@ final class ClusterKeeper {
         for effect in watch.handle(event, at: MonotonicClock.now()) {
             switch effect {
             case .giveUp(let node, let incarnation):
-                onNote(.givenUp(name(node)))
+                let hasStopped = host.members.contains { $0.node == node && $0.hasStopped }
+                onNote(hasStopped ? .left(name(node)) : .givenUp(name(node)))
                 host.propose(.nodeLeft(node, incarnation: incarnation)) { _ in }  // asked again while it is a member
             case .fence(let node): fence(node)
             case .missed(let node, let isConnected): onNote(.missed(name(node), isConnected: isConnected))

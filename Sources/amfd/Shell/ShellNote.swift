@@ -40,6 +40,7 @@ enum ShellNote: Hashable, Sendable {
     case separated(Int)
     case missed(String, isConnected: Bool)
     case givenUp(String)
+    case left(String)
     case fencing(String)
     case fenced(String)
     case notFenced(String, reason: String)
@@ -59,7 +60,7 @@ extension ShellNote {
             .warning
         case .administrationEnded(_, _, let refusal): refusal == nil ? .notice : .warning
         case .modelLoaded, .adoptedComponents, .administered, .started, .guardStarted, .stopping, .resumed, .givenUp,
-            .fencing, .fenced:
+            .left, .fencing, .fenced:
             .notice
         }
     }
@@ -114,6 +115,7 @@ extension ShellNote {
                 ? "amfd of node \(node) is gone; its components are left alone while it may come back"
                 : "node \(node) is gone"
         case .givenUp(let node): "node \(node) is given up: what it ran moves"
+        case .left(let node): "node \(node) has stopped in order"
         case .fencing(let node): "fencing node \(node)"
         case .fenced(let node): "node \(node) is fenced"
         case .notFenced(let node, let reason): "node \(node) is not fenced, what it ran does not move: \(reason)"

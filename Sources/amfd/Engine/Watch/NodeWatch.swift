@@ -44,7 +44,7 @@ public struct NodeWatch: Engine, Sendable {
         case giveUp(NodeID, incarnation: UInt64)
         /// Cut the node off for certain.
         case fence(NodeID)
-        /// For the log: it is not heard of.
+        /// For the log: it is not heard of, and had not said that it would leave.
         case missed(NodeID, isConnected: Bool)
         /// ``Event/seen(_:)`` is due; replaces the timer before.
         case startTimer(at: Instant)
@@ -89,7 +89,7 @@ public struct NodeWatch: Engine, Sendable {
         for node in absences.keys.sorted() where new.amfds.contains(node) { absences[node] = nil }
         for member in new.members where !new.amfds.contains(member.node) && absences[member.node] == nil {
             absences[member.node] = Absence(since: now, notBefore: now)
-            effects.append(.missed(member.node, isConnected: new.ring.contains(member.node)))
+            if !member.hasStopped { effects.append(.missed(member.node, isConnected: new.ring.contains(member.node))) }
         }
     }
 
