@@ -162,4 +162,14 @@ extension String {
         }
         return count
     }
+
+    @Test("Who acts after another has begun is told; who hands over is not")
+    func actingOrder() {
+        var order = ActingOrder<Int>()
+        for actor in [1, 1, 2, 2, 3] { order.acted(actor) }
+        #expect(order.overlaps.isEmpty)
+        #expect(order.current == 3)
+        for actor in [3, 1, 3, 1, 2] { order.acted(actor) }
+        #expect(order.overlaps.map { [$0.former, $0.current] } == [[1, 3], [2, 3]])
+    }
 }
