@@ -1,14 +1,15 @@
 # SwiftSAF. `make help` says what there is.
 #
-#   KILLS=n SEED=n INPUT=file   for `make demo`
+#   KILLS=n SEED=n INPUT=file   for `make demo` and `make demo-cluster`
 #   PREFIX=dir DESTDIR=dir      for `make install`
 
 SHELL := /bin/sh
 SWIFT ?= swift
 PREFIX ?= /usr/local
-KILLS ?= 40
+KILLS ?=
 SEED ?=
 INPUT ?=
+DEMO_OPTIONS = $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input "$(INPUT)")
 # The Swift runtime inside each program: they start three times faster and need nothing on the target.
 RELEASE := -c release --static-swift-stdlib
 DAEMONS := amfd clmd logd ckptd eventd cliserver
@@ -20,10 +21,10 @@ completion_shell = $(patsubst bash-completion,bash,$(firstword $(subst /, ,$(1))
 MICROBENCH := Benchmarks/.build/release/microbench
 RELEASE_DIR = $(shell $(SWIFT) build $(RELEASE) --show-bin-path)
 
-.PHONY: help prepare prepare-tests build release demo test check lint bench bench-micro bench-build install uninstall clean
+.PHONY: help prepare prepare-tests build release demo demo-cluster test check lint bench bench-micro bench-build install uninstall clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 prepare:
 	@deploy/setup/prepare
@@ -39,7 +40,10 @@ release: prepare ## release build of everything
 	$(SWIFT) build $(RELEASE)
 
 demo: release ## a word count that is killed again and again, and is right to the last word
-	@"$(RELEASE_DIR)/demo" --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input "$(INPUT)")
+	@"$(RELEASE_DIR)/demo" $(DEMO_OPTIONS)
+
+demo-cluster: prepare-tests release ## the same on three nodes that are killed, cut off and frozen; as root
+	@"$(RELEASE_DIR)/demo" --cluster $(DEMO_OPTIONS)
 
 test: prepare-tests lint ## everything: layout, unit, wire, spec, property, simulation, process, demo
 	$(SWIFT) build --build-tests

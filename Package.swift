@@ -193,7 +193,9 @@ let package = Package(
         program("wordcount", "deploy/examples/wordcount", ["SwiftSAF"], exclude: ["README.md", "model.yaml"]),
         program(
             "demo", "deploy/demo",
-            ["OSAL", "EngineKit", "SAFTypes", "SafStage", "CkptClient"]),
+            [
+                "OSAL", "EngineKit", "SAFTypes", "IOC", "SafStage", "SafLab", "CkptClient", "AmfClient", "AmfProtocol",
+            ]),
 
         // Several nodes on one machine: deploy/lab.
         program("saflab", "deploy/clusterlab", ["SafLab", "OSAL", "EngineKit"]),

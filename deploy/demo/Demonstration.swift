@@ -12,12 +12,13 @@ func demonstrate(_ options: Options) throws -> Bool {
     try Process.becomeSubreaper()  // what loses its parent comes to us, so that no zombie stays
 
     let text = node.folder + "/text"
-    let source = try Text.prepare(options.input, bytes: options.megabytes << 20, at: text)
+    let planned = options.kills ?? 40
+    let source = try Text.prepare(options.input, bytes: (options.megabytes ?? 36) << 20, at: text)
     let size = UInt64(try File.stat(text).size)
     try node.write(model: fill(template, ["input": text, "folder": node.folder]))
     // Every kill of the active is a fail-over; the node as a whole must not be blamed for them.
     try node.write(cluster: "nodes: { \(node.places.nodeName): { suFailoverMax: 1000000 } }\n")
-    StandardOutput.write("demo: \(size >> 20) MiB from \(source), \(options.kills) kills, seed \(options.seed)\n")
+    StandardOutput.write("demo: \(size >> 20) MiB from \(source), \(planned) kills, seed \(options.seed)\n")
 
     let observer = Observer(folder: node.folder)
     let progress = ProgressLine()
@@ -28,32 +29,38 @@ func demonstrate(_ options: Options) throws -> Bool {
     }
     let begin = MonotonicClock.now()
     var killing = Killing(node: node, observer: observer, size: size)
-    try killing.run(planKills(options.kills, over: size, seed: options.seed)) { position, kills in
-        progress.show("counted \(position * 100 / max(1, size)) %, \(kills) of \(options.kills) kills")
+    try killing.run(planKills(planned, over: size, seed: options.seed)) { position, kills in
+        progress.show("counted \(position * 100 / max(1, size)) %, \(kills) of \(planned) kills")
     }
     let elapsed = MonotonicClock.now() - begin
 
     progress.show("comparing with tr | sort | uniq -c")
-    let counts = try readCounts(of: node)
-    let ours = Text.render(counts)
-    try File.writeAtomically(node.folder + "/result", ours, durable: false)
-    try Text.reference(of: text, to: node.folder + "/expected")
-    let expected = try File.readAll(node.folder + "/expected", limit: 1 << 31)
+    let counts = try readCounts(in: node.places)
+    let isIdentical = try compare(counts, with: text, in: node.folder)
     progress.show("stopping")
     let left = node.stop().map { "\($0.program) (pid \($0.pid))" }
     progress.clear()
 
+    let run = RunSummary(
+        source: source, size: size, seed: options.seed, commits: observer.commits, elapsed: elapsed,
+        words: counts.count, isIdentical: isIdentical, overlaps: observer.overlapTexts(), left: left)
     let report = Report(
-        source: source, size: size, seed: options.seed, kills: killing.made, failovers: killing.failovers(),
-        longestGap: observer.longestGap, commits: observer.commits, elapsed: elapsed, words: counts.count,
-        isIdentical: ours == expected, left: left)
+        run: run, kills: killing.made, failovers: killing.failovers(), longestGap: observer.longestGap)
     StandardOutput.write(report.text)
     if options.keepsFolder { StandardOutput.write("  folder            \(node.folder)\n") }
     return report.isGood
 }
 
+/// Whether the counts are what coreutils find in the text; both are left in the folder.
+func compare(_ counts: [([UInt8], UInt64)], with text: String, in folder: String) throws -> Bool {
+    let ours = Text.render(counts)
+    try File.writeAtomically(folder + "/result", ours, durable: false)
+    try Text.reference(of: text, to: folder + "/expected")
+    return ours == (try File.readAll(folder + "/expected", limit: 1 << 31))
+}
+
 /// The example's model with other values for some keys.
-private func fill(_ template: String, _ values: [String: String]) -> String {
+func fill(_ template: String, _ values: [String: String]) -> String {
     let lines = template.split(separator: "\n", omittingEmptySubsequences: false).map { line -> String in
         let indent = line.prefix { $0 == " " }
         guard let colon = line.firstIndex(of: ":"), let value = values[String(line[indent.endIndex..<colon])] else {
@@ -65,9 +72,9 @@ private func fill(_ template: String, _ values: [String: String]) -> String {
 }
 
 /// The counts as ckptd holds them, through the same interface that an application uses.
-private func readCounts(of node: PrivateNode) throws -> [([UInt8], UInt64)] {
+func readCounts(in places: Places) throws -> [([UInt8], UInt64)] {
     guard let name = SaName("safCkpt=wordcount") else { throw StageError("the checkpoint's name is wrong") }
-    let service = CheckpointService(places: node.places)
+    let service = CheckpointService(places: places)
     defer { service.close() }
     let checkpoint = try Checkpoint.openBlocking(name, .read, timeout: .seconds(20), in: service)
     var counts: [([UInt8], UInt64)] = []

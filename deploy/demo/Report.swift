@@ -1,34 +1,57 @@
 import EngineKit
 import OSAL
 
-/// What a run has shown, for people.
-struct Report {
+/// What every run shows, for people.
+struct RunSummary {
     var source: String
     var size: UInt64
     var seed: UInt64
-    var kills: [(kill: Kill, at: Instant, pid: Int32)]
-    var failovers: [Duration]
-    var longestGap: Duration
     var commits: UInt64
     var elapsed: Duration
     var words: Int
     var isIdentical: Bool
-    /// Processes that did not end by themselves when the node was stopped.
+    /// Each case of two that were active at once, in words.
+    var overlaps: [String]
+    /// Processes that did not end by themselves when they were to stop.
     var left: [String]
 
-    private var activeKills: Int { kills.count { $0.kill.target == .active } }
-    /// Identical, every kill of the active was followed by another active, and nothing was left behind.
-    var isGood: Bool { isIdentical && failovers.count == activeKills && left.isEmpty }
+    var isGood: Bool { isIdentical && overlaps.isEmpty && left.isEmpty }
 
-    var text: String {
-        let byTarget = Kill.Target.allCases.map { target in (target, kills.count { $0.kill.target == target }) }
-        let parts = byTarget.filter { $0.1 > 0 }.map { "\($0.0.rawValue) \($0.1)" }
+    var head: [String] {
         let perSecond = elapsed > .zero ? Double(commits) / (Double(elapsed.nanoseconds) / 1e9) : 0
-        var lines = [
+        return [
             "", "SwiftSAF demonstration",
             "  text              \(source), \(size) bytes, \(words) different words",
             "  run               \(elapsed.short), \(commits) atomic commits (\(Int(perSecond)) a second), "
                 + "seed \(seed)",
+        ]
+    }
+
+    var end: [String] {
+        var lines = overlaps.prefix(10).map { "  ACTIVE AT ONCE    \($0)" }
+        if overlaps.isEmpty { lines.append("  two active        never") }
+        if !left.isEmpty { lines.append("  did not stop      \(left.joined(separator: ", "))") }
+        lines.append("  result: \(isIdentical ? "identical" : "DIFFERENT from tr | sort | uniq -c")")
+        return lines
+    }
+}
+
+/// A run on one node.
+struct Report {
+    var run: RunSummary
+    var kills: [(kill: Kill, at: Instant, pid: Int32)]
+    var failovers: [Duration]
+    var longestGap: Duration
+
+    private var activeKills: Int { kills.count { $0.kill.target == .active } }
+    /// Identical, every kill of the active was followed by another active, and nothing was left behind.
+    var isGood: Bool { run.isGood && failovers.count == activeKills }
+
+    var text: String {
+        let byTarget = Kill.Target.allCases.map { target in (target, kills.count { $0.kill.target == target }) }
+        let parts = byTarget.filter { $0.1 > 0 }.map { "\($0.0.rawValue) \($0.1)" }
+        var lines = run.head
+        lines += [
             "  kills (SIGKILL)   \(kills.count): \(parts.isEmpty ? "none" : parts.joined(separator: ", "))",
             "  failovers         \(failovers.count) for \(activeKills) kills of the active",
         ]
@@ -38,8 +61,6 @@ struct Report {
                     + "max \((failovers.max() ?? .zero).short)")
         }
         lines.append("  longest gap       \(longestGap.short) without a commit")
-        if !left.isEmpty { lines.append("  did not stop      \(left.joined(separator: ", "))") }
-        lines.append("  result: \(isIdentical ? "identical" : "DIFFERENT from tr | sort | uniq -c")")
-        return lines.joined(separator: "\n") + "\n"
+        return (lines + run.end).joined(separator: "\n") + "\n"
     }
 }

@@ -28,6 +28,25 @@ enum Text {
         return source
     }
 
+    /// Cuts the text behind the first line that ends after `position`; returns its size.
+    static func cut(_ text: String, behind position: UInt64) throws -> UInt64 {
+        let size = UInt64(try File.stat(text).size)
+        guard position < size else { return size }
+        let file = try File.open(text)
+        var chunk = [UInt8](repeating: 0, count: 1 << 16)
+        var offset = position
+        while offset < size {
+            let count = try chunk.withUnsafeMutableBytes { try IO.read(file.raw, into: $0, at: Int(offset)) }
+            if let end = chunk[..<count].firstIndex(of: 0x0a) {
+                let cut = offset + UInt64(end) + 1
+                try File.truncate(text, to: Int(cut))
+                return cut
+            }
+            offset += UInt64(count)
+        }
+        return size
+    }
+
     /// Counts with coreutils, independently of everything here.
     static func reference(of text: String, to target: String) throws {
         let pipeline = "tr -cs A-Za-z '\\n' < '\(text)' | sed '/^$/d' | sort | uniq -c > '\(target)'"

@@ -90,6 +90,10 @@ public final class ClusterLab {
     @discardableResult
     public static func removeAbandoned() throws -> [String] { try LeftBehind.sweep() }
 
+    /// Ends everything of the lab that has this folder; for a program that cannot use its object now: when it is
+    /// interrupted, from another thread.
+    public static func remove(folder: String) throws { try LeftBehind.remove(folder) }
+
     private static var ownFolder: String { File.parent(of: Environment.executablePath ?? "./saf") }
 
     private func make() throws {

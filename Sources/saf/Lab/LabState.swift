@@ -1,9 +1,9 @@
 import OSAL
 
 /// A process by number and start time, so that a reused number is not taken for it.
-struct ProcessIdentity: Equatable, Sendable {
-    var pid: Int32
-    var startTime: UInt64
+public struct ProcessIdentity: Equatable, Sendable {
+    public var pid: Int32
+    public var startTime: UInt64
 
     init(pid: Int32, startTime: UInt64) {
         self.pid = pid
@@ -11,7 +11,7 @@ struct ProcessIdentity: Equatable, Sendable {
     }
 
     /// nil when it has ended.
-    init?(of pid: Int32) {
+    public init?(of pid: Int32) {
         guard let startTime = Process.startTime(of: pid) else { return nil }
         self.init(pid: pid, startTime: startTime)
     }
@@ -23,7 +23,7 @@ struct ProcessIdentity: Equatable, Sendable {
     }
 
     var text: String { "\(pid) \(startTime)" }
-    var isAlive: Bool { Process.isAlive(pid, startTime: startTime) }
+    public var isAlive: Bool { Process.isAlive(pid, startTime: startTime) }
 }
 
 /// What the next command must know of a running lab; kept as lines of words in the lab's folder.

@@ -4,6 +4,12 @@ import OSAL
 /// What is left to clean up when this program is interrupted: its private nodes with all their processes and folders.
 public enum Interruption {
     private static let nodes = Lock<[String: Places]>([:])
+    private static let others = Lock<[String: @Sendable () -> Void]>([:])
+
+    /// Something else to clean up when this program is interrupted, done on another thread; nil: no longer.
+    public static func atEnd(_ name: String, _ cleanUp: (@Sendable () -> Void)?) {
+        others.withLock { $0[name] = cleanUp }
+    }
 
     static func add(_ folder: String, _ places: Places) { nodes.withLock { $0[folder] = places } }
     static func remove(_ folder: String) { nodes.withLock { $0[folder] = nil } }
@@ -27,6 +33,8 @@ public enum Interruption {
     }
 
     private static func end(_ signal: SignalNumber) -> Never {
+        let others = others.withLock { $0 }
+        for name in others.keys.sorted() { others[name]?() }
         let left = nodes.withLock { $0 }
         for folder in left.keys.sorted() {
             guard let places = left[folder] else { continue }

@@ -20,6 +20,7 @@ final class Counter: Sendable {
 
     /// Runs until the text ends or the task is cancelled; cancellation takes effect between two commits.
     func run(from followed: CountedText?) async {
+        async let _ = progress.tellActing()  // cancelled and waited for at the end of this function
         guard let file = InputFile(path: input), var text = await upToDate(followed) else { return }
         while !Task.isCancelled, text.position < file.size {
             let piece = file.piece(at: text.position, length: pieceLength)

@@ -3,22 +3,21 @@ import Glibc
 /// The text that is counted, read from wherever the last commit left off.
 struct InputFile: ~Copyable {
     private let descriptor: Int32
-    let size: UInt64
 
     /// Nil when the file cannot be opened; errno says why.
     init?(path: String) {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0 else {
-            close(descriptor)
-            return nil
-        }
         self.descriptor = descriptor
-        size = UInt64(status.st_size)
     }
 
     deinit { close(descriptor) }
+
+    /// Asked anew each time: a text may be cut or go on while it is counted.
+    var size: UInt64 {
+        var status = stat()
+        return fstat(descriptor, &status) == 0 ? UInt64(status.st_size) : 0
+    }
 
     /// The next piece at `offset`: about `length` bytes, never cutting a word in two; empty at the end.
     func piece(at offset: UInt64, length: Int) -> [UInt8] {

@@ -25,7 +25,7 @@ struct Main {
                     assignment.fail()
                     continue
                 }
-                counter.progress.assigned("active")
+                counter.progress.tell("active")
                 let followed = await role.stop()
                 assignment.complete()
                 role = .active(Task { await counter.run(from: followed) })
@@ -33,7 +33,7 @@ struct Main {
                 _ = await role.stop()
                 role = .standby(Follower(store: store))
                 assignment.complete()
-                Progress(folder: csi["folder"] ?? ".")?.assigned("standby")
+                Progress(folder: csi["folder"] ?? ".")?.tell("standby")
             case .set(.quiesced, _), .remove:
                 _ = await role.stop()
                 role = .none
