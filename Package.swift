@@ -116,8 +116,8 @@ let package = Package(
         program(
             "ckptd", "Sources/ckptd/Daemon",
             daemon + [
-                "EOHost", "IOCCluster", "IOCLinks", "CkptProtocol", "CkptEngine", "CkptStore", "LogProtocol",
-                "AmfClient", "CliClient", "CliProtocol",
+                "EOHost", "IOCCluster", "IOCLinks", "DBAL", "CkptProtocol", "CkptEngine", "CkptStore",
+                "LogProtocol", "AmfClient", "CliClient", "CliProtocol",
             ]),
 
         // logd: log streams.

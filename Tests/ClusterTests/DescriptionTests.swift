@@ -39,6 +39,18 @@ struct DescriptionTests {
                 """)
     }
 
+    @Test("What the version before can say is written in it; a choice that it cannot say needs the next")
+    func versions() throws {
+        var description = Self.three
+        #expect(description.encoded.starts(with: [1, 0]))
+        description.database = .gdbm
+        #expect(description.encoded.starts(with: [2, 0]))
+        checkWire(description)
+        var later = description.encoded
+        later[0] = 3
+        #expect(throws: DecodeError.self) { try ClusterDescription(decoding: later) }
+    }
+
     @Test("The compiled configuration has one byte form, with and without a model")
     func compiled() {
         checkWire(CompiledConfiguration(cluster: Self.three, model: [1, 2, 3]))

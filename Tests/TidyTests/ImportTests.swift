@@ -60,6 +60,7 @@ enum Rooms {
         }
         table["Sources/cliserver/Shell"]?.insert("SafText")
         table["Sources/ckptd/Store"]?.insert("DBAL")
+        table["Sources/ckptd/Daemon"]?.insert("DBAL")
         table["Sources/amfd/Shell"]?.insert("IOCCorosync")  // the lease has a group without a replicated engine
         table["Sources/amfd/Client"]?.formUnion(["LogClient", "ExecutionObject"])
         return table

@@ -1,10 +1,11 @@
 public import SAFTypes
 
 /// version u16 · cluster name · engine u8 · local node u32 · nodes · links · token ns i64 · grace ns i64 · lease u32 ·
-/// fencing? · access
+/// fencing? · access · from version 2 on: database u8
 extension ClusterDescription: WireCodable {
     public func encode(to writer: inout ByteWriter) {
-        writer.integer(Self.version)
+        let version = database == .sqlite ? 1 : Self.versions.upperBound
+        writer.integer(version)
         writer.string(clusterName)
         writer.integer(groupEngine.rawValue)
         writer.value(localNode)
@@ -15,13 +16,14 @@ extension ClusterDescription: WireCodable {
         writer.integer(leasePercent)
         writer.optional(fencing)
         writer.value(access)
+        if version > 1 { writer.integer(database.rawValue) }
     }
 
     /// Also refuses what can be read but makes no sense (``fault``).
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
         let version = try reader.integer(UInt16.self)
-        guard version == Self.version else {
-            throw .badValue("cluster description of version \(version); \(Self.version) expected")
+        guard Self.versions.contains(version) else {
+            throw .badValue("cluster description of version \(version); \(Self.versions) expected")
         }
         clusterName = try reader.string(max: 32)
         groupEngine = try GroupEngine.decode(from: &reader)
@@ -33,6 +35,7 @@ extension ClusterDescription: WireCodable {
         leasePercent = try reader.integer()
         fencing = try reader.optional()
         access = try reader.value()
+        if version > 1 { database = try Database.decode(from: &reader) }
         if let fault { throw .badValue(fault) }
     }
 }

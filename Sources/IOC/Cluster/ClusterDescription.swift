@@ -5,7 +5,8 @@ public import SAFTypes
 /// Compiled from `cluster.yaml` and written to ``path(_:)`` before any daemon is started; without the file a node is
 /// alone. Holds no secret: every user of the node may read it.
 public struct ClusterDescription: Hashable, Sendable {
-    public static let version: UInt16 = 1
+    /// It is written in the oldest version that can say it, so that a daemon of the build before reads it, too.
+    public static let versions: ClosedRange<UInt16> = 1...2
     public static let nodesMax = 128
     public static let addressesMax = 8
 
@@ -14,6 +15,12 @@ public struct ClusterDescription: Hashable, Sendable {
         /// One node, in its own memory.
         case alone = 1
         case corosync = 2
+    }
+
+    /// The engine of the global databases that controllers keep on disk.
+    public enum Database: UInt8, Hashable, Sendable, CaseIterable {
+        case sqlite = 1
+        case berkeleydb, gdbm
     }
 
     public var clusterName: String
@@ -32,6 +39,8 @@ public struct ClusterDescription: Hashable, Sendable {
     public var fencing: FencingSettings?
     /// Who may use the middleware of a node.
     public var access: AccessRule
+    /// Since version 2.
+    public var database = Database.sqlite
 
     public init(
         clusterName: String, groupEngine: GroupEngine, localNode: NodeID, nodes: [ClusterDescribedNode],

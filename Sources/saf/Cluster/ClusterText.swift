@@ -21,6 +21,7 @@ public enum ClusterText {
             let (whole, rest) = (cluster.leasePercent / 100, cluster.leasePercent % 100)
             lines.append("lease: \(whole).\(rest < 10 ? "0" : "")\(rest)")
         }
+        if cluster.database != standard.database { lines.append("database: \(cluster.database)") }
         if !corosync.isRealtime { lines.append("realtime: false") }
         if !corosync.isEncrypted { lines.append("corosyncSecurity: none") }
         if let file = corosync.logFile { lines.append("corosyncLog: \(quoted(file))") }

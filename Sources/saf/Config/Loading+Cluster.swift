@@ -9,6 +9,9 @@ let timeRange: ClosedRange<Duration> = .milliseconds(10) ... .seconds(86_400)
 let probationRange: ClosedRange<Duration> = .zero ... .seconds(86_400)
 
 private let engineWords: [(String, ClusterDescription.GroupEngine)] = [("alone", .alone), ("corosync", .corosync)]
+private let databaseWords: [(String, ClusterDescription.Database)] = ClusterDescription.Database.allCases.map {
+    ("\($0)", $0)
+}
 private let securityWords: [(String, LinkSettings.Security)] = [("tls", .tls), ("none", .none)]
 
 extension Loading {
@@ -78,6 +81,7 @@ extension Loading {
         if let time = map.duration("token", .milliseconds(50) ... .seconds(60)) { description.token = time }
         if let time = map.duration("quorumLossGrace", .zero ... .seconds(3_600)) { description.quorumLossGrace = time }
         if let factor = map.factor("lease", 0.5...2) { description.leasePercent = UInt32((factor * 100).rounded()) }
+        if let word: ClusterDescription.Database = map.word("database", databaseWords) { description.database = word }
         description.links.certificateDirectory = environment.configDirectory + "/certificates"
         if let word: LinkSettings.Security = map.word("linkSecurity", securityWords) {
             description.links.security = word

@@ -1,5 +1,6 @@
 import CkptEngine
 import CkptProtocol
+import DBAL
 import EOHost
 import EOLoop
 import EOReplicated
@@ -46,6 +47,8 @@ final class DirectoryKeeper {
     private let description: ClusterDescription
     private let note: (_ isError: Bool, _ text: String) -> Void
     private let journal: RamJournal
+    /// On controllers.
+    let database: DirectoryDatabase?
     private let lineageFile: String
     private var isJournalBroken = false
     private var backlog = DirectoryBacklog()
@@ -69,6 +72,11 @@ final class DirectoryKeeper {
         try File.makeDirectories(folder, mode: 0o700)
         journal = try RamJournal(path: folder + "/directory")
         lineageFile = folder + "/lineage"
+        let isController = description.local.role == .controller
+        database =
+            isController
+            ? DirectoryDatabase(
+                loop: loop, places: places, engine: DatabaseEngine(description.database), note: note) : nil
         host = ReplicaHost(
             loop: loop, description: description, incarnation: incarnation, core: Directory(),
             restoring: journal.records
@@ -84,9 +92,16 @@ final class DirectoryKeeper {
         connect()
     }
 
-    func start() { host.start(Self.group) }
+    func start() {
+        database?.onLoaded = { [unowned self] in review() }
+        database?.load()
+        host.start(Self.group)
+    }
 
-    func close() { host.close() }
+    func close() {
+        database?.close()
+        host.close()
+    }
 
     private func connect() {
         host.onJournal = { [unowned self] in keep($0) }
@@ -95,6 +110,7 @@ final class DirectoryKeeper {
         host.onCommitted = { [unowned self] _ in release() }
         host.onStateReplaced = { [unowned self] in
             backlog.removeAll()
+            database?.replaceAll()
             mustLookAtAll = true
             wait(.members(host.core.completeLives))
         }
@@ -138,10 +154,20 @@ final class DirectoryKeeper {
         while let step = backlog.next(through: host.replicated.committedIndex) {
             switch step {
             case .members(let lives): settle(lives)
-            case .entry(let id, let entry, let reason): if isMember { onEntry(id, entry, reason) }
+            case .entry(let id, let entry, let reason):
+                database?.put(id, entry, at: stamp)
+                if isMember { onEntry(id, entry, reason) }
             case .unknown(let id): if isMember { onUnknown(id) }
             }
         }
+        let isSettled =
+            isMember && !host.core.isRecovering && host.replicated.index == host.replicated.committedIndex
+        database?.follow(host.core, at: stamp, isSettled: isSettled)
+    }
+
+    /// Of what a majority has.
+    private var stamp: DirectoryStamp {
+        DirectoryStamp(began: host.core.epochFloor, index: host.replicated.committedIndex)
     }
 
     private func settle(_ lives: [NodeLife]) {
@@ -196,9 +222,14 @@ final class DirectoryKeeper {
 
     private func join() {
         isJoining = false
-        guard host.status == .synchronised,
+        guard host.status == .synchronised, database?.isLoaded ?? true,
             !host.core.isMember(description.localNode, incarnation: host.member.incarnation)
         else { return }
+        if host.core.isRecovering, let known = database?.known {
+            for part in DirectoryMemory.parts(of: description.localNode, known.stamp, known.checkpoints) {
+                propose(.remembered(part)) { _ in }  // an answer to what follows tells whether it was heard
+            }
+        }
         var rest = held()[...]
         repeat {
             let part = Array(rest.prefix(Self.heldMax))
