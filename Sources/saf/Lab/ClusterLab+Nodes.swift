@@ -86,7 +86,8 @@ extension ClusterLab {
     private func plugIn(_ nodes: [Int]) throws {
         let cables = nodes.flatMap { node in options.allPlanes.map { (node, $0) } }
         let old = try linkNames()
-        var lines = cables.filter { old.contains("v\($0)p\($1)") }.map { "link del v\($0)p\($1)" }
+        removeLinks(cables.map { "v\($0)p\($1)" }.filter(old.contains))
+        var lines: [String] = []
         for (node, plane) in cables {
             guard let pid = state.inits[node]?.pid else { continue }
             let isPlugged = !faults.unplugged.contains(NetworkFaults.Plug(plane: plane, node: node))
@@ -104,6 +105,13 @@ extension ClusterLab {
             }
             try configureLinks(of: state.inits[node], ["link set lo up"] + own)
         }
+    }
+
+    /// The kernel may be removing them at this very moment, one after the other; a link that stays is told by what
+    /// follows: there is one by its name.
+    private func removeLinks(_ names: [String]) {
+        guard let identity = state.switchProcess else { return }
+        for name in names { _ = try? runTool(["ip", "link", "del", name], in: identity) }
     }
 
     private func linkNames() throws -> [String] {
