@@ -62,6 +62,29 @@ struct LinkTests {
         two.stop()
     }
 
+    @Test("A view's nodes are linked, and who is not in the next one is left")
+    func follows() {
+        let nodes = (1...3).map { TestNode(net.settings($0, nodes: 3)) }
+        let (one, third) = (nodes[0], NodeID(3))
+        one.on { _ in one.links.follow([second, third]) }
+        #expect(eventually { one.isUp(second) && one.isUp(third) })
+        let open = one.begin(Code.silent, [], to: second)
+        #expect(eventually { nodes[1].seen.withLock { !$0.executed.isEmpty } })
+        one.on { _ in one.links.follow([third]) }
+        guard case .failure(let error) = open.wait(until: MonotonicClock.now() + .seconds(10), { $0 }) else {
+            Issue.record("a call to a node that has left goes on")
+            return
+        }
+        #expect(error.code == .timeout, "it may have been executed")
+        #expect(!one.isUp(second))
+        #expect(one.isUp(third))
+        let down = one.seen.withLock { $0.down }
+        #expect(down.count == 1 && down[0].contains("node-2") && down[0].hasSuffix("the node has left"), "\(down)")
+        one.on { _ in one.links.follow([second, third]) }
+        #expect(eventually { one.isUp(second) })
+        for node in nodes { node.stop() }
+    }
+
     @Test("A node that is not there: TRY_AGAIN at the deadline, with the reason; unknown nodes do not exist")
     func nobody() {
         let one = TestNode(net.settings(1))

@@ -119,6 +119,28 @@ struct LinkTlsTests {
             dialer: ["node-2"], acceptor: ["from 127.", "was expected"])
     }
 
+    @Test(
+        "A renewed certificate is used from the next handshake on; one that cannot be used leaves those before in use")
+    func renewed() throws {
+        let authority = try certificates.authority()
+        let old = try certificates.node("one", authority, name: "node-1", from: -7200, until: -3600)
+        let one = node(1, old)
+        let two = node(2, try certificates.node("two", authority, name: "node-2"))
+        one.reach(second)
+        #expect(eventually { one.seen.withLock { $0.troubles.contains { $0.contains("expired") } } })
+        #expect(!one.isUp(second))
+        _ = try certificates.node("one", authority, name: "node-1")
+        #expect(one.call(Code.echo, [1], to: second) == .success([1]))
+
+        try File.writeAtomically("\(old.certificateDirectory)/node.key", text: "half", durable: false)
+        one.on { _ in one.links.leave(second) }
+        #expect(one.call(Code.echo, [2], to: second) == .success([2]))
+        let troubles = one.seen.withLock { $0.troubles }
+        #expect(troubles.contains { $0.contains("node.key") && $0.contains("stay in use") }, "\(troubles)")
+        one.stop()
+        two.stop()
+    }
+
     @Test("Files without certificates, and names that would mean something to OpenSSL, are refused by name")
     func badFiles() throws {
         #expect(throws: LinkError.self) { try TlsContext(folder: certificates.root) }

@@ -135,7 +135,7 @@ public struct ClusterDescribedNode: Hashable, Sendable {
 
 /// One address of a node, and how that node binds its own end to it.
 public struct LinkAddress: Hashable, Sendable {
-    /// A numeric address or a name the resolver knows.
+    /// A numeric address: a daemon that asks a resolver waits for it. `saf config check` insists on it.
     public var host: String
     /// Bind to this network device (SO_BINDTODEVICE).
     public var device: String?

@@ -51,10 +51,6 @@ final class LinkConnection {
     var cipher: TlsSession?
     /// The TLS handshake is done, and nobody has looked at the certificate yet.
     var isFreshlySecured = false
-    /// Ciphertext on its way out.
-    private var sealed = UnsafeMutableRawBufferPointer(start: nil, count: 0)
-    private var sealedStart = 0
-    private var sealedEnd = 0
 
     init(socket: consuming Descriptor, role: Role, remote: SocketAddress, phase: Phase, bodyMax: Int) {
         fd = socket.raw
@@ -70,12 +66,10 @@ final class LinkConnection {
 
     var receivedBytes: UInt64 { receiver.receivedBytes }
 
-    deinit { sealed.deallocate() }
-
     /// There are bytes that can be sent.
     var hasOutput: Bool {
         guard let cipher else { return !sender.isEmpty }
-        return sealedEnd > sealedStart || cipher.outputCount > 0 || cipher.isEstablished && !sender.isEmpty
+        return !cipher.memory.outgoing.isEmpty || cipher.isEstablished && !sender.isEmpty
     }
 
     /// A read may bring something.
@@ -113,28 +107,17 @@ final class LinkConnection {
     }
 
     private func pushSealed(_ cipher: TlsSession) -> Progress {
-        if sealedStart == sealedEnd {
-            if cipher.isEstablished, cipher.outputCount == 0 {
-                var isGood = true
-                _ = sender.withOutput { slices in
-                    slices.reduce(0) { taken, slice in
-                        isGood = isGood && cipher.write(slice.base, count: slice.count)
-                        return taken + slice.count
-                    }
-                }
-                if !isGood { return .ended("TLS cannot encrypt") }
-            }
-            if sealed.count == 0 { sealed = .allocate(byteCount: Self.sealedBytes, alignment: 64) }
-            (sealedStart, sealedEnd) = (0, cipher.takeOutput(into: sealed))
+        if cipher.memory.outgoing.isEmpty, cipher.isEstablished, !encrypt(by: cipher) {
+            return .ended("TLS cannot encrypt")
         }
-        guard sealedEnd > sealedStart, let base = sealed.baseAddress else { return .moved(0) }
+        let outgoing = cipher.memory.outgoing
+        guard !outgoing.isEmpty else { return .moved(0) }
         do throws(OSError) {
-            let slice = IOSlice(base: base + sealedStart, count: sealedEnd - sealedStart)
-            guard let count = try write(slice) else {
+            guard let count = try write(IOSlice(base: outgoing.baseAddress, count: outgoing.count)) else {
                 canWrite = false
                 return .blocked
             }
-            sealedStart += count
+            cipher.memory.sent(count)
             sentBytes &+= UInt64(count)
             return .moved(count)
         } catch {
@@ -142,7 +125,24 @@ final class LinkConnection {
         }
     }
 
-    private static let sealedBytes = 512 << 10
+    /// Encrypted at a time: small enough for a processor's own cache, and the other side decrypts it meanwhile.
+    private static let encryptedMax = 64 << 10
+
+    private func encrypt(by cipher: TlsSession) -> Bool {
+        var isGood = true
+        _ = sender.withOutput { slices in
+            var taken = 0
+            for slice in slices where isGood && taken < Self.encryptedMax {
+                // A little rest goes along: alone it would be a record and a system call of its own.
+                let room = Self.encryptedMax - taken
+                let count = slice.count > room + 1024 ? room : slice.count
+                isGood = cipher.write(slice.base, count: count)
+                taken += count
+            }
+            return taken
+        }
+        return isGood
+    }
 
     private func write(_ slice: IOSlice) throws(OSError) -> Int? {
         try withUnsafePointer(to: slice) { pointer throws(OSError) in
@@ -150,8 +150,8 @@ final class LinkConnection {
         }
     }
 
-    /// Opens what there is, one record at a time; reads the socket through `scratch` when there is nothing to open.
-    func pullSealed(_ cipher: TlsSession, through scratch: UnsafeMutableRawBufferPointer) -> Progress {
+    /// Decrypts what there is, one record at a time; reads the socket when there is nothing to decrypt.
+    private func pullSealed(_ cipher: TlsSession) -> Progress {
         do throws(OSError) {
             while true {
                 if cipher.isEstablished, cipher.hasInput {
@@ -166,13 +166,14 @@ final class LinkConnection {
                     }
                 }
                 guard canRead else { return .blocked }
-                guard let count = try IO.read(fd, into: scratch) else {
+                let space = cipher.memory.space
+                guard let count = try IO.read(fd, into: space) else {
                     canRead = false
                     return .blocked
                 }
                 if count == 0 { return .ended("the other side has hung up") }
-                if count < scratch.count, !isHungUp { canRead = false }
-                cipher.feed(UnsafeRawBufferPointer(rebasing: scratch[0..<count]))
+                if count < space.count, !isHungUp { canRead = false }
+                cipher.received(count)
                 guard !cipher.isEstablished else { continue }
                 switch cipher.handshake() {
                 case .moved:
@@ -193,6 +194,7 @@ final class LinkConnection {
 
     /// Reads once.
     func pull() -> Progress {
+        if let cipher { return pullSealed(cipher) }
         let (first, second) = receiver.space()
         let wanted = first.count + second.count
         do throws(OSError) {

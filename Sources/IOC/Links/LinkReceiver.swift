@@ -7,6 +7,10 @@ import SAFTypes
 /// the body they belong to (``space()``).
 struct LinkReceiver: ~Copyable {
     static let inboxBytes = 256 << 10
+    /// Read into the inbox at a time: what the inbox has of a large body must be copied, so not much.
+    static let inboxReadMax = 64 << 10
+    /// The same behind the missing part of a piece: the next piece's header, above all.
+    static let readAheadMax = 4 << 10
     /// A body of several pieces gets so much memory at once, and more only as it comes.
     static let assemblyFirst = 1 << 20
 
@@ -53,11 +57,14 @@ struct LinkReceiver: ~Copyable {
             inbox.copyMemory(from: inbox + start, byteCount: end - start)
             (start, end) = (0, end - start)
         }
-        let rest = IOSlice(base: inbox + end, count: Self.inboxBytes - end)
+        let room = Self.inboxBytes - end
         guard pieceMissing > 0, start == end, let assembly = assemblies[pieceLane] else {
-            return (IOSlice(base: nil, count: 0), rest)
+            return (IOSlice(base: nil, count: 0), IOSlice(base: inbox + end, count: min(room, Self.inboxReadMax)))
         }
-        return (IOSlice(base: memories[pieceLane].baseAddress.map { $0 + assembly.filled }, count: pieceMissing), rest)
+        return (
+            IOSlice(base: memories[pieceLane].baseAddress.map { $0 + assembly.filled }, count: pieceMissing),
+            IOSlice(base: inbox + end, count: min(room, Self.readAheadMax))
+        )
     }
 
     mutating func received(_ count: Int) {

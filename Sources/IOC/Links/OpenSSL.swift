@@ -47,6 +47,18 @@ struct OpenSSL: @unchecked Sendable {
     let BIO_read: @convention(c) (Object?, UnsafeMutableRawPointer?, Int32) -> Int32
     let BIO_write: @convention(c) (Object?, UnsafeRawPointer?, Int32) -> Int32
     let BIO_ctrl_pending: @convention(c) (Object?) -> Int
+    let BIO_meth_new: @convention(c) (Int32, Text) -> Object?
+    let BIO_meth_set_read:
+        @convention(c) (Object?, @convention(c) (Object?, UnsafeMutableRawPointer?, Int32) -> Int32) -> Int32
+    let BIO_meth_set_write:
+        @convention(c) (Object?, @convention(c) (Object?, UnsafeRawPointer?, Int32) -> Int32) -> Int32
+    let BIO_meth_set_ctrl:
+        @convention(c) (Object?, @convention(c) (Object?, Int32, Int, UnsafeMutableRawPointer?) -> Int) -> Int32
+    let BIO_set_data: @convention(c) (Object?, UnsafeMutableRawPointer?) -> Void
+    let BIO_get_data: @convention(c) (Object?) -> UnsafeMutableRawPointer?
+    let BIO_set_init: @convention(c) (Object?, Int32) -> Void
+    let BIO_set_flags: @convention(c) (Object?, Int32) -> Void
+    let BIO_clear_flags: @convention(c) (Object?, Int32) -> Void
     let ERR_get_error: @convention(c) () -> UInt
     let ERR_clear_error: @convention(c) () -> Void
     let ERR_reason_error_string: @convention(c) (UInt) -> Text?
@@ -132,6 +144,15 @@ struct OpenSSL: @unchecked Sendable {
         BIO_read = try crypto.function("BIO_read")
         BIO_write = try crypto.function("BIO_write")
         BIO_ctrl_pending = try crypto.function("BIO_ctrl_pending")
+        BIO_meth_new = try crypto.function("BIO_meth_new")
+        BIO_meth_set_read = try crypto.function("BIO_meth_set_read")
+        BIO_meth_set_write = try crypto.function("BIO_meth_set_write")
+        BIO_meth_set_ctrl = try crypto.function("BIO_meth_set_ctrl")
+        BIO_set_data = try crypto.function("BIO_set_data")
+        BIO_get_data = try crypto.function("BIO_get_data")
+        BIO_set_init = try crypto.function("BIO_set_init")
+        BIO_set_flags = try crypto.function("BIO_set_flags")
+        BIO_clear_flags = try crypto.function("BIO_clear_flags")
         ERR_get_error = try crypto.function("ERR_get_error")
         ERR_clear_error = try crypto.function("ERR_clear_error")
         ERR_reason_error_string = try crypto.function("ERR_reason_error_string")

@@ -47,7 +47,7 @@ extension PeerLinks {
                     socket: socket, role: .accepted, remote: remote, phase: .greeting, bodyMax: limits.bodyMax)
                 if let security {
                     do throws(LinkError) {
-                        connection.cipher = try TlsSession(security, isServer: true)
+                        connection.cipher = try TlsSession(security.current(trouble), isServer: true)
                     } catch {
                         return trouble(error.text)
                     }

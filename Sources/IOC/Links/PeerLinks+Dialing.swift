@@ -18,6 +18,12 @@ extension PeerLinks {
         if peer.outgoing == nil { step(peer, peer.redial.begin()) }
     }
 
+    /// Wants links to these nodes and no others: what a view says. See ``reach(_:)`` and ``leave(_:_:)``.
+    public func follow(_ nodes: [NodeID]) {
+        for peer in order where peer.isWanted && !nodes.contains(peer.id) { leave(peer.id) }
+        for node in nodes { reach(node) }
+    }
+
     /// Wants no link any more: a view says that the node has gone. Its calls fail, sent ones with TIMEOUT (unknown).
     public func leave(_ node: NodeID, _ reason: String = "the node has left") {
         guard let peer = peers[node.rawValue] else { return }
@@ -95,7 +101,7 @@ extension PeerLinks {
         }
         guard let security else { return sayHello(connection, peer) }
         do throws(LinkError) {
-            let cipher = try TlsSession(security, isServer: false)
+            let cipher = try TlsSession(security.current(trouble), isServer: false)
             connection.cipher = cipher
             _ = cipher.handshake()  // makes the first message; it cannot be through yet
         } catch {

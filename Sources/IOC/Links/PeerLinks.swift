@@ -55,8 +55,7 @@ public final class PeerLinks {
     private var hot: [LinkConnection] = []
     private var hadEvent = false
     /// Nil without TLS.
-    let security: TlsContext?
-    private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
+    let security: TlsCredentials?
 
     /// Bytes read from one connection before others are looked at.
     private static let readBudget = 1 << 20
@@ -78,7 +77,7 @@ public final class PeerLinks {
         limits = options.limits
         switch description.links.security {
         case .none: security = nil
-        case .tls: security = try TlsContext(folder: description.links.certificateDirectory)
+        case .tls: security = try TlsCredentials(folder: description.links.certificateDirectory)
         }
         do throws(OSError) {
             try addPeers()
@@ -104,10 +103,7 @@ public final class PeerLinks {
         }
     }
 
-    deinit {
-        close()
-        scratch.deallocate()
-    }
+    deinit { close() }
 
     /// The port this service uses at an address.
     func socketAddress(_ address: LinkAddress) throws(OSError) -> SocketAddress {
@@ -182,7 +178,7 @@ public final class PeerLinks {
 
     private func fill(_ connection: LinkConnection) {
         var budget = Self.readBudget
-        while connection.mayRead, !connection.isClosed, !connection.isPaused, connection.phase != .connecting {
+        reading: while connection.mayRead, !connection.isClosed, !connection.isPaused, connection.phase != .connecting {
             if budget <= 0 {
                 if !connection.isBacklogged {
                     connection.isBacklogged = true
@@ -190,17 +186,16 @@ public final class PeerLinks {
                 }
                 return
             }
-            let progress = connection.cipher.map { connection.pullSealed($0, through: scratch) } ?? connection.pull()
-            switch progress {
+            switch connection.pull() {
             case .moved(let count):
                 budget -= count
                 if connection.isFreshlySecured { secured(connection) }
                 takeFrames(connection)
-            case .blocked: return
+            case .blocked: break reading
             case .ended(let reason): return end(connection, reason)
             }
         }
-        noteHot(connection)
+        if budget < Self.readBudget { noteHot(connection) }
     }
 
     /// The stream is over; what the other side should know of it (a TLS alert) still goes out.
@@ -300,10 +295,11 @@ public final class PeerLinks {
         } else if !hot.isEmpty {
             // Polling the sockets themselves saves the wake-up, which costs more than the bytes.
             for connection in hot where !connection.isClosed && !connection.isPaused && !connection.isBacklogged {
-                let before = connection.receivedBytes
+                let before = connection.receivedBytes &+ connection.sentBytes
                 connection.canRead = true
+                if connection.hasOutput { connection.canWrite = true }
                 serve(connection)
-                if connection.receivedBytes != before { worked = true }
+                if connection.receivedBytes &+ connection.sentBytes != before { worked = true }
             }
         }
         return worked

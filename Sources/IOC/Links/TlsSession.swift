@@ -85,8 +85,8 @@ final class TlsSession {
     private let context: TlsContext
     private let library: OpenSSL
     private let session: OpaquePointer
-    private let input: OpaquePointer?
-    private let output: OpaquePointer?
+    /// The ciphertext of both directions.
+    let memory: TlsMemory
     private(set) var isEstablished = false
     /// There may be plaintext that was not read.
     private(set) var hasInput = false
@@ -100,17 +100,19 @@ final class TlsSession {
             throw LinkError("out of memory for TLS: \(library.lastReason())")
         }
         self.session = session
-        input = library.BIO_new(library.BIO_s_mem())
-        output = library.BIO_new(library.BIO_s_mem())
-        library.SSL_set_bio(session, input, output)
+        do throws(LinkError) { memory = try TlsMemory() } catch {
+            library.SSL_free(session)
+            throw error
+        }
+        library.SSL_set_bio(session, memory.bio, memory.bio)
         if isServer { library.SSL_set_accept_state(session) } else { library.SSL_set_connect_state(session) }
     }
 
     deinit { library.SSL_free(session) }
 
-    /// Ciphertext that came.
-    func feed(_ bytes: UnsafeRawBufferPointer) {
-        _ = library.BIO_write(input, bytes.baseAddress, Int32(bytes.count))
+    /// Ciphertext came into the memory's space; only to be called when there was no input left.
+    func received(_ count: Int) {
+        memory.filled(count)
         hasInput = true
     }
 
@@ -136,13 +138,6 @@ final class TlsSession {
     /// Takes all of the plaintext; false when the session is broken.
     func write(_ base: UnsafeRawPointer?, count: Int) -> Bool {
         count == 0 || library.SSL_write(session, base, Int32(clamping: count)) == Int32(clamping: count)
-    }
-
-    var outputCount: Int { library.BIO_ctrl_pending(output) }
-
-    /// Ciphertext to send.
-    func takeOutput(into buffer: UnsafeMutableRawBufferPointer) -> Int {
-        max(0, Int(library.BIO_read(output, buffer.baseAddress, Int32(clamping: buffer.count))))
     }
 
     private func failure(_ result: Int32) -> Outcome {

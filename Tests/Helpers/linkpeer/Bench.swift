@@ -10,10 +10,12 @@ final class Bench {
     private let loop: Loop
     private let links: PeerLinks
     private let peer: NodeID
+    private let floor: TcpFloor
     private var plan: [() -> Void] = []
 
-    init(loop: Loop, links: PeerLinks) {
+    init(loop: Loop, links: PeerLinks, floor: TcpFloor) {
         self.loop = loop
+        self.floor = floor
         self.links = links
         peer = NodeID(links.description.localNode == NodeID(1) ? 2 : 1)
     }
@@ -21,7 +23,9 @@ final class Bench {
     func start() {
         links.onUp = { [unowned self] _, _, _ in
             links.onUp = nil
-            for (size, count) in [(64, 5000), (1024, 5000), (65_536, 1000), (1 << 20, 200)] {
+            let only = Environment.get("BENCH_SIZE").flatMap { Int($0) }
+            for (size, count) in [(64, 5000), (1024, 5000), (65_536, 1000), (1 << 20, 200)]
+            where only == nil || only == size {
                 plan.append { self.roundTrips(size, count) }
                 plan.append { self.oneWay(size, max(200, (256 << 20) / max(size, 4096))) }
             }
@@ -48,13 +52,21 @@ final class Bench {
                 }
                 samples.append((MonotonicClock.now() - start).nanoseconds)
                 if samples.count < count { return once() }
-                let sorted = samples.dropFirst(count / 10).sorted()
-                let (middle, late) = (micro(sorted[sorted.count / 2]), micro(sorted[sorted.count * 99 / 100]))
-                say("round trip \(size): p50 \(middle) p99 \(late) us")
+                let floors: [Int64]
+                do throws(OSError) { floors = try floor.measure(size, count) } catch {
+                    say("floor: \(error)")
+                    return loop.stop()
+                }
+                say("round trip \(size): \(summary(samples)); floor \(summary(floors))")
                 next()
             }
         }
         once()
+    }
+
+    private func summary(_ samples: [Int64]) -> String {
+        let sorted = samples.dropFirst(samples.count / 10).sorted()
+        return "p50 \(micro(sorted[sorted.count / 2])) p99 \(micro(sorted[sorted.count * 99 / 100])) us"
     }
 
     private func micro(_ nanoseconds: Int64) -> String { "\(nanoseconds / 1000).\(nanoseconds % 1000 / 100)" }

@@ -9,6 +9,7 @@ import SAFTypes
 // A node of its own process for the tests of links, and what measures them:
 //   linkpeer serve NODE IP1 IP2 INCARNATION [CERTIFICATES]   answers code 1 with the body it got
 //   linkpeer bench NODE IP1 IP2 INCARNATION [CERTIFICATES]   measures against the other node, which serves
+//   linkpeer certificates FOLDER                             makes FOLDER/1 and FOLDER/2 for the two nodes
 
 func say(_ text: String) { StandardOutput.write(text + "\n") }
 
@@ -27,7 +28,16 @@ func describe(_ arguments: [String]) -> ClusterDescription {
             security: folder == nil ? .none : .tls, portBase: 17_000, certificateDirectory: folder ?? ""))
 }
 
+func makeCertificates(in folder: String) throws {
+    let authority = try CertificateAuthority.create(cluster: "test")
+    for number in 1...2 {
+        try File.makeDirectories("\(folder)/\(number)")
+        try authority.issue(node: "node-\(number)").save(in: "\(folder)/\(number)")
+    }
+}
+
 func run(_ arguments: [String]) throws {
+    if arguments.count == 3, arguments[1] == "certificates" { return try makeCertificates(in: arguments[2]) }
     guard arguments.count >= 6 else { throw LinkError("serve|bench NODE IP1 IP2 INCARNATION [CERTIFICATES] expected") }
     let loop = try Loop(name: "linkpeer")
     let links = try PeerLinks(
@@ -42,8 +52,16 @@ func run(_ arguments: [String]) throws {
         default: request.reply([])
         }
     }
-    let bench = arguments[1] == "bench" ? Bench(loop: loop, links: links) : nil
-    if let bench { loop.enqueue(.normal) { bench.start() } } else { say("serving") }
+    var bench: Bench?
+    if arguments[1] == "bench" {
+        let other = links.description.localNode == NodeID(1) ? 4 : 3
+        bench = Bench(loop: loop, links: links, floor: try TcpFloor(to: arguments[other]))
+        loop.enqueue(.normal) { bench?.start() }
+    } else {
+        // Only for who measures; a test that starts many nodes at one address has the first one's.
+        try? TcpFloor.serve(at: arguments[links.description.localNode == NodeID(1) ? 3 : 4])
+        say("serving")
+    }
     loop.run()
     withExtendedLifetime(bench) {}  // the links know it only as unowned
     links.close()
