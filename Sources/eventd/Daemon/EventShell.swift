@@ -37,7 +37,7 @@ final class EventShell {
         host.perform = { [unowned self] effects in perform(effects) }
         host.onOthers = { [unowned self] nodes in
             others = nodes
-            for node in nodes { links?.reach(node) }
+            links?.follow(nodes)
         }
         host.onReady = { [unowned self] in openLinks(description) }
         host.start()
@@ -68,7 +68,7 @@ final class EventShell {
             }
             links.handle = { [unowned self] event in host.handle(event) }
             self.links = links
-            for node in others { links.reach(node) }
+            links.follow(others)
         } catch {
             Log.record(.error, "events stay on this node, nothing is forwarded: \(error)", area: "EVT", context: "LNK")
             loop.schedule(after: .seconds(1)) { [weak self] in self?.openLinks(description) }

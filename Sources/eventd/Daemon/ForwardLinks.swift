@@ -40,8 +40,8 @@ final class ForwardLinks {
 
     var status: [LinkStatus] { links.status }
 
-    /// A view says that the node is there.
-    func reach(_ node: NodeID) { links.reach(node) }
+    /// A view says who is there.
+    func follow(_ nodes: [NodeID]) { links.follow(nodes) }
 
     func send(_ message: PeerMessage, to node: NodeID) {
         // Questions and confirmations are repeated when they are missed.
