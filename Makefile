@@ -21,16 +21,20 @@ completion_shell = $(patsubst bash-completion,bash,$(firstword $(subst /, ,$(1))
 MICROBENCH := Benchmarks/.build/release/microbench
 RELEASE_DIR = $(shell $(SWIFT) build $(RELEASE) --show-bin-path)
 
-.PHONY: help prepare prepare-tests build release demo demo-cluster test check lint bench bench-micro bench-build install uninstall clean
+.PHONY: help prepare prepare-tests prepare-bench build release demo demo-cluster test check lint bench bench-cluster \
+	bench-micro bench-build install uninstall clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 prepare:
 	@deploy/setup/prepare
 
 prepare-tests:
 	@deploy/setup/prepare tests
+
+prepare-bench:
+	@deploy/setup/prepare bench
 
 build: prepare ## debug build of everything
 	$(SWIFT) build
@@ -58,6 +62,9 @@ lint: ## layout by swift-format
 
 bench: release bench-build ## measure this machine: saf bench, then single types
 	@"$(RELEASE_DIR)/saf" bench; status=$$?; "$(MICROBENCH)" && exit $$status
+
+bench-cluster: prepare-bench release ## measure several nodes, in a lab on this machine (as root)
+	@"$(RELEASE_DIR)/saf" bench cluster
 
 bench-micro: bench-build ## single types beside their peers and floors
 	@"$(MICROBENCH)"

@@ -164,8 +164,8 @@ let package = Package(
         room(
             "SafBench", "saf/Bench",
             client + [
-                "SafStage", "AmfClient", "AmfProtocol", "CkptClient", "LogClient", "EventClient", "ClmClient",
-                "CliClient",
+                "SafStage", "SafLab", "IOCGroups", "IOCCluster", "IOCCorosync", "AmfClient", "AmfProtocol",
+                "CkptClient", "LogClient", "EventClient", "ClmClient", "CliClient",
             ]),
         program(
             "saf", "Sources/saf/Command",

@@ -42,7 +42,7 @@ enum Rooms {
             "Sources/saf/Text": ["SAFTypes", "AmfProtocol", "CliProtocol"],
             "Sources/saf/Stage": ["EngineKit", "OSAL"],
             "Sources/saf/Lab": ["EngineKit", "OSAL", "SAFTypes", "IOC", "IOCCluster", "IOCLinks", "SafCluster"],
-            "Sources/saf/Bench": running.union(clients).union(protocols).union(["SafStage"]),
+            "Sources/saf/Bench": running.union(clients).union(protocols).union(["SafStage", "SafLab", "IOCCorosync"]),
             "Sources/saf/Command": running.union(clients).union(protocols).union([
                 "ArgumentParser", "SafConfig", "SafCluster", "SafText", "SafBench", "IOCLinks",
             ]),

@@ -2,7 +2,7 @@
 public struct BenchResult: Sendable {
     /// What was measured: `ipc.hot`.
     public var name: String
-    /// Unit of p50, p99, max, floor and bound: `ns`, `µs`, `ms`, `MiB`, `1/s`.
+    /// Unit of p50, p99, max, floor and bound: `ns`, `µs`, `ms`, `MiB`, `1/s`, `MB/s`.
     public var unit: String
     public var p50: Double
     public var p99: Double
@@ -11,8 +11,10 @@ public struct BenchResult: Sendable {
     public var rate: Double?
     /// What the machine itself needs for the comparable thing; same unit.
     public var floor: Double?
-    /// p50 must stay below this to hold; same unit. Nil: for information.
+    /// p50 must stay below this to hold, or above when ``isLeast``; same unit. Nil: for information.
     public var bound: Double?
+    /// More is better: the bound is the least that p50 may be.
+    public var isLeast = false
     /// One sentence about what was compared.
     public var note: String
 
@@ -31,9 +33,15 @@ public struct BenchResult: Sendable {
         self.note = note
     }
 
+    /// A figure of which more is better, such as a throughput.
+    public init(name: String, unit: String, samples: Samples, atLeast bound: Double, note: String = "") {
+        self.init(name: name, unit: unit, samples: samples, bound: bound, note: note)
+        isLeast = true
+    }
+
     public var ratio: Double? { floor.flatMap { $0 > 0 ? p50 / $0 : nil } }
     /// Nil when there is no bound.
-    public var holds: Bool? { bound.map { p50 <= $0 } }
+    public var holds: Bool? { bound.map { isLeast ? p50 >= $0 : p50 <= $0 } }
 
     /// One object with the keys name, unit, p50, p99, max, rate, floor, ratio, bound, holds; absent values are null.
     public var json: String {

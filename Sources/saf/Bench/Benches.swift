@@ -6,6 +6,8 @@ public enum Benches {
     public struct Bench: Sendable {
         public let name: String
         public let help: String
+        /// Run when none is named: what needs nothing but this machine.
+        var isUsual = true
         let run: @Sendable (Floor, (BenchResult) -> Void) throws -> Void
     }
 
@@ -21,9 +23,12 @@ public enum Benches {
         Bench(
             name: "idle", help: "wake-ups and memory of idle daemons",
             run: { _, publish in try NodeBench.idle(publish) }),
+        Bench(
+            name: "cluster", help: "several nodes, in a lab on this machine (root, corosync); only when named",
+            isUsual: false, run: ClusterBench.run),
     ]
 
-    /// Measures the floor and then each named bench (all when none is named), and prints a table or JSON lines.
+    /// Measures the floor and then each named bench (the usual ones when none is named); prints a table or JSON lines.
     /// - Returns: false when a figure is beyond its bound or a bench failed.
     public static func run(_ names: [String], json: Bool) -> Bool {
         Interruption.cleanUpNodes()
@@ -42,7 +47,7 @@ public enum Benches {
             publish(
                 BenchResult(
                     name: "floor.cold", unit: "µs", samples: try floor.cold(rounds: 400), note: "the same, every 3 ms"))
-            for bench in all where names.isEmpty || names.contains(bench.name) {
+            for bench in all where names.isEmpty ? bench.isUsual : names.contains(bench.name) {
                 do {
                     try bench.run(floor, publish)
                 } catch {

@@ -110,6 +110,21 @@ struct AssignmentLog {
 
 /// The component of the bench: holds memory, answers assignments and writes down when they came.
 func runBenchComponent() -> Never {
+    let folder = Environment.get("BENCH_FOLDER") ?? "."
+    runComponent(log: folder + "/assignments") { haState, now, file throws(OSError) in
+        let line = Array("\(haState) \(now.nanoseconds) \(Environment.processID)\n".utf8)
+        var failure: OSError?
+        line.withUnsafeBytes { bytes in
+            do throws(OSError) { try IO.writeAll(file, bytes) } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+}
+
+/// Holds BENCH_MEBIBYTES of memory, registers and calls `note` for each HA state it is given; "spare" at first.
+func runComponent(
+    log path: String, note: @escaping @Sendable (String, Instant, Int32) throws(OSError) -> Void
+) -> Never {
     let size = (Environment.get("BENCH_MEBIBYTES").flatMap { Int($0) } ?? 1) << 20
     let ballast = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 4_096)
     for offset in stride(from: 0, to: size, by: 4_096) {
@@ -117,15 +132,13 @@ func runBenchComponent() -> Never {
     }
     Task {
         do {
-            let folder = Environment.get("BENCH_FOLDER") ?? "."
-            let log = try File.openForAppending(folder + "/assignments")
+            let log = try File.openForAppending(path)
             let component = try await Component.register()
+            try note("spare", MonotonicClock.now(), log.raw)
             try await withTaskExecutorPreference(Component.executor) {
                 for await assignment in component.assignments {
                     if case .set(let haState, _) = assignment.action {
-                        let now = MonotonicClock.now().nanoseconds
-                        let line = Array("\(haState) \(now) \(Environment.processID)\n".utf8)
-                        try line.withUnsafeBytes { bytes throws in try IO.writeAll(log.raw, bytes) }
+                        try note("\(haState)", MonotonicClock.now(), log.raw)
                     }
                     assignment.complete()
                     if case .terminate = assignment.action { Environment.exit(0) }

@@ -22,10 +22,17 @@ enum Peer {
 
 /// Runs the role that `saf bench-peer` names; never returns.
 public func runBenchPeer(_ arguments: [String]) -> Never {
+    let rest = Array(arguments.dropFirst())
     switch arguments.first {
     case "echo": Floor.echo(on: 3)
-    case "ioc-echo": runIOCEcho(on: arguments.dropFirst().first.flatMap { Int($0) })
+    case "ioc-echo": runIOCEcho(on: rest.first.flatMap { Int($0) })
     case "component": runBenchComponent()
+    case "cluster-component" where rest.count == 1: runClusterComponent(rest[0])
+    case "views" where rest.count == 1: runViewWitness(rest[0])
+    case "tcp-echo" where rest.count == 1: runTcpEcho(at: rest[0])
+    case "tcp-ping" where rest.count == 2: runTcpPing(to: rest[0], record: rest[1])
+    case "cluster-checkpoints" where rest.count == 3:
+        runCheckpointWriter(rest[0], floor: rest[1], record: rest[2])
     default:
         StandardError.write("saf bench-peer is a part of saf bench, not for people\n")
         Environment.exit(2)

@@ -3,19 +3,20 @@ import SafBench
 
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "bench", abstract: "Measures this machine: messages, checkpoints, log, failover.",
+        commandName: "bench", abstract: "Measures this machine: messages, checkpoints, log, failover, several nodes.",
         discussion: """
             \(Benches.all.map { "\($0.name): \($0.help)" }.joined(separator: "\n"))
 
-            Without a name all are run, on private nodes in temporary folders; about
-            two minutes. Figures of a debug build mean nothing. Exit status 1 when a
+            Without a name all but cluster are run, on private nodes in temporary
+            folders; about two minutes. Figures of a debug build mean nothing. Exit status 1 when a
             figure is beyond its bound.
 
             Example: saf bench ipc ckpt
+            Example, several nodes: sudo saf bench cluster
             Example, one object a line: saf bench --json
             """)
 
-    @Argument(help: "Which benches; all when none is named.", completion: .list(Benches.all.map(\.name)))
+    @Argument(help: "Which benches; all but cluster when none is named.", completion: .list(Benches.all.map(\.name)))
     var names: [String] = []
     @Flag(help: "One JSON object a line.") var json = false
 

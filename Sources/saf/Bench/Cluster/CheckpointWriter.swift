@@ -1,0 +1,163 @@
+import CkptClient
+import CkptProtocol
+import EngineKit
+import OSAL
+import SAFTypes
+import SafStage
+
+/// What is measured inside a node; the words are those of its command line.
+enum CheckpointMeasurement: String {
+    /// 1 KiB to all replicas, beside the TCP floor.
+    case synchronous
+    /// The same, and beside a pair of Redis servers.
+    case synchronousAndRedis
+    /// 64 KiB writes to the active replica, until the others have them, too.
+    case asynchronous
+    /// Fills a large checkpoint and goes on writing to it until another node has a copy.
+    case filling
+    /// Opens that checkpoint, which makes a replica on this node.
+    case copying
+    /// Whether this node knows what the other wrote synchronously.
+    case looking
+}
+
+/// Measures in this node and ends: samples go to the record.
+func runCheckpointWriter(_ word: String, floor host: String, record path: String) -> Never {
+    Task {
+        do {
+            guard let kind = CheckpointMeasurement(rawValue: word) else {
+                throw StageError("\(word): nothing to measure")
+            }
+            let file = try Record(path: path.isEmpty ? "/dev/null" : path).open()
+            switch kind {
+            case .synchronous: try measureSynchronous(host, redis: nil, file.raw)
+            case .synchronousAndRedis: try measureSynchronous(host, redis: try RedisClient(), file.raw)
+            case .asynchronous: try await measureAsynchronous(file.raw)
+            case .filling: try fillAndWrite(path, file.raw)
+            case .copying: try measureCopy(path, file.raw)
+            case .looking: try look()
+            }
+            Environment.exit(0)
+        } catch {
+            StandardError.write("saf bench: \(error)\n")
+            Environment.exit(1)
+        }
+    }
+    while true { PrivateNode.pause(.seconds(3_600)) }
+}
+
+private func open(_ name: String, _ attributes: CreationAttributes) throws -> Checkpoint {
+    guard let name = SaName("safCkpt=\(name)") else { throw StageError("\(name) is no name") }
+    return try Checkpoint.openBlocking(name, creating: attributes, timeout: .seconds(20))
+}
+
+/// In slices, so that all see the same load.
+private func measureSynchronous(_ host: String, redis: RedisClient?, _ file: Int32) throws {
+    let floor = try TcpFloor(to: host)
+    let minute = SaTime(60_000_000_000)
+    let checkpoint = try open("bench-synchronous", .singleSection(of: 64 << 10, retained: minute))
+    let data = [UInt8](repeating: 7, count: 1_024)
+    func write() throws { try checkpoint.writeBlocking(at: 0, data) }
+    func nanoseconds(_ body: () throws -> Void) rethrows -> UInt64 {
+        let start = MonotonicClock.now()
+        try body()
+        return UInt64((MonotonicClock.now() - start).nanoseconds)
+    }
+    for _ in 0..<500 { try write() }
+    for _ in 0..<200 { try redis?.set(data) }
+    for _ in 0..<40 {
+        let tcp = try (0..<50).map { _ in try floor.roundTrip() }
+        let writes = try (0..<200).map { _ in try nanoseconds(write) }
+        let sets = try redis.map { redis in
+            try (0..<200).map { _ in try nanoseconds { try redis.set(data) } }
+        }
+        for (name, samples) in [("tcp", tcp), ("write", writes), ("redis", sets ?? [])] {
+            for sample in samples { try Record.append(name, [sample], to: file) }
+        }
+    }
+    try checkpoint.closeBlocking()
+}
+
+/// What is not on two nodes must not be measured as if it were.
+private func look() throws {
+    guard let name = SaName("safCkpt=bench-synchronous") else { return }
+    let data: [UInt8]
+    do throws(AisError) {
+        let checkpoint = try Checkpoint.openBlocking(name, [.read], timeout: .seconds(10))
+        data = try checkpoint.readBlocking(at: 0, count: 1_024)
+    } catch {
+        throw StageError("what one node writes to a checkpoint is not there on the other: \(error)")
+    }
+    guard data == [UInt8](repeating: 7, count: 1_024) else { throw StageError("the nodes see different checkpoints") }
+}
+
+/// Bytes and nanoseconds of each stretch of writes, until every replica has them.
+private func measureAsynchronous(_ file: Int32) async throws {
+    let size = 16 << 20
+    let checkpoint = try open(
+        "bench-asynchronous",
+        CreationAttributes(flags: .writeActiveReplica, checkpointSize: UInt64(size), sectionSizeMax: UInt64(size)))
+    let data = [UInt8](repeating: 7, count: 64 << 10)
+    for stretch in 0..<17 {
+        let start = MonotonicClock.now()
+        let bytes = 64 << 20
+        for index in 0..<bytes / data.count {
+            try checkpoint.writeBlocking(at: index * data.count % size, data, timeout: .seconds(20))
+        }
+        try await checkpoint.synchronize(timeout: .seconds(60))
+        let time = UInt64((MonotonicClock.now() - start).nanoseconds)
+        if stretch > 0 { try Record.append("stretch", [UInt64(bytes), time], to: file) }
+    }
+    try checkpoint.closeBlocking()
+}
+
+/// The checkpoint that is copied whole: in all replicas at once, and on the nodes that have it open.
+enum LargeCheckpoint {
+    static let sections = 1_024
+    static let sectionBytes = 1 << 20
+    static var bytes: Int { sections * sectionBytes }
+
+    static func open(for record: String, creating: Bool) throws -> Checkpoint {
+        let attributes = CreationAttributes(
+            flags: [.writeAllReplicas, .collocated], checkpointSize: UInt64(bytes), sectionsMax: UInt32(sections),
+            sectionSizeMax: UInt64(sectionBytes))
+        let name = record.split(separator: "/").last.map(String.init) ?? "large"
+        guard let name = SaName("safCkpt=\(name)") else { throw StageError("\(name) is no name") }
+        return try Checkpoint.openBlocking(name, creating: creating ? attributes : nil, timeout: .seconds(120))
+    }
+
+    static func section(_ number: Int) -> SectionID { SectionID(Array("section \(number)".utf8)) }
+}
+
+/// Says `filled` when it is, writes 1 KiB again and again until it reads `copied`, and says `written` how often.
+private func fillAndWrite(_ path: String, _ file: Int32) throws {
+    let checkpoint = try LargeCheckpoint.open(for: path, creating: true)
+    let content = [UInt8](repeating: 7, count: LargeCheckpoint.sectionBytes)
+    for number in 0..<LargeCheckpoint.sections {
+        try checkpoint.createSectionBlocking(LargeCheckpoint.section(number), content, timeout: .seconds(20))
+    }
+    try Record.append("filled", [], to: file)
+    let (record, data) = (Record(path: path), [UInt8](repeating: 8, count: 1_024))
+    var count = 0
+    var looked = MonotonicClock.now()
+    while true {
+        let section = LargeCheckpoint.section(count % LargeCheckpoint.sections)
+        try checkpoint.writeBlocking(section, at: 0, data, timeout: .seconds(60))
+        count += 1
+        guard MonotonicClock.now() - looked > .milliseconds(50) else { continue }
+        looked = MonotonicClock.now()
+        if record.lines.contains(where: { $0.name == "copied" }) { break }
+    }
+    try Record.append("written", [UInt64(count)], to: file)
+    try checkpoint.closeBlocking()
+}
+
+/// An open returns when the replica it makes has everything: `copied` bytes, nanoseconds.
+/// Source: SaCkpt B.02, SA_CKPT_WR_ALL_REPLICAS.
+private func measureCopy(_ path: String, _ file: Int32) throws {
+    let start = MonotonicClock.now()
+    let checkpoint = try LargeCheckpoint.open(for: path, creating: false)
+    let time = UInt64((MonotonicClock.now() - start).nanoseconds)
+    try Record.append("copied", [UInt64(LargeCheckpoint.bytes), time], to: file)
+    try checkpoint.closeBlocking()
+}
