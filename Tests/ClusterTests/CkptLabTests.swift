@@ -47,6 +47,83 @@ extension ClusterLabTests {
             try world.lab.down()
         }
 
+        @Test("All ckptds killed at once, the active one stopped, a corosync killed: writers go on, nothing is lost")
+        func daemons() throws {
+            let world = try CkptWorld("test-ckptd")
+            for node in 1...3 { try world.hold("c", "sync", on: node) }
+            for node in 1...3 { try world.write("c", "sync", on: node) }
+            try world.advance()
+            for node in 1...3 { try world.kill(node) }
+            for node in 1...3 { try world.start(node) }
+            try world.advance()
+
+            let active = try world.active("c", askedOn: 1)
+            let others = [1, 2, 3].filter { $0 != active }
+            try world.lab.signal(.stop, "ckptd", on: active)
+            try world.advance(others)
+            #expect(try world.active("c", askedOn: others[0]) != active)
+            try world.lab.signal(.continue, "ckptd", on: active)
+            try world.advance()
+
+            try world.lab.endCorosync(on: 2, .kill)
+            try world.advance([1, 3])
+            try world.lab.startCorosync(on: 2)
+            try world.advance()
+            try world.stop([1, 2, 3])
+            try world.check("c", [1, 2, 3])
+            try world.awaitEqual("c", [1, 2, 3])
+            try world.lab.down()
+        }
+
+        @Test("A majority that lost its memory knows from its databases whom to wait for")
+        func database() throws {
+            let world = try CkptWorld("test-ckptdb")
+            try world.write("safCkpt=lonely", "collocated-sync", on: 3)
+            try world.advance([3])
+            for node in [1, 2] { try world.awaitOnDisk("safCkpt=lonely", on: node) }
+            try world.lab.isolate(3)
+            for node in [1, 2] {
+                try world.lab.kill(node)
+                world.daemons[node] = nil
+            }
+            try world.lab.boot([1, 2])
+            for node in [1, 2] { try world.start(node) }
+            // Its name is known, so it is not made anew, and it is not read either.
+            _ = try world.lab.wait(
+                for: "the old name in the new directory", timeout: .seconds(90), every: .milliseconds(200)
+            ) {
+                try world.replicas("safCkpt=lonely", on: 1).contains { $0.hasPrefix("3 absent") } ? true : nil
+            }
+            try world.lab.heal()
+            try world.advance([3])
+            try world.stop([3])
+            try world.check("safCkpt=lonely", [3])
+            try world.lab.down()
+        }
+
+        @Test("An open ends with its process wherever that is; a name is unlinked from anywhere")
+        func opens() throws {
+            let world = try CkptWorld("test-opens")
+            try world.hold("c", "brief", on: 1)
+            try world.hold("c", "brief", on: 2)
+            #expect(try !world.replicas("c", on: 3).isEmpty)
+            try world.release(1)
+            try world.kill(2)
+            try world.release(2)  // while its ckptd is not there
+            try world.start(2)
+            _ = try world.lab.wait(for: "the end of c", timeout: .seconds(60), every: .milliseconds(100)) {
+                try world.replicas("c", on: 3).isEmpty ? true : nil
+            }
+            try world.hold("d", "sync", on: 1)
+            #expect(try world.ask(["unlink", "d"], on: 3) == ["done"])
+            #expect(try world.ask(["unlink", "d"], on: 2) == ["SA_AIS_ERR_NOT_EXIST (does not exist)"])
+            try world.hold("d", "async", on: 3)
+            #expect(
+                try world.ask(["open", "d", "sync"], on: 2) == ["SA_AIS_ERR_EXIST (exists already)"],
+                "the new one has other attributes")
+            try world.lab.down()
+        }
+
         @Test("A hot standby on another node sees every update once, in order, over the death of the writer's node")
         func hotStandby() throws {
             let world = try CkptWorld("test-standby")
@@ -72,8 +149,7 @@ extension ClusterLabTests {
             "A new replica gets everything while writes go on; the active one is where it is set, and writes reach it")
         func copies() throws {
             let world = try CkptWorld("test-copy")
-            _ = try world.lab.spawn(["ckptworker", "fill", "c", "sync", "48"], on: 1)
-            try world.awaitSections(48, of: "c", on: 1)
+            try world.run(["fill", "c", "sync", "48"], on: 1)
             try world.write("c", "sync", on: 1)
             try world.advance([1])
             try world.write("c", "sync", on: 3)
@@ -170,7 +246,7 @@ private final class CkptWorld {
     }
 
     /// A worker that says "ready" when it has done its part.
-    private func run(_ arguments: [String], on node: Int) throws {
+    func run(_ arguments: [String], on node: Int) throws {
         let worker = try LabProcess(lab, ["ckptworker"] + arguments, on: node)
         holders.append(worker)
         _ = try lab.wait(for: "\(arguments) on node \(node)", timeout: .seconds(60)) {
@@ -179,6 +255,12 @@ private final class CkptWorld {
         }
     }
     private var holders: [LabProcess] = []
+
+    /// Ends the workers that hold something open on a node.
+    func release(_ node: Int) throws {
+        for worker in holders where worker.node == node { worker.kill() }
+        holders.removeAll { $0.node == node }
+    }
 
     func hold(_ name: String, _ kind: String, on node: Int) throws { try run(["hold", name, kind], on: node) }
     func activate(_ name: String, _ kind: String, on node: Int) throws { try run(["activate", name, kind], on: node) }
@@ -232,7 +314,7 @@ private final class CkptWorld {
 
     // MARK: What is there
 
-    private func ask(_ arguments: [String], on node: Int) throws -> [String] {
+    func ask(_ arguments: [String], on node: Int) throws -> [String] {
         let result = try lab.run(["ckptworker"] + arguments, on: node, timeout: .seconds(90))
         guard result.isSuccess else { throw LabError("\(arguments) on node \(node): \(result.complaints)") }
         return result.output.split(separator: "\n").map(String.init)
@@ -248,6 +330,15 @@ private final class CkptWorld {
             found[String(words[0])] = UInt64(words[1])
         }
         return found
+    }
+
+    func replicas(_ name: String, on node: Int) throws -> [String] { try ask(["replicas", name], on: node) }
+
+    func active(_ name: String, askedOn node: Int) throws -> Int {
+        try lab.wait(for: "the active replica of \(name)", timeout: .seconds(60), every: .milliseconds(50)) {
+            let line = try replicas(name, on: node).first { $0.hasSuffix("active") }
+            return line.flatMap { $0.split(separator: " ").first }.flatMap { Int($0) }
+        }
     }
 
     func change(_ name: String, on node: Int) throws -> UInt64 {
@@ -279,17 +370,10 @@ private final class CkptWorld {
         }
     }
 
-    func awaitSections(_ count: Int, of name: String, on node: Int) throws {
-        _ = try lab.wait(for: "\(count) sections", timeout: .seconds(120), every: .milliseconds(200)) {
-            // Whoever makes it may not have come so far.
-            (try? ask(["read", name], on: node))?.contains("sections \(count)") == true ? true : nil
-        }
-    }
-
     /// The replicas of these nodes are current and have the same data.
     func awaitEqual(_ name: String, _ nodes: [Int]) throws {
         _ = try lab.wait(for: "current replicas of \(name)", timeout: .seconds(60), every: .milliseconds(200)) {
-            let replicas = try ask(["replicas", name], on: nodes[0])
+            let replicas = try replicas(name, on: nodes[0])
             return nodes.allSatisfy { node in replicas.contains { $0.hasPrefix("\(node) current") } } ? true : nil
         }
         _ = try lab.wait(for: "equal replicas of \(name) on \(nodes)", timeout: .seconds(60), every: .milliseconds(200))

@@ -14,11 +14,12 @@ import SAFTypes
 // ckptworker read NAME           tells what the active replica has: "SECTION COUNT intact|broken" …, "change N"
 // ckptworker local NAME          the same of this node's replica, as "SECTION DIGEST"
 // ckptworker replicas NAME       tells of each replica "NODE STATE CHANGE [active]", and "epoch N"
-// KIND: sync, async, collocated (asynchronous), collocated-sync.
+// ckptworker open NAME KIND      opens and closes it; tells "done" or the error; unlink NAME does the same.
+// KIND: sync, brief (the same, gone with its last close), async, collocated (asynchronous), collocated-sync.
 
 let arguments = CommandLine.arguments
 guard arguments.count >= 3, let name = SaName(arguments[2]) else {
-    StandardError.write("usage: ckptworker write|fill|hold|follow|activate|read|local|replicas NAME …\n")
+    StandardError.write("usage: ckptworker write|fill|hold|follow|activate|read|local|replicas|open|unlink NAME …\n")
     Environment.exit(2)
 }
 
@@ -31,12 +32,14 @@ func fail(_ text: String) -> Never {
 
 func attributes(_ kind: String) -> CreationAttributes {
     let flags: [String: CreationFlags] = [
-        "sync": .writeAllReplicas, "async": .writeActiveReplica, "collocated": [.writeActiveReplica, .collocated],
+        "sync": .writeAllReplicas, "brief": .writeAllReplicas, "async": .writeActiveReplica,
+        "collocated": [.writeActiveReplica, .collocated],
         "collocated-sync": [.writeAllReplicas, .collocated],
     ]
     guard let chosen = flags[kind] else { fail("kind \(kind)") }
     return CreationAttributes(
-        flags: chosen, checkpointSize: 2 << 30, retentionDuration: 600_000_000_000, sectionsMax: 4_096,
+        flags: chosen, checkpointSize: 2 << 30, retentionDuration: kind == "brief" ? 0 : 600_000_000_000,
+        sectionsMax: 4_096,
         sectionSizeMax: 8 << 20)
 }
 
@@ -177,6 +180,15 @@ func replicas() throws {
     }
 }
 
+func attempt(_ body: () async throws(AisError) -> Void) async {
+    do throws(AisError) {
+        try await body()
+        tell("done")
+    } catch {
+        tell("\(error)")
+    }
+}
+
 switch arguments[1] {
 case "write" where arguments.count >= 6:
     let time = arguments.count > 6 ? Int(arguments[6]) ?? 0 : 0
@@ -194,6 +206,13 @@ case "activate" where arguments.count >= 4:
     withExtendedLifetime(checkpoint) { waitForEver() }
 case "read": await read()
 case "local": try local()
+case "open" where arguments.count >= 4:
+    let kind = arguments[3]
+    await attempt { () async throws(AisError) in
+        try await Checkpoint.open(name, [.read], creating: attributes(kind), timeout: patience).close()
+    }
+case "unlink":
+    await attempt { () async throws(AisError) in try await Checkpoint.unlink(name, timeout: patience) }
 case "replicas": try replicas()
 default:
     StandardError.write("ckptworker: what is \(arguments.dropFirst())?\n")

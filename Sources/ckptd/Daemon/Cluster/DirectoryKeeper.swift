@@ -38,6 +38,8 @@ final class DirectoryKeeper {
     var held: () -> [HeldReplica] = { [] }
 
     static let group = "ckpt"
+    /// Without a majority that remembers a controller waits so long for the missing nodes: then its database must do.
+    private static let formationGrace = Duration.seconds(10)
     private static let retryDelay = Duration.milliseconds(50)
     /// Replicas told in one command.
     private static let heldMax = 200
@@ -83,8 +85,9 @@ final class DirectoryKeeper {
         ) { configuration in
             configuration.isJournaling = true
             configuration.journalBytesMin = RamJournal.capacityMin / 2
-            // Without a majority that remembers it would be guessing: what was acknowledged may be with those who miss.
-            configuration.formationGrace = nil
+            // Without a majority that remembers, and without a database, it would be guessing: what was acknowledged
+            // may be with those who are missing.
+            configuration.formationGrace = isController ? Self.formationGrace : nil
         }
         for trouble in [journal.damage, host.restoreFailure].compactMap({ $0 }) {
             note(true, "\(folder)/directory cannot be used, this node learns from the others: \(trouble)")
