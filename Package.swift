@@ -126,7 +126,7 @@ let package = Package(
         room("LogClient", "logd/Client", client + ["LogProtocol"]),
         room(
             "LogShell", "logd/Shell",
-            client + ["Containers", "LogProtocol", "LogEngine", "LogClient"]),
+            client + ["Containers", "IOCCluster", "LogProtocol", "LogEngine", "LogClient"]),
         program(
             "logd", "Sources/logd/Daemon",
             daemon + ["LogShell", "LogProtocol", "LogEngine", "AmfClient", "CliClient", "CliProtocol"]),
@@ -148,7 +148,7 @@ let package = Package(
         room("CliClient", "cliserver/Client", client + ["CliProtocol"]),
         room(
             "CliShell", "cliserver/Shell",
-            client + ["CliProtocol", "CliEngine", "AmfProtocol", "SafText"]),
+            client + ["IOCCluster", "CliProtocol", "CliEngine", "AmfProtocol", "SafText"]),
         program("cliserver", "Sources/cliserver/Daemon", daemon + ["CliShell", "CliProtocol", "AmfClient"]),
         room(
             "SafConfig", "saf/Config",
@@ -274,7 +274,7 @@ let package = Package(
         tests(
             "ProcessTests",
             client + [
-                "LogProtocol", "SwiftSAF", "SafStage", "AmfProtocol", "AmfClient", "CkptClient", "EventClient",
+                "IOCCluster", "LogProtocol", "SwiftSAF", "SafStage", "AmfProtocol", "AmfClient", "CkptClient", "EventClient",
                 "LogClient",
                 "ClmClient",
                 "CliClient",

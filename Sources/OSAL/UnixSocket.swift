@@ -196,6 +196,23 @@ public enum UnixSocket {
         return PeerCredentials(pid: pid, uid: uid, gid: gid)
     }
 
+    /// The supplementary groups of the process at the other end, as they were when it connected. Source: socket(7),
+    /// SO_PEERGROUPS, Linux 4.13.
+    public static func peerGroups(_ fd: Int32) throws(OSError) -> [UInt32] {
+        var groups = [UInt32](repeating: 0, count: 64)
+        while true {
+            var bytes = socklen_t(groups.count * 4)
+            do throws(OSError) {
+                try retrying("getsockopt(SO_PEERGROUPS)") { getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, &groups, &bytes) }
+                return Array(groups.prefix(Int(bytes) / 4))
+            } catch {
+                // It said how many there are; no system has more than NGROUPS_MAX.
+                guard error.code == ERANGE, Int(bytes) / 4 > groups.count, Int(bytes) / 4 <= 65_536 else { throw error }
+                groups = [UInt32](repeating: 0, count: Int(bytes) / 4)
+            }
+        }
+    }
+
     /// How many bytes the socket may hold for its peer; the kernel doubles it and caps it. Source: socket(7),
     /// SO_SNDBUF.
     public static func setSendBuffer(_ fd: Int32, bytes: Int32) throws(OSError) {

@@ -284,6 +284,34 @@ struct ConfigErrorTests {
         #expect(outcome.isUsable)
     }
 
+    @Test("A component whose user may not use the services is told, and a user or group that nobody has")
+    func access() {
+        var environment = environment
+        environment.hasUser = { $0 != "ghost" }
+        environment.hasGroup = { $0 != "ghosts" }
+        environment.admits = { rule, user, group in rule.users.contains(user) || rule.groups.contains(group) }
+        func warnings(_ keys: String) -> [String] {
+            let text = small.replacing("command: counter", with: "command: counter, " + keys)
+            let outcome = ConfigLoader.load(
+                models: [ConfigSource(file: "m.yaml", text: text)],
+                cluster: ConfigSource(
+                    file: "cluster.yaml", text: "nodes: [here]\nusers: [web, ghost]\ngroups: [staff, ghosts]"),
+                environment: environment)
+            #expect(outcome.isUsable, "\(outcome.errors)")
+            return outcome.errors.map(\.message)
+        }
+        let ghosts = [
+            "cluster: users: there is no user 'ghost' on this node: it admits nobody",
+            "cluster: groups: there is no group 'ghosts' on this node: it admits nobody",
+        ]
+        #expect(warnings("user: web") == ghosts)
+        #expect(warnings("user: other, group: staff") == ghosts)
+        let refused =
+            "component 'greeter': user: 'other' may not use the services; 'users' or 'groups' of cluster.yaml "
+            + "must have it"
+        #expect(warnings("user: other") == ghosts + [refused])
+    }
+
     @Test("An application that another file has, too, is told with the first place; a known key is listed once")
     func twice() {
         let sources = ["a.yaml", "b.yaml"].map { ConfigSource(file: $0, text: small) }

@@ -51,6 +51,19 @@ struct DescriptionTests {
         #expect(throws: DecodeError.self) { try ClusterDescription(decoding: later) }
     }
 
+    @Test("Who may connect: everybody, or root, the own user, users by name or number, and who has one of the groups")
+    func access() {
+        let open = LocalAccess(AccessRule())
+        #expect(open.admits(user: 4_711, groups: []))
+        let rule = LocalAccess(AccessRule(users: ["nobody", "4711", "no-such-user"], groups: ["daemon", "12"]))
+        let nobody = Environment.account(named: "nobody")?.userID ?? 0
+        for user in [0, Environment.userID, nobody, 4_711] { #expect(rule.admits(user: user, groups: [77])) }
+        #expect(!rule.admits(user: 4_712, groups: [77, 78]))
+        #expect(rule.admits(user: 4_712, groups: [77, 12]))
+        #expect(rule.admits(user: 4_712, groups: [Environment.groupID(named: "daemon") ?? 0]))
+        #expect(rule.unknown == ["no-such-user"])
+    }
+
     @Test("The compiled configuration has one byte form, with and without a model")
     func compiled() {
         checkWire(CompiledConfiguration(cluster: Self.three, model: [1, 2, 3]))

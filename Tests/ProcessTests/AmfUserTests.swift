@@ -1,6 +1,7 @@
 import AmfProtocol
 import EngineKit
 import IOC
+import IOCCluster
 import OSAL
 import SAFTypes
 import Testing
@@ -26,6 +27,28 @@ struct AmfUserTests {
         let log = stand.places.logDirectory + "/application.log"
         // Printed, and logged by its own ring: both are in the file.
         for line in ["services: checkpoint 7, event published", "services: logged by itself", "may not list"] {
+            let isThere = stand.wait { (try? File.readText(log))?.contains(line) == true ? true : nil }
+            #expect(isThere == true, "\(line) not in \((try? File.readText(log)) ?? "no log"); \(stand.output)")
+        }
+    }
+
+    @Test("users and groups of cluster.yaml say who may use the services; a component may always be one")
+    func access() throws {
+        let account = try #require(Environment.account(named: "nobody"))
+        for (rule, isAdmitted) in [
+            (AccessRule(users: ["daemon"], groups: ["\(account.groupID)"]), true),
+            (AccessRule(users: ["daemon", "no-such-user"]), false),
+        ] {
+            let stand = try AmfStand(TestModel.twoN(["services"]) { $0.user = "nobody" }, real: ["logd", "ckptd"])
+            defer { stand.end() }
+            var description = ClusterDescription.alone(NodeID(1), name: try #require(SaName("n1")))
+            description.access = rule
+            try description.save(stand.places)
+            try stand.start()
+            #expect(stand.wait(for: "C1") { $0.has(.active) } != nil, "amfd said: \(stand.output)")
+            let log = stand.places.logDirectory + "/application.log"
+            // There is no event service: whoever got his checkpoint says that of the channel.
+            let line = isAdmitted ? "services: SA_AIS_ERR_TRY_AGAIN" : "services: SA_AIS_ERR_ACCESS "
             let isThere = stand.wait { (try? File.readText(log))?.contains(line) == true ? true : nil }
             #expect(isThere == true, "\(line) not in \((try? File.readText(log)) ?? "no log"); \(stand.output)")
         }

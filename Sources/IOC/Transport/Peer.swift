@@ -12,6 +12,8 @@ public struct PeerID: Hashable, Comparable, Sendable {
 /// Who connected, as the kernel says it.
 public struct PeerInfo: Hashable, Sendable {
     public let credentials: PeerCredentials
+    /// All groups of the process, its own included.
+    public let groups: [UInt32]
     public let session: SessionID
     /// With the pid it names the process for ever. Source: /proc/PID/stat, field 22; 0 when it was gone already.
     public let startTime: UInt64

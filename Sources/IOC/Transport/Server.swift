@@ -201,7 +201,10 @@ public final class IOCServer {
         }
         guard let credentials = try? UnixSocket.peerCredentials(arrival.socket.raw) else { return }
         let startTime = Process.startTime(of: credentials.pid) ?? 0
-        let info = PeerInfo(credentials: credentials, session: hello.session, startTime: startTime)
+        // Without them it belongs to its own group alone, which is the least.
+        let groups = (try? UnixSocket.peerGroups(arrival.socket.raw)) ?? []
+        let info = PeerInfo(
+            credentials: credentials, groups: groups + [credentials.gid], session: hello.session, startTime: startTime)
         if let error = admit(info) {
             return refuse(arrival, error, "\(endpoint) does not admit user \(credentials.uid)")
         }

@@ -72,7 +72,9 @@ final class AmfDaemon {
                     loop: loop, description: description, host: host, keeper: keeper,
                     page: try LeasePage.openOrMake(files.leasePath))
             if let failure = host.restoreFailure { announcer.tell(.journalDamaged(failure)) }
-            gateway = try Gateway(loop: loop, places: places, keeper: keeper, node: node, incarnation: incarnation)
+            gateway = try Gateway(
+                loop: loop, places: places, access: LocalAccess(description.access), keeper: keeper, node: node,
+                incarnation: incarnation)
             guardKeeper = GuardKeeper(loop: loop, options: options)
             compiler = ModelCompiler(loop: loop, plan: plan)
             capture = OutputCapture(loop: loop, places: places)

@@ -2,6 +2,7 @@ import AmfEngine
 import AmfProtocol
 import EOLoop
 import IOC
+import IOCCluster
 import OSAL
 import SAFTypes
 
@@ -32,12 +33,19 @@ final class Gateway {
         init(key: ChildKey, peer: Peer) { (self.key, self.peer) = (key, peer) }
     }
 
-    init(loop: Loop, places: Places, keeper: ProcessKeeper, node: NodeID, incarnation: UInt64) throws(OSError) {
+    init(
+        loop: Loop, places: Places, access: LocalAccess, keeper: ProcessKeeper, node: NodeID, incarnation: UInt64
+    ) throws(OSError) {
         (self.keeper, self.node, self.incarnation) = (keeper, node, incarnation)
         var options = ServerOptions()
         // Components may run as other users; what each may ask is checked below.
         options.socketMode = 0o666
         server = try IOCServer(loop: loop, endpoint: .wellKnown(.amfd), places: places, options: options)
+        // A component may always speak to the amfd that has started it.
+        server.admit = { [unowned keeper] peer in
+            let isAdmitted = access.admits(user: peer.credentials.uid, groups: peer.groups)
+            return isAdmitted || keeper.child(ofMember: peer.credentials.pid) != nil ? nil : .access
+        }
         server.onRequest = { [unowned self] request, body in receive(request, body) }
         server.onOneWay = { [unowned self] peer, code, body in hear(peer, code, body) }
         server.onDisconnect = { [unowned self] peer in lost(peer) }

@@ -61,6 +61,8 @@ final class CkptShell {
         // Components run as any user; the engine checks what only an administrator may ask.
         options.socketMode = 0o666
         let server = try IOCServer(loop: loop, endpoint: .wellKnown(.ckptd), places: places, options: options)
+        let access = LocalAccess.ofNode(places)
+        server.admit = { access.admits(user: $0.credentials.uid, groups: $0.groups) ? nil : .access }
         server.onConnect = { [unowned self] peer in process(.connected(Self.session(peer), Self.process(peer))) }
         server.onDisconnect = { [unowned self] peer in disconnected(peer) }
         server.onRequest = { [unowned self] request, body in handle(request, body) }

@@ -4,6 +4,7 @@ import CliProtocol
 public import EOLoop
 import EngineKit
 import IOC
+import IOCCluster
 public import OSAL
 import SAFTypes
 import SafText
@@ -32,6 +33,8 @@ public final class CliDaemon {
         var options = ServerOptions()
         options.socketMode = 0o666  // components of every user register commands; see `refusal` for who may run them
         server = try IOCServer(loop: loop, endpoint: .wellKnown(.cliserver), places: places, options: options)
+        let access = LocalAccess.ofNode(places)
+        server.admit = { access.admits(user: $0.credentials.uid, groups: $0.groups) ? nil : .access }
         server.onConnect = { [unowned self] peer in peers[peer.id.rawValue] = peer }
         server.onDisconnect = { [unowned self] peer in
             peers[peer.id.rawValue] = nil

@@ -61,6 +61,8 @@ public final class ClmDaemon {
         var options = ServerOptions()
         options.socketMode = 0o666  // every user's components may look names up; binding is per session
         server = try IOCServer(loop: loop, endpoint: .wellKnown(.clmd), places: places, options: options)
+        let access = LocalAccess(description.access)
+        server.admit = { access.admits(user: $0.credentials.uid, groups: $0.groups) ? nil : .access }
         server.onConnect = { [unowned self] peer in peers[session(of: peer)] = peer }
         server.onDisconnect = { [unowned self] peer in disconnected(peer) }
         server.onRequest = { [unowned self] request, body in asked(request, body) }

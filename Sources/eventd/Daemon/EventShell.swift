@@ -31,6 +31,8 @@ final class EventShell {
         // Components run as any user; what only an administrator may ask is checked for each request.
         options.socketMode = 0o666
         server = try IOCServer(loop: loop, endpoint: .wellKnown(.eventd), places: places, options: options)
+        let access = LocalAccess(description.access)
+        server.admit = { access.admits(user: $0.credentials.uid, groups: $0.groups) ? nil : .access }
         host = try EngineHost(loop: loop, places: places, description: description) { isError, text in
             Log.record(isError ? .error : .notice, text, area: "EVT", context: "KEP")
         }

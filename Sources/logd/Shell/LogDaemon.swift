@@ -1,6 +1,7 @@
 public import EOLoop
 import EngineKit
 import IOC
+import IOCCluster
 import LogClient
 import LogEngine
 public import LogProtocol
@@ -68,6 +69,8 @@ public final class LogDaemon {
         // Who may ask what is checked for each request, as components run as any user.
         options.socketMode = 0o666
         server = try IOCServer(loop: loop, endpoint: .wellKnown(.logd), places: places, options: options)
+        let access = LocalAccess.ofNode(places)
+        server.admit = { access.admits(user: $0.credentials.uid, groups: $0.groups) ? nil : .access }
         let journal = try BatchJournal(directory: directory.path)
         let unfinished = journal.pending
         let isWritten = unfinished.map { BatchWriter.isWritten($0, directory: places.logDirectory) } ?? true

@@ -152,6 +152,12 @@ enum ConfigFiles {
         }
         environment.hasUser = { Environment.account(named: $0) != nil }
         environment.hasGroup = { Environment.groupID(named: $0) != nil }
+        environment.admits = { rule, user, group in
+            // Whom this machine does not know is told already.
+            guard let account = Environment.account(named: user) else { return true }
+            let groups = account.groups + [Environment.groupID(named: group)].compactMap { $0 }
+            return LocalAccess(rule).admits(user: account.userID, groups: groups)
+        }
         environment.hasDirectory = { (try? File.stat($0))?.kind == .directory }
         return environment
     }

@@ -1,4 +1,5 @@
 public import AmfProtocol
+public import IOCCluster
 import SAFTypes
 public import SafCluster
 
@@ -32,6 +33,8 @@ public struct ConfigEnvironment: Sendable {
     public var hasUser: @Sendable (String) -> Bool = { _ in true }
     public var hasGroup: @Sendable (String) -> Bool = { _ in true }
     public var hasDirectory: @Sendable (String) -> Bool = { _ in true }
+    /// Whether a process of that user and group may connect to the daemons.
+    public var admits: @Sendable (AccessRule, _ user: String, _ group: String) -> Bool = { _, _, _ in true }
 
     public init(
         nodeName: String, programFolders: [String], workingDirectory: String = "/",

@@ -87,7 +87,8 @@ extension Loading {
             description.links.security = word
         }
         if let port: UInt16 = map.number("portBase", 1...65_000) { description.links.portBase = port }
-        description.access = AccessRule(users: accounts(map, "users"), groups: accounts(map, "groups"))
+        description.access = AccessRule(
+            users: accounts(map, "users", environment.hasUser), groups: accounts(map, "groups", environment.hasGroup))
         let timeout = map.duration("fencingTimeout", .seconds(1) ... .seconds(3_600))
         let devices = nodes.flatMap(\.fencing)
         if !devices.isEmpty { description.fencing = FencingSettings(devices: devices) }
@@ -98,8 +99,13 @@ extension Loading {
         plan.description = description
     }
 
-    private func accounts(_ map: MapReader, _ key: String) -> [String] {
+    private func accounts(_ map: MapReader, _ key: String, _ exists: (String) -> Bool) -> [String] {
         let found = map.texts(key) ?? []
+        for (text, position) in found where !text.isEmpty && !exists(text) {
+            map.report(
+                position, "\(key): there is no \(key.dropLast()) '\(text)' on this node: it admits nobody",
+                isWarning: true)
+        }
         for (text, position) in found where text.isEmpty || text.utf8.count > 255 {
             map.report(position, "\(key): a name of 1 to 255 octets, or a number, expected")
         }

@@ -56,6 +56,14 @@ extension Loading {
         check("user", component.user, "user", environment.hasUser)
         check("group", component.group, "group", environment.hasGroup)
         check("workingDirectory", component.workingDirectory, "directory", environment.hasDirectory)
+        if let rule = plan?.description.access, !component.user.isEmpty,
+            !environment.admits(rule, component.user, component.group)
+        {
+            map.report(
+                map.position(of: "user"),
+                "user: '\(component.user)' may not use the services; 'users' or 'groups' of cluster.yaml must have it",
+                isWarning: true)
+        }
     }
 
     /// Finds the program now, so that a wrong path is known before anything starts. A program that is not there costs
