@@ -52,6 +52,7 @@ public final class BerkeleyDatabase: Database {
         if !isClosed, let environment { _ = environment.pointee.txn_checkpoint(environment, 0, 0, 0) }
         isClosed = true
         stop()
+        if let lock { File.releaseLock(lock.raw) }
         lock = nil
     }
 

@@ -38,6 +38,8 @@ final class ChangeLog {
         if size < content.count { try onDisk(path) { () throws(OSError) in try File.truncate(path, to: size) } }
     }
 
+    deinit { File.releaseLock(file.raw) }
+
     /// Durable when it returns.
     ///
     /// - Throws: `.full`, `.failed`: nothing was appended.

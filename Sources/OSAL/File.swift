@@ -239,6 +239,10 @@ public enum File {
         return name
     }
 
+    /// Gives back what ``fileLock(_:mode:)`` took, also while a child that is being started has a copy of the
+    /// descriptor.
+    public static func releaseLock(_ fd: Int32) { _ = flock(fd, LOCK_UN) }
+
     /// The names in a directory are on stable storage when this returns. Source: fsync(2).
     public static func synchronizeDirectory(_ path: String) throws(OSError) {
         let flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC
