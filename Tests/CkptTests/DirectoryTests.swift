@@ -56,4 +56,44 @@ struct DirectoryTests {
         tell(join(1, life: 3, [held(name, ReplicaVersion(epoch: alone.epoch, change: 9))], lineage: 5))
         #expect(directory.entry(Self.id)?.active == NodeID(1))
     }
+
+    @Test("A hand-over that comes to nothing, for the epoch was raised or another was chosen, is proposed again")
+    func handOver() throws {
+        let name = try #require(SaName("safCkpt=x"))
+        var directory = Directory()
+        let now = Instant(nanoseconds: 1_000)
+        for node: UInt32 in 1...3 { _ = directory.handle(join(node, life: 1), at: now) }
+        for node: UInt32 in 1...3 {
+            let open = DirectoryEvent.open(
+                name, handle: HandleID(rawValue: UInt64(node)), on: NodeID(node), id: Self.id,
+                attributes: Self.attributes)
+            _ = directory.handle(open, at: now)
+        }
+        let epoch = try #require(directory.entry(Self.id)?.epoch)
+        for node: UInt32 in 2...3 { _ = directory.handle(.current(Self.id, NodeID(node), epoch: epoch), at: now) }
+        _ = directory.handle(.setActive(Self.id, NodeID(2)), at: now)
+
+        var active = Replication(node: NodeID(1))
+        _ = active.handle(.mayAct(true), at: now)
+        _ = active.handle(.held(Self.id, ReplicaData()), at: now)
+        func told() -> [ReplicationEffect] { active.handle(.entry(Self.id, directory.entry(Self.id)), at: now) }
+        func handsOver(_ epoch: UInt64, _ node: UInt32) -> ReplicationEffect {
+            .propose(.handOver(Self.id, epoch: epoch, to: NodeID(node)), about: Self.id)
+        }
+        #expect(told().contains(handsOver(epoch, 2)))
+        #expect(!told().contains(handsOver(epoch, 2)), "once is enough")
+        // Before that is ordered, node 3 is silent.
+        _ = directory.handle(.silent(Self.id, NodeID(3), epoch: epoch), at: now)
+        _ = directory.handle(.handOver(Self.id, epoch: epoch, to: NodeID(2)), at: now)
+        #expect(directory.entry(Self.id)?.active == NodeID(1))
+        #expect(told().contains(handsOver(epoch + 1, 2)))
+        // Or somebody chooses node 3, which is not current yet.
+        _ = directory.handle(.setActive(Self.id, NodeID(3)), at: now)
+        _ = directory.handle(.handOver(Self.id, epoch: epoch + 1, to: NodeID(2)), at: now)
+        #expect(directory.entry(Self.id)?.active == NodeID(1))
+        _ = told()
+        #expect(active.route(Self.id) == .here)
+        _ = directory.handle(.current(Self.id, NodeID(3), epoch: epoch + 1), at: now)
+        #expect(told().contains(handsOver(epoch + 1, 3)))
+    }
 }

@@ -412,15 +412,15 @@ extension ClusterKeeper {
 
     /// Processes that died, or opens that nobody knows of: closed as soon as the directory takes it.
     func closeSoon(_ handles: [OpenedHandle]) {
-        for handle in handles where !closing.contains(handle) { closing.append(handle) }
+        closing.formUnion(handles)
         guard !isClosing, !closing.isEmpty, mayAct else { return }
         isClosing = true
-        let part = Array(closing.prefix(Self.closesMax))
+        let part = Array(closing.prefix(Self.closesMax))  // in whatever order: they have nothing to do with each other
         enter {
             propose(.close(part)) { [unowned self] outcome in
                 isClosing = false
                 if case .done = outcome {
-                    closing.removeFirst(part.count)
+                    closing.subtract(part)
                     return closeSoon([])
                 }
                 loop.schedule(after: Self.closeRetryDelay) { [unowned self] in closeSoon([]) }

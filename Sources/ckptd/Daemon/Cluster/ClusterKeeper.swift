@@ -62,7 +62,7 @@ final class ClusterKeeper {
     var answers = HeldAnswers()
     /// Handles that are being opened, so that they are not taken for forgotten ones.
     var opening: Set<HandleID> = []
-    var closing: [OpenedHandle] = []
+    var closing: Set<OpenedHandle> = []
     var isClosing = false
 
     init(

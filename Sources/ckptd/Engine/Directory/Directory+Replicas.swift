@@ -134,9 +134,12 @@ extension Directory {
         change(id, now, &effects) { $0.successor = node }
     }
 
-    mutating func handOver(_ id: CheckpointID, _ epoch: UInt64, _ now: Instant, _ effects: inout [DirectoryEffect]) {
+    mutating func handOver(
+        _ id: CheckpointID, _ epoch: UInt64, _ successor: NodeID, _ now: Instant, _ effects: inout [DirectoryEffect]
+    ) {
         change(id, now, &effects) { entry in
-            guard entry.epoch == epoch, entry.active != nil, let successor = entry.successor,
+            // Another one that was chosen meanwhile need not have everything yet.
+            guard entry.epoch == epoch, entry.active != nil, entry.successor == successor,
                 entry.replicas[successor] == .current
             else { return }
             entry.epoch += 1

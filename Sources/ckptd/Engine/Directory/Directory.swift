@@ -82,7 +82,7 @@ public struct Directory: Engine, Sendable {
         case .silent(let id, let node, let epoch): silent(id, node, epoch, now, &effects)
         case .failed(let id, let node): failed(id, node, now, &effects)
         case .report(let node, let reports): for report in reports { take(report, from: node, now, &effects) }
-        case .handOver(let id, let epoch): handOver(id, epoch, now, &effects)
+        case .handOver(let id, let epoch, let node): handOver(id, epoch, node, now, &effects)
         case .retentionOver(let id):
             guard let entry = entries[id], let deadline = entry.retentionDeadline else { break }
             let wait = isRecovering ? now + Self.recoveryMax : deadline

@@ -24,7 +24,7 @@ public enum DirectoryEvent: Hashable, Sendable {
     /// What a node's current replicas have, in the epoch of the election; older epochs find no ear there any more.
     case report(NodeID, [ReplicaReport])
     /// Said by the active replica of that epoch: the successor has everything, and nothing is accepted here any more.
-    case handOver(CheckpointID, epoch: UInt64)
+    case handOver(CheckpointID, epoch: UInt64, to: NodeID)
     case retentionOver(CheckpointID)
     /// A node has been away for too long: what its processes had open is closed.
     case forgotten(NodeID)

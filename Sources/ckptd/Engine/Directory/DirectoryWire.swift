@@ -168,9 +168,10 @@ extension DirectoryEvent: WireCodable {
             begin(.report)
             writer.value(node)
             writer.list(reports)
-        case .handOver(let id, let epoch):
+        case .handOver(let id, let epoch, let node):
             begin(.handOver, id)
             writer.integer(epoch)
+            writer.value(node)
         case .retentionOver(let id): begin(.retentionOver, id)
         case .forgotten(let node):
             begin(.forgotten)
@@ -201,7 +202,7 @@ extension DirectoryEvent: WireCodable {
         case .silent: self = .silent(try id(), try reader.value(), epoch: try reader.integer())
         case .failed: self = .failed(try id(), try reader.value())
         case .report: self = .report(try reader.value(), try reader.list())
-        case .handOver: self = .handOver(try id(), epoch: try reader.integer())
+        case .handOver: self = .handOver(try id(), epoch: try reader.integer(), to: try reader.value())
         case .retentionOver: self = .retentionOver(try id())
         case .forgotten: self = .forgotten(try reader.value())
         case .recoveryOver: self = .recoveryOver

@@ -36,11 +36,10 @@ extension Replication {
                 leading.followers[peer]?.isProposed = false
             }
         }
-        if let successor = entry.successor, entry.replicas[successor] == .current {
-            leading.isHandingOver = true
-        } else {
-            (leading.isHandingOver, leading.hasProposedHandOver) = (false, false)
-        }
+        let successor = entry.replicas[entry.successor ?? node] == .current ? entry.successor : nil
+        leading.isHandingOver = successor != nil
+        // What was proposed in another epoch, or of another one, comes to nothing.
+        if isNew || leading.proposedSuccessor != successor { leading.proposedSuccessor = nil }
         replica.leading = leading
         replicas[id] = replica
         progress(id, now, &effects)
@@ -115,11 +114,11 @@ extension Replication {
             leading.followers[peer]?.isProposed = true
             effects.append(.propose(.current(id, peer, epoch: leading.epoch), about: id))
         }
-        if leading.isHandingOver, !leading.hasProposedHandOver, let successor = replica.entry.successor,
+        if leading.isHandingOver, leading.proposedSuccessor == nil, let successor = replica.entry.successor,
             let follower = leading.followers[successor], follower.acknowledged == data.version.change
         {
-            leading.hasProposedHandOver = true
-            effects.append(.propose(.handOver(id, epoch: leading.epoch), about: id))
+            leading.proposedSuccessor = successor
+            effects.append(.propose(.handOver(id, epoch: leading.epoch, to: successor), about: id))
         }
         replicas[id]?.leading = leading
     }
@@ -224,7 +223,7 @@ extension Replication {
     mutating func lookAgain(_ id: CheckpointID, _ effects: inout [ReplicationEffect]) {
         replicas[id]?.reportedEpoch = 0
         guard var leading = replicas[id]?.leading else { return }
-        leading.hasProposedHandOver = false
+        leading.proposedSuccessor = nil
         for (peer, follower) in leading.followers {
             leading.followers[peer]?.isProposed = false
             guard follower.stage == .unknown else { continue }

@@ -46,7 +46,8 @@ public struct Replication: Engine, Sendable {
         /// Every counted follower has had everything up to here.
         var safe: UInt64 = 0
         var isHandingOver = false
-        var hasProposedHandOver = false
+        /// To whom the directory is being told to hand over.
+        var proposedSuccessor: NodeID?
     }
 
     struct Following: Hashable, Sendable {
