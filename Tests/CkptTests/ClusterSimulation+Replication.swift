@@ -12,67 +12,86 @@ extension ClusterSimulation {
         for effect in effects { perform(node, effect, frame) }
     }
 
+    /// The node's own engine hears of an event, and what it has to say is done.
+    @discardableResult
+    func tell(_ node: NodeID, _ event: CkptEvent, _ body: [UInt8] = []) -> [CkptEffect] {
+        guard processes[node] != nil else { return [] }
+        processes[node]?.member.now = now
+        processes[node]?.member.feed(event, body)
+        let told = processes[node]?.member.told ?? []
+        for effect in told {
+            switch effect {
+            case .replication(let event): feed(node, event)
+            case .closeHandles(let opens): propose(node, .close(opens), .other)
+            case .setAside(let id, let reason): fail("\(node) cannot use its replica of \(id): \(reason)")
+            default: break
+            }
+        }
+        return told
+    }
+
+    func see(_ node: NodeID, _ id: CheckpointID, _ entry: DirectoryEntry?) {
+        tell(node, .entry(id, entry))
+        feed(node, .entry(id, entry))
+    }
+
     private func perform(_ node: NodeID, _ effect: ReplicationEffect, _ frame: Frame?) {
         switch effect {
         case .make(let id):
-            if let name = processes[node]?.group.core.entry(id)?.name { names[id] = name }
-            var store = ModelStore()
-            for client in clients[node] ?? [] where client.checkpoint == id {
-                if let handle = client.handle { store.handles.insert(handle) }
-            }
-            stores[node, default: [:]][id] = store
-            feed(node, .held(id, store.data))
-        case .drop(let id): stores[node]?[id] = nil
+            guard let entry = processes[node]?.replication.entry(id) else { return feed(node, .notMade(id)) }
+            tell(node, .make(entry, time: 1))
+        case .drop(let id): tell(node, .drop(id, unlinkedBy: nil))
         case .send(let message, let peer): send(.small(message), node, peer, isSmall: true)
         case .live(let id, let epoch, let change, let peers):
-            for peer in peers where !sendUpdate(node, id, epoch, change, peer) {
+            guard let update = processes[node]?.member.update else { break }
+            let message = ReplicaMessage(id, epoch: epoch, .update(change: change))
+            for peer in peers where !send(.data(message, update), node, peer, isSmall: false) {
                 feed(node, .blocked(id, peer, change: change))
             }
         case .stream(let id, let epoch, let after, let peer): stream(node, id, epoch, after, peer)
         case .sendPiece(let id, let epoch, let round, let cursor, let peer):
             sendPiece(node, id, epoch, round, cursor, peer)
         case .sendCopied(let message, let peer):
-            let updates = stores[node]?[message.checkpoint]?.updates ?? []
-            if send(.copied(message, updates), node, peer, isSmall: false) {
+            guard let end = processes[node]?.member.engine.copyEnd(of: message.checkpoint) else { break }
+            var writer = ByteWriter()
+            end.encode(to: &writer)
+            if send(.data(message, writer.bytes), node, peer, isSmall: false) {
                 counts.copies += 1
             } else {
                 feed(node, .copiedBlocked(message.checkpoint, peer))
             }
-        case .apply(let id, _, let isTolerant):
-            guard case .update(_, let update) = frame, stores[node]?[id] != nil else { break }
-            if random.chance(percent: isHealing ? 0 : 1) { return feed(node, .applied(id, false)) }
-            if isTolerant {
-                stores[node]?[id]?.sections[update.section] = update.request
-                stores[node]?[id]?.data.version.change += 1
-            } else {
-                stores[node]?[id]?.write(update)
-            }
-            feed(node, .applied(id, true))
-        case .wipe(let id, let base):
-            stores[node]?[id]?.data = ReplicaData(version: .init(epoch: 0, change: base), isPartial: true)
-            stores[node]?[id]?.sections.removeAll()
-            stores[node]?[id]?.replaceUpdates([])
-        case .takePiece(let id):
-            guard case .piece(_, let sections) = frame else { break }
-            for (section, request) in sections { stores[node]?[id]?.sections[section] = request }
-        case .finishCopy(let id):
-            guard case .copied(_, let updates) = frame else { break }
-            if random.chance(percent: isHealing ? 0 : 5) { return feed(node, .applied(id, false)) }
-            stores[node]?[id]?.replaceUpdates(updates)
-            stores[node]?[id]?.data.isPartial = false
-            if let store = stores[node]?[id], store.sections != store.expected {
-                fail("a copy of \(id) on \(node) is not what was copied")
-            }
-            feed(node, .applied(id, true))
-        case .keepEpoch(let id, let epoch, let history):
-            stores[node]?[id]?.data.version.epoch = epoch
-            stores[node]?[id]?.data.history = history
+        case .apply, .takePiece, .finishCopy: take(node, effect, frame)
+        case .wipe(let id, let base): tell(node, .wipe(id, base: base))
+        case .keepEpoch(let id, let epoch, let history): tell(node, .keepEpoch(id, epoch: epoch, history))
         case .complete(let ticket): finish(node, ticket, isDone: true)
         case .redirect(let ticket): finish(node, ticket, isDone: false)
-        case .routeChanged(let id):
-            stores[node]?[id]?.isActive = processes[node]?.replication.entry(id)?.active == node
+        case .routeChanged: break
         case .propose(let event, let id): propose(node, event, .about(id))
         case .wake(let at): processes[node]?.wakeAt = at
+        }
+    }
+
+    /// Data of the active replica; now and then there is no room for them.
+    private func take(_ node: NodeID, _ effect: ReplicationEffect, _ frame: Frame?) {
+        guard case .data(let message, let body) = frame else { return }
+        let id = message.checkpoint
+        if random.chance(percent: isHealing ? 0 : 1) { return feed(node, .applied(id, false)) }
+        do {
+            switch effect {
+            case .apply(_, let change, let isTolerant):
+                let update = try MemberNode.decode(body) { reader in try ReplicaUpdate(decoding: &reader) }
+                tell(node, .apply(id, change: change, update, tolerant: isTolerant), body)
+            case .takePiece:
+                let parts = try MemberNode.decode(body) { reader in try PieceSection.decodeList(&reader) }
+                tell(node, .takePiece(id, parts), body)
+            case .finishCopy:
+                guard case .copied(_, let change, let history) = message.body else { return }
+                let end = try MemberNode.decode(body) { reader in try CopyEnd(decoding: &reader) }
+                tell(node, .finishCopy(id, end, ReplicaVersion(epoch: message.epoch, change: change), history))
+            default: break
+            }
+        } catch {
+            fail("\(node) does not understand \(message): \(error)")
         }
     }
 
@@ -100,26 +119,75 @@ extension ClusterSimulation {
     /// As a ckptd does what its own client or another node asks for.
     private func execute(_ node: NodeID, _ request: Request) {
         let id = request.checkpoint
-        guard processes[node]?.replication.route(id) == .here, let store = stores[node]?[id] else {
-            return answer(node, request, isDone: false)
-        }
+        guard processes[node]?.replication.route(id) == .here, let engine = processes[node]?.member.engine,
+            let data = engine.replica(id)
+        else { return answer(node, request, isDone: false) }
+        requests[request.number] = request
+        let (operations, body) = operations(request, engine)
+        let update = CkptRequest.update(request.handle, operations)
+        let origin = RequestOrigin(
+            identity: RequestIdentity(session: request.session, number: request.number),
+            process: ProcessIdentity(id: 1, start: request.session.low))
+        let told = tell(
+            node,
+            request.origin == node
+                ? .request(update, origin, time: 5)
+                : .forwarded(update, origin, checkpoint: id, from: request.origin, time: 5), body)
         let ticket = number()
-        processes[node]?.tickets[ticket] = request
-        if let change = store.position(of: request.number) {
-            return feed(node, .awaitAll(id, change: isSynchronous ? change : 0, ticket: ticket))
+        for effect in told {
+            switch effect {
+            case .wrote(_, let change):
+                if let other = actives[id]?[data.version.epoch], other != node {
+                    fail("\(other) and \(node) both are active in epoch \(data.version.epoch) of \(id)")
+                }
+                actives[id, default: [:]][data.version.epoch] = node
+                counts.writes += 1
+                processes[node]?.tickets[ticket] = request
+                feed(node, .wrote(id, change: change, ticket: ticket))
+            case .executed(_, let change):
+                counts.repeats += 1
+                processes[node]?.tickets[ticket] = request
+                feed(node, .awaitAll(id, change: isSynchronous ? change : 0, ticket: ticket))
+            case .refuse(_, .badHandle, _): forget(request, on: node)
+            case .refuse(_, let code, let text):
+                fail("request \(request.number) on \(node) was refused: \(code) \(text)")
+            default: break
+            }
         }
-        let epoch = store.data.version.epoch
-        if let other = actives[id]?[epoch], other != node {
-            fail("\(other) and \(node) both are active in epoch \(epoch) of \(id)")
+    }
+
+    /// The directory took the node for dead, and closed what was open there.
+    private func forget(_ request: Request, on node: NodeID) {
+        guard let index = clients[node]?.firstIndex(where: { $0.pending?.number == request.number }) else { return }
+        let client = newClient(node, clients[node]?[index].name ?? 0)
+        clients[node]?[index] = client
+        tell(node, .connected(client.session, ProcessIdentity(id: 1, start: client.session.low)))
+    }
+
+    /// The request's number to the log, and to its section.
+    private func operations(_ request: Request, _ engine: CkptEngine) -> ([SectionOperation], [UInt8]) {
+        let body = (0..<8).map { UInt8(truncatingIfNeeded: request.number >> (8 * UInt64($0))) }
+        let known = engine.sections(of: request.checkpoint, limit: 100).map(\.descriptor)
+        let data = PayloadSlice(offset: 0, count: 8)
+        let log = known.first { $0.id == ReplicaView.log }
+        var operations = [SectionOperation(kind: .create, id: ReplicaView.log, expiration: .saTimeEnd, data: data)]
+        if let log { operations = [.init(kind: .write, id: log.id, offset: log.size, data: data)] }
+        let section = ReplicaView.section(request.section)
+        switch (known.contains { $0.id == section }, request.deletes) {
+        case (true, true): operations.append(.init(kind: .delete, id: section))
+        case (true, false): operations.append(.init(kind: .overwrite, id: section, data: data))
+        case (false, true): break
+        case (false, false):
+            operations.append(.init(kind: .create, id: section, expiration: .saTimeEnd, data: data))
         }
-        actives[id, default: [:]][epoch] = node
-        stores[node]?[id]?.write(.init(request: request.number, section: request.section))
-        counts.writes += 1
-        feed(node, .wrote(id, change: store.change + 1, ticket: ticket))
+        return (operations, body)
     }
 
     func attempt(_ node: NodeID, _ index: Int) {
         guard let client = clients[node]?[index], let request = client.pending, client.sentAt == nil else { return }
+        if let engine = processes[node]?.member.engine, engine.checkpoint(of: request.handle) == nil {
+            return forget(request, on: node)
+        }
         switch processes[node]?.replication.route(request.checkpoint) {
         case .here:
             clients[node]?[index].sentAt = now
@@ -136,7 +204,7 @@ extension ClusterSimulation {
             if gone, processes[node]?.group.status == .synchronised,
                 processes[node]?.group.core.isRecovering == false, random.chance(percent: 20)
             {
-                clients[node]?[index] = Client(name: client.name)
+                forget(request, on: node)
             }
         case .later, nil: break
         }
@@ -155,25 +223,14 @@ extension ClusterSimulation {
         return true
     }
 
-    private func sendUpdate(
-        _ node: NodeID, _ id: CheckpointID, _ epoch: UInt64, _ change: UInt64, _ peer: NodeID
-    ) -> Bool {
-        guard let updates = stores[node]?[id]?.updates, change >= 1, change <= UInt64(updates.count) else {
-            fail("\(node) has no update \(change) of \(id) to send")
-            return true
-        }
-        let message = ReplicaMessage(id, epoch: epoch, .update(change: change))
-        return send(.update(message, updates[Int(change) - 1]), node, peer, isSmall: false)
-    }
-
     private func stream(_ node: NodeID, _ id: CheckpointID, _ epoch: UInt64, _ after: UInt64, _ peer: NodeID) {
-        guard let store = stores[node]?[id] else { return }
-        if store.change - after > ModelStore.logMax {
+        guard let updates = processes[node]?.member.logged(id, after: after) else {
             return feed(node, .streamed(id, peer, upTo: after, .gone))
         }
         var sent = after
-        while sent < store.change {
-            guard sendUpdate(node, id, epoch, sent + 1, peer) else {
+        for update in updates {
+            let message = ReplicaMessage(id, epoch: epoch, .update(change: sent + 1))
+            guard send(.data(message, update), node, peer, isSmall: false) else {
                 return feed(node, .streamed(id, peer, upTo: sent, .full))
             }
             sent += 1
@@ -184,15 +241,14 @@ extension ClusterSimulation {
     private func sendPiece(
         _ node: NodeID, _ id: CheckpointID, _ epoch: UInt64, _ round: UInt32, _ cursor: CopyCursor, _ peer: NodeID
     ) {
-        guard let store = stores[node]?[id] else { return }
-        guard let (section, request) = store.sections.first(after: cursor.serial) else {
+        guard let (body, next) = processes[node]?.member.piece(id, cursor, bytesMax: 200) else {
             return feed(node, .pieceSent(id, peer, next: nil))
         }
         let message = ReplicaMessage(id, epoch: epoch, .piece(round: round))
-        guard send(.piece(message, [(section, request)]), node, peer, isSmall: false) else {
+        guard send(.data(message, body), node, peer, isSmall: false) else {
             return feed(node, .pieceBlocked(id, peer))
         }
-        feed(node, .pieceSent(id, peer, next: CopyCursor(serial: section)))
+        feed(node, .pieceSent(id, peer, next: next))
     }
 
     func breakLinks(of node: NodeID) {
@@ -228,12 +284,12 @@ extension ClusterSimulation {
             feed(node, .writable(peer))
         }
         switch frame {
-        case .small(let message), .update(let message, _), .piece(let message, _), .copied(let message, _):
+        case .small(let message), .data(let message, _):
             let decoded = ReplicaMessage.roundTrip(message)
             feed(peer, .message(decoded, from: node), frame)
         case .request(let request): execute(peer, request)
-        case .answer(let number, let id, let isDone):
-            answered(Request(number: number, checkpoint: id, section: 0, origin: peer), on: peer, isDone: isDone)
+        case .answer(let number, _, let isDone):
+            if let request = requests[number] { answered(request, on: peer, isDone: isDone) }
         case nil: break
         }
     }

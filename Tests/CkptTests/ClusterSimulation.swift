@@ -8,8 +8,11 @@ import OSAL
 import SAFTypes
 import Testing
 
+@testable import CkptStore
+
 /// A cluster of ckptd in one process: the real directory over a simulated group, the real replication over simulated
-/// links, stores that are models. A seed drives it through faults; then everything is healed and must come to rest.
+/// links, the real engine and store of each node in memory. A seed drives it through faults; then everything is healed
+/// and must come to rest.
 final class ClusterSimulation {
     let seed: UInt64
     var random: SeededRandom
@@ -19,7 +22,7 @@ final class ClusterSimulation {
     var now = Instant(nanoseconds: 1_000_000_000)
     var processes: [NodeID: SimulatedProcess] = [:]
     /// RAM files: they outlive the process, not the machine.
-    var stores: [NodeID: [CheckpointID: ModelStore]] = [:]
+    var memories: [NodeID: [CheckpointID: [UInt8]]] = [:]
     /// Of the directory, beside the RAM files.
     var journals: [NodeID: [[UInt8]]] = [:]
     var clients: [NodeID: [Client]] = [:]
@@ -30,13 +33,14 @@ final class ClusterSimulation {
     var isHealing = false
 
     // What the checkers know.
+    var requests: [UInt64: Request] = [:]
     var acknowledged: [UInt64: CheckpointID] = [:]
     var answered: Set<UInt64> = []
     /// Every machine that had them was lost.
     var excused: Set<UInt64> = []
     var actives: [CheckpointID: [UInt64: NodeID]] = [:]
     var failures: [String] = []
-    var counts = (writes: 0, crashes: 0, reboots: 0, partitions: 0, copies: 0, elections: 0)
+    var counts = (writes: 0, repeats: 0, crashes: 0, reboots: 0, partitions: 0, copies: 0, elections: 0)
 
     init(seed: UInt64) {
         self.seed = seed
@@ -51,10 +55,16 @@ final class ClusterSimulation {
         ]
         flags = modes.randomElement(using: &random) ?? .writeAllReplicas
         for node in nodes {
-            clients[node] = (0..<2).map { Client(name: $0) }
+            clients[node] = newClients(node)
             for peer in nodes where peer != node { links[node, default: [:]][peer] = ModelLink() }
             start(node)
         }
+    }
+
+    func newClients(_ node: NodeID) -> [Client] { (0..<2).map { newClient(node, $0) } }
+
+    func newClient(_ node: NodeID, _ name: Int) -> Client {
+        Client(name: name, session: ClientSession(high: UInt64(node.rawValue), low: number()))
     }
 
     var isSynchronous: Bool { flags.contains(.writeAllReplicas) }
@@ -88,10 +98,15 @@ final class ClusterSimulation {
         }
         processes[node] = SimulatedProcess(
             group: ReplicatedNode(core, over: FragmentingGroup(simulated)),
-            replication: Replication(node: node, silenceMax: .milliseconds(400)), incarnation: incarnation)
-        for id in (stores[node] ?? [:]).keys.sorted() {
-            guard let store = stores[node]?[id] else { continue }
-            feed(node, .held(id, store.data))
+            replication: Replication(node: node, silenceMax: .milliseconds(400)), member: newMember(node, incarnation),
+            incarnation: incarnation)
+        memories[node] = [:]
+        for id in (processes[node]?.member.images ?? [:]).keys.sorted() {
+            guard let data = processes[node]?.member.engine.replica(id) else { continue }
+            feed(node, .held(id, data))
+        }
+        for client in clients[node] ?? [] {
+            tell(node, .connected(client.session, ProcessIdentity(id: 1, start: client.session.low)))
         }
         let outputs: [ReplicatedNode<Directory, FragmentingGroup<SimulatedGroup>>.Output]? = {
             do throws(GroupError) { return try processes[node]?.group.start("ckpt", at: now) } catch { return nil }
@@ -99,16 +114,31 @@ final class ClusterSimulation {
         perform(node, outputs ?? [])
     }
 
+    /// A life of ckptd with the RAM files of the last one.
+    private func newMember(_ node: NodeID, _ incarnation: UInt64) -> MemberNode {
+        let contents = (memories[node] ?? [:]).sorted { $0.key < $1.key }.map(\.value)
+        do {
+            return try MemberNode(
+                node.rawValue, recovering: contents, limits: Self.storeLimits, incarnation: incarnation)
+        } catch {
+            fail("the RAM files of \(node) cannot be read: \(error)")
+            return MemberNode(node.rawValue, limits: Self.storeLimits, incarnation: incarnation)
+        }
+    }
+
+    /// So little that a follower soon lacks what the log has no more.
+    static let storeLimits = StoreLimits(logBytesMin: 3 << 10)
+
     func stop(_ node: NodeID, losesMemory: Bool) {
         trace("\(node) stops, loses memory: \(losesMemory)")
-        guard processes.removeValue(forKey: node) != nil else { return }
+        guard let process = processes.removeValue(forKey: node) else { return }
+        memories[node] = losesMemory ? [:] : process.member.images.mapValues(\.memory.content)
         network.crash(node)
         breakLinks(of: node)
         if losesMemory {
             counts.reboots += 1
-            stores[node] = [:]
             (lineages[node], journals[node]) = (nil, nil)
-            clients[node] = (0..<2).map { Client(name: $0) }
+            clients[node] = newClients(node)
             excuseWhatIsNowhere()
             forgetEpochsOfNobody()
         } else {
@@ -117,24 +147,47 @@ final class ClusterSimulation {
                 clients[node]?[index].sentAt = nil
                 if case .opening = clients[node]?[index].stage { clients[node]?[index].stage = .idle }
             }
-            for id in (stores[node] ?? [:]).keys where stores[node]?[id]?.data.isPartial == true {
-                // What a copy has left is told to be partial; the handles in the file stay.
-                stores[node]?[id]?.sections.removeAll()
-            }
         }
     }
 
-    private func excuseWhatIsNowhere() {
-        for (request, id) in acknowledged where !excused.contains(request) {
-            let isHeld = stores.values.contains { $0[id]?.position(of: request) != nil }
-            if !isHeld { excused.insert(request) }
+    // MARK: What there is
+
+    /// Of a living ckptd, or left by a dead one; nil: none, or a copy that is not whole.
+    func view(_ node: NodeID, _ id: CheckpointID) -> ReplicaView? {
+        do {
+            let image: MemberNode.Image
+            if let process = processes[node] {
+                guard let live = process.member.images[id] else { return nil }
+                image = live
+            } else {
+                guard let content = memories[node]?[id] else { return nil }
+                image = try MemberNode.Image(recovering: TestMemory(content), limits: Self.storeLimits)
+            }
+            if image.state.isPartial { return nil }
+            return try ReplicaView(image)
+        } catch {
+            fail("the replica of \(id) on \(node) cannot be read: \(error)")
+            return nil
         }
+    }
+
+    /// Requests that are nowhere any more.
+    func lost(_ requests: [UInt64: CheckpointID]) -> [UInt64] {
+        var held: [CheckpointID: Set<UInt64>] = [:]
+        for id in Set(requests.values) {
+            for node in nodes { held[id, default: []].formUnion(view(node, id)?.requests ?? []) }
+        }
+        return requests.filter { held[$0.value]?.contains($0.key) != true }.keys.sorted()
+    }
+
+    private func excuseWhatIsNowhere() {
+        excused.formUnion(lost(acknowledged.filter { !excused.contains($0.key) }))
     }
 
     /// An epoch that no memory is left of may be given again: no data of it can be taken for other data.
     private func forgetEpochsOfNobody() {
         for (id, epochs) in actives {
-            let newest = stores.values.compactMap { $0[id]?.data.version.epoch }.max() ?? 0
+            let newest = nodes.compactMap { view($0, id)?.data.version.epoch }.max() ?? 0
             actives[id] = epochs.filter { $0.key <= newest }
         }
     }
@@ -167,6 +220,7 @@ final class ClusterSimulation {
             case .answer(let ticket, let outcome): answeredProposal(node, ticket, outcome)
             case .stateReplaced:
                 processes[node]?.backlog.removeAll()
+                processes[node]?.mustLookAtAll = true
                 wait(node, .members(processes[node]?.group.core.completeLives ?? []))
             case .status: checkMembers(node)
             case .view(let view):
@@ -197,20 +251,21 @@ final class ClusterSimulation {
                 guard isMember != process.isMember || isMember else { continue }
                 processes[node]?.isMember = isMember
                 feed(node, .mayAct(isMember && process.group.status == .synchronised))
-                if isMember, !process.isMember { lookAtAll(node) }
+                if isMember, !process.isMember || process.mustLookAtAll { lookAtAll(node) }
                 if isMember { lineages[node] = process.group.core.lineage }
             case .entry(let id, let entry, _):
                 guard process.isMember else { continue }
                 trace("\(node) sees \(id): \(String(describing: entry))")
                 if entry?.isElecting == true { counts.elections += 1 }
-                feed(node, .entry(id, entry))
-            case .unknown(let id): if process.isMember { stores[node]?[id] = nil }
+                see(node, id, entry)
+            case .unknown(let id): if process.isMember { see(node, id, nil) }
             }
         }
     }
 
     private func lookAtAll(_ node: NodeID) {
-        let known = Set(stores[node]?.keys.map { $0 } ?? [])
+        processes[node]?.mustLookAtAll = false
+        let known = Set(processes[node]?.member.images.keys.map { $0 } ?? [])
         let told = Set(processes[node]?.group.core.entries.keys ?? [])
         for id in known.union(told).sorted() { wait(node, .entry(id, processes[node]?.group.core.entry(id), nil)) }
     }
@@ -233,16 +288,7 @@ final class ClusterSimulation {
         guard let process = processes[node], process.group.status == .synchronised,
             !process.group.core.isMember(node, incarnation: process.incarnation)
         else { return }
-        var held: [HeldReplica] = []
-        for id in (stores[node] ?? [:]).keys.sorted() {
-            guard let store = stores[node]?[id], let name = names[id] else { continue }
-            let version = store.data.isPartial ? ReplicaVersion.empty : store.data.version
-            held.append(
-                HeldReplica(
-                    id: id, name: name, attributes: attributes, version: version,
-                    retention: attributes.retentionDuration,
-                    isActive: store.isActive, openers: store.handles.sorted()))
-        }
+        let held = process.member.engine.held(at: now)
         propose(
             node,
             .joined(
@@ -252,10 +298,10 @@ final class ClusterSimulation {
                     isLast: true)), .other)
     }
 
-    var names: [CheckpointID: SaName] = [:]
     var attributes: CreationAttributes {
         CreationAttributes(
-            flags: flags, checkpointSize: 1_000, retentionDuration: 60_000_000_000, sectionsMax: 10, sectionSizeMax: 100
+            flags: flags, checkpointSize: 100_000, retentionDuration: 60_000_000_000, sectionsMax: 10,
+            sectionSizeMax: 50_000
         )
     }
 
@@ -273,11 +319,14 @@ final class ClusterSimulation {
 
     private func opened(_ node: NodeID, _ ticket: UInt64?, _ id: CheckpointID) {
         guard let ticket, case .open(let index) = processes[node]?.proposals[ticket],
-            let handle = clients[node]?[index].handle
+            let client = clients[node]?[index], let handle = client.handle
         else { return }
         clients[node]?[index].stage = .open
         clients[node]?[index].checkpoint = id
-        names[id] = names[id] ?? SaName("safCkpt=\(clients[node]?[index].name ?? 0)")
-        stores[node]?[id]?.handles.insert(handle)
+        let origin = RequestOrigin(
+            identity: RequestIdentity(session: client.session, number: 0),
+            process: ProcessIdentity(id: 1, start: client.session.low))
+        guard let record = processes[node]?.member.engine.opener(handle, [.read, .write], origin) else { return }
+        tell(node, .opened(id, record))
     }
 }

@@ -6,50 +6,34 @@ import EngineKit
 import IOCGroups
 import SAFTypes
 
-/// A replica's data in memory: sections that hold the number of the request that wrote them last, and all requests in
-/// order. It keeps the last few updates, as a store's log does.
-struct ModelStore: Equatable {
-    struct Update: Equatable {
-        var request: UInt64
-        var section: UInt64
-    }
-    static let logMax: UInt64 = 12
+/// What a replica holds, as the simulation's clients write it: section "log" has the numbers of all requests in the
+/// order they were executed, each other section that of the request that wrote it last.
+struct ReplicaView: Equatable {
+    static let log: SectionID = "log"
+    static func section(_ number: UInt64) -> SectionID { SectionID("section-\(number)") }
 
-    var data = ReplicaData()
-    var sections = OrderedMap<UInt64, UInt64>()
-    private(set) var updates: [Update] = []
-    private var positions: [UInt64: UInt64] = [:]
-    var handles: Set<HandleID> = []
-    var isActive = false
+    var data: ReplicaData
+    var requests: [UInt64] = []
+    var sections: [SectionID: UInt64] = [:]
 
-    var change: UInt64 { data.version.change }
-
-    mutating func write(_ update: Update) {
-        updates.append(update)
-        positions[update.request] = UInt64(updates.count)
-        sections[update.section] = update.request
-        data.version.change += 1
-    }
-
-    func position(of request: UInt64) -> UInt64? { positions[request] }
-
-    mutating func replaceUpdates(_ new: [Update]) {
-        updates = new
-        positions = [:]
-        for (offset, update) in updates.enumerated() { positions[update.request] = UInt64(offset) + 1 }
-    }
-
-    /// What the updates lead to.
-    var expected: OrderedMap<UInt64, UInt64> {
-        OrderedMap(updates.map { ($0.section, $0.request) })
+    init(_ image: MemberNode.Image) throws {
+        let content = try MemberNode.content(image)
+        data = content.replica
+        for (id, section) in content.sections {
+            let numbers = try MemberNode.decode(section.data) { reader in
+                var numbers: [UInt64] = []
+                while reader.remaining > 0 { numbers.append(try reader.integer()) }
+                return numbers
+            }
+            if id == Self.log { requests = numbers } else { sections[id] = numbers.first }
+        }
     }
 }
 
 enum Frame {
     case small(ReplicaMessage)
-    case update(ReplicaMessage, ModelStore.Update)
-    case piece(ReplicaMessage, [(UInt64, UInt64)])
-    case copied(ReplicaMessage, [ModelStore.Update])
+    /// What follows the head.
+    case data(ReplicaMessage, [UInt8])
     case request(Request)
     case answer(request: UInt64, checkpoint: CheckpointID, isDone: Bool)
 }
@@ -59,6 +43,11 @@ struct Request: Equatable {
     var checkpoint: CheckpointID
     var section: UInt64
     var origin: NodeID
+    var session: ClientSession
+    var handle: HandleID
+
+    /// Some delete their section instead of writing to it.
+    var deletes: Bool { number % 7 == 0 }
 }
 
 /// One way from a node to another: what is under way is lost when it breaks.
@@ -78,6 +67,7 @@ struct Client {
         case open
     }
     var name: Int
+    var session: ClientSession
     var stage = Stage.idle
     var checkpoint: CheckpointID?
     var handle: HandleID?
@@ -93,9 +83,12 @@ struct SimulatedProcess {
     }
     var group: ReplicatedNode<Directory, FragmentingGroup<SimulatedGroup>>
     var replication: Replication
+    var member: MemberNode
     let incarnation: UInt64
     var view: GroupView?
     var isMember = false
+    /// What had been decided may have been thrown away with an earlier state.
+    var mustLookAtAll = false
     var backlog = DirectoryBacklog()
     var proposals: [UInt64: Proposal] = [:]
     var tickets: [UInt64: Request] = [:]

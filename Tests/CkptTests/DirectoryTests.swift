@@ -22,23 +22,38 @@ struct DirectoryTests {
             id: Self.id, name: name, attributes: Self.attributes, version: version, retention: .saTimeEnd)
     }
 
+    private static func of(_ count: UInt32, _ join: (UInt32) -> DirectoryEvent) throws -> (Directory, DirectoryEntry) {
+        let name = try #require(SaName("safCkpt=x"))
+        var directory = Directory()
+        for node in 1...count { _ = directory.handle(join(node), at: .start) }
+        for node: UInt32 in 1...2 {
+            let open = DirectoryEvent.open(
+                name, handle: HandleID(rawValue: UInt64(node)), on: NodeID(node), id: id, attributes: attributes)
+            _ = directory.handle(open, at: .start)
+        }
+        let entry = try #require(directory.entry(id))
+        return (directory, entry)
+    }
+
+    @Test("A replica that has failed is not current for what was said of it before")
+    func failedBeforeCurrent() throws {
+        var (directory, entry) = try Self.of(3) { join($0, life: 1) }
+        #expect(entry.active == NodeID(1) && entry.replicas[NodeID(2)] == .synchronising)
+        // The active one has seen it acknowledge everything; meanwhile its data go.
+        _ = directory.handle(.failed(Self.id, NodeID(2)), at: .start)
+        _ = directory.handle(.current(Self.id, NodeID(2), epoch: entry.epoch), at: .start)
+        #expect(directory.entry(Self.id)?.replicas[NodeID(2)] == .synchronising)
+    }
+
     @Test("Two had everything and left together: when one has gone on alone, the other is not current any more")
     func absentWhileAnotherGoesOn() throws {
         let name = try #require(SaName("safCkpt=x"))
-        var directory = Directory()
+        var (directory, first) = try Self.of(3) { join($0, life: 1) }
         var now = Instant(nanoseconds: 1_000)
         func tell(_ event: DirectoryEvent) {
             now = now + .milliseconds(1)
             _ = directory.handle(event, at: now)
         }
-        for node: UInt32 in 1...3 { tell(join(node, life: 1)) }
-        for node: UInt32 in 1...2 {
-            tell(
-                .open(
-                    name, handle: HandleID(rawValue: UInt64(node)), on: NodeID(node), id: Self.id,
-                    attributes: Self.attributes))
-        }
-        let first = try #require(directory.entry(Self.id))
         tell(.current(Self.id, NodeID(2), epoch: first.epoch))
         #expect(directory.entry(Self.id)?.replicas[NodeID(2)] == .current)
         tell(.left([NodeLife(node: NodeID(1), incarnation: 1), NodeLife(node: NodeID(2), incarnation: 1)]))

@@ -34,8 +34,10 @@ struct MemberNode {
     }
 
     /// A new life with what an earlier one left in memory.
-    init(_ node: UInt32, recovering contents: [[UInt8]], limits: StoreLimits = .init()) throws {
-        self.init(node, limits: limits, incarnation: 8)
+    init(
+        _ node: UInt32, recovering contents: [[UInt8]], limits: StoreLimits = .init(), incarnation: UInt64 = 8
+    ) throws {
+        self.init(node, limits: limits, incarnation: incarnation)
         for content in contents {
             let image = try Image(recovering: TestMemory(content, recorder: recorder), limits: limits)
             images[image.checkpoint] = image
@@ -143,7 +145,7 @@ struct MemberNode {
         feed(.takePiece(id, try Self.decode(body) { reader in try PieceSection.decodeList(&reader) }), body)
     }
 
-    private static func decode<Value>(_ body: [UInt8], _ decode: (inout ByteReader) throws -> Value) throws -> Value {
+    static func decode<Value>(_ body: [UInt8], _ decode: (inout ByteReader) throws -> Value) throws -> Value {
         try body.withUnsafeBytes { bytes in
             var reader = ByteReader(bytes)
             return try decode(&reader)

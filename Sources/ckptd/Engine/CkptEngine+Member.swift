@@ -168,9 +168,11 @@ extension CkptEngine {
                 effects += forget(handle, of: id)
             }
         }
-        guard let entry, let checkpoint = checkpoints[id] else { return effects }
-        let gone = checkpoint.openerSlots.keys.filter { !entry.openers.contains($0) && locals[id]?[$0] == nil }
-        effects += removeOpeners(of: id, gone.sorted())
+        guard let entry, checkpoints[id] != nil else { return effects }
+        let local = locals[id] ?? [:]
+        let gone = checkpoints[id]?.closedWriters(
+            { entry.openers.contains($0) }, where: { local[$0] == nil }, patience: limits.writerMemory, now)
+        effects += removeOpeners(of: id, gone ?? [])
         if entry.isUnlinked, named[entry.name] == id { named[entry.name] = nil }
         return effects + keepState(id, entry, now)
     }

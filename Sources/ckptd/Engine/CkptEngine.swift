@@ -284,7 +284,7 @@ public struct CkptEngine: Engine, Sendable {
                 "names lead to their checkpoint")
         }
         for checkpoint in checkpoints.values {
-            checkpoint.checkInvariants()
+            checkpoint.checkInvariants(isAlone: node == nil)
             invariant(
                 checkpoint.state.isUnlinked || named[checkpoint.name] == checkpoint.id || node != nil,
                 "what is not unlinked has its name")

@@ -15,6 +15,8 @@ public struct CkptLimits: Hashable, Sendable {
     public var absenceMax = Duration.seconds(30)
     /// How long an unlink is remembered after the checkpoint is gone, to answer a retransmission.
     public var unlinkMemory = Duration.seconds(60)
+    /// How long a writer of another node is remembered that the directory is not known to have.
+    public var writerMemory = Duration.seconds(60)
     /// The longest sleep until a section's expiration time is compared with the clock again (the clock may be set).
     public var clockCheck = Duration.seconds(3_600)
 

@@ -34,6 +34,10 @@ struct OpenCheckpoint: Hashable, Sendable {
     /// Where each is among the openers.
     private(set) var openerSlots: [HandleID: Int] = [:]
     var openerCount: Int { openerSlots.count }
+    /// Of writers on other nodes: those the directory has been seen to have.
+    private var known: Set<HandleID> = []
+    /// And those it has not, since when: their open may still be on its way here, or their close was faster.
+    private var strangers: [HandleID: Instant] = [:]
 
     init(_ new: NewCheckpoint) {
         id = new.checkpoint
@@ -82,6 +86,29 @@ struct OpenCheckpoint: Hashable, Sendable {
         if let old = openers[slot] { openerSlots[old.record.handle] = nil }
         if let record { openerSlots[record.handle] = slot }
         openers[slot] = record.map { Opener($0) }
+    }
+
+    /// Writers elsewhere that have closed, now that these are open.
+    ///
+    /// - Parameter patience: who was never seen to be open for so long is not waited for.
+    mutating func closedWriters(
+        _ isOpen: (HandleID) -> Bool, where isElsewhere: (HandleID) -> Bool, patience: Duration, _ now: Instant
+    ) -> [HandleID] {
+        var gone: [HandleID] = []
+        for handle in openerSlots.keys.sorted() where isElsewhere(handle) {
+            if isOpen(handle) {
+                known.insert(handle)
+                strangers[handle] = nil
+            } else if known.remove(handle) != nil {
+                gone.append(handle)
+            } else if let since = strangers[handle], now - since >= patience {
+                strangers[handle] = nil
+                gone.append(handle)
+            } else {
+                strangers[handle] = strangers[handle] ?? now
+            }
+        }
+        return gone
     }
 
     mutating func setSubscribed(_ isSubscribed: Bool, opener slot: Int) { openers[slot]?.isSubscribed = isSubscribed }
@@ -140,10 +167,13 @@ struct OpenCheckpoint: Hashable, Sendable {
             change: state.change)
     }
 
-    func checkInvariants() {
+    func checkInvariants(isAlone: Bool) {
         sections.checkInvariants()
         invariant(openers.reduce(0) { $0 + ($1 == nil ? 0 : 1) } == openerCount, "openers are counted")
         for (handle, slot) in openerSlots { invariant(openers[slot]?.record.handle == handle, "openers are found") }
-        invariant(openerCount == 0 || state.retentionDeadline == 0, "no retention runs while somebody has it open")
+        // On a member a writer may be remembered a little longer than it has the checkpoint open.
+        invariant(
+            !isAlone || openerCount == 0 || state.retentionDeadline == 0,
+            "no retention runs while somebody has it open")
     }
 }

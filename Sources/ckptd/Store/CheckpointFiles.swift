@@ -31,6 +31,8 @@ public final class CheckpointFiles {
     public let limits: StoreLimits
     private let lock: Descriptor
     private var entries: [CheckpointID: Entry] = [:]
+    /// Those with other replicas; said before there is a file, as a rule.
+    private var replicated: Set<CheckpointID> = []
 
     /// - Throws: `.system` when the directory cannot be made or another daemon has it.
     public init(directory: String, limits: StoreLimits = .init(logBytesMin: 2 << 10)) throws(StoreError) {
@@ -97,7 +99,9 @@ public final class CheckpointFiles {
             }
             let image = try CheckpointImage(creating: new, in: MappedMemory(file), limits: limits)
             try systemCall { () throws(OSError) in try File.rename(temporary, to: path(new.checkpoint)) }
-            entries[new.checkpoint] = Entry(file: file, image: image)
+            let entry = Entry(file: file, image: image)
+            entry.image.keepsForReplicas = replicated.contains(new.checkpoint)
+            entries[new.checkpoint] = entry
         } catch {
             _ = try? File.remove(temporary)
             throw error
@@ -171,18 +175,23 @@ public final class CheckpointFiles {
     }
 
     /// Whether there are other replicas: then more updates are kept, in proportion to data and updates.
-    public func keepForReplicas(_ id: CheckpointID, _ keeps: Bool) { entries[id]?.image.keepsForReplicas = keeps }
+    public func keepForReplicas(_ id: CheckpointID, _ keeps: Bool) {
+        if keeps { replicated.insert(id) } else { replicated.remove(id) }
+        entries[id]?.image.keepsForReplicas = keeps
+    }
 
     public func fileBytes(_ id: CheckpointID) -> Int { entries[id]?.image.fileBytes ?? 0 }
 
     public func remove(_ id: CheckpointID) {
         entries[id] = nil
+        replicated.remove(id)
         _ = try? File.remove(path(id))
     }
 
     /// Gives the memory back but for the header, which says by whose request the checkpoint was unlinked.
     public func retire(_ id: CheckpointID) {
         guard let entry = entries.removeValue(forKey: id) else { return }
+        replicated.remove(id)
         do throws(OSError) {
             try entry.file.truncate(to: Layout.headerBytes)
         } catch {

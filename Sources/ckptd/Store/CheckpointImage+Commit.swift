@@ -249,8 +249,9 @@ extension CheckpointImage {
     /// must fit, so that a short stall of a follower does not cost a copy.
     private mutating func wantLogForReplicas(record bytes: Int) {
         let byData = min(max(memory.count, 16 << 10), 256 << 10)
-        let wanted = max(byData, min(bytes * 32, 8 << 20))
-        if wanted > logBytesWanted { logBytesWanted = max(wanted, min(logBytesWanted * 2, 8 << 20)) }
+        let most = 16 << 20
+        let wanted = max(byData, min(bytes * 128, most))
+        if wanted > logBytesWanted { logBytesWanted = max(wanted, min(logBytesWanted * 2, most)) }
     }
 
     /// A step that is about a whole table.

@@ -168,9 +168,10 @@ extension Directory {
     /// Its data is no good; it stays where it is wanted, and is made anew.
     mutating func failed(_ id: CheckpointID, _ node: NodeID, _ now: Instant, _ effects: inout [DirectoryEffect]) {
         change(id, now, &effects) { entry in
-            guard let state = entry.replicas[node] else { return }
+            guard entry.replicas.contains(node) else { return }
             entry.replicas[node] = entry.isSalvaged ? nil : .synchronising
-            if state == .current, entry.active != nil, entry.active != node { entry.epoch += 1 }
+            // That it is current may be on its way already: said of data that are no more.
+            if entry.active != nil, entry.active != node { entry.epoch += 1 }
         }
     }
 }

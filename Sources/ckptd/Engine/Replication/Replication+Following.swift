@@ -136,7 +136,8 @@ extension Replication {
         _ id: CheckpointID, _ peer: NodeID, _ change: UInt64, _ now: Instant, _ effects: inout [ReplicationEffect]
     ) {
         guard let data = replicas[id]?.data, let follower = replicas[id]?.leading?.followers[peer],
-            change > follower.acknowledged || follower.isCounted == false, change <= data.version.change
+            change > follower.acknowledged || follower.isCounted == false, change <= data.version.change,
+            change >= follower.copyBase
         else { return }
         replicas[id]?.leading?.followers[peer]?.acknowledged = max(change, follower.acknowledged)
         progress(id, now, &effects)

@@ -67,8 +67,21 @@ extension Replication {
         if replicas[id]?.entry.attributes.flags.contains(.writeAllReplicas) ?? false {
             wait(id, change, ticket, now, &effects)
         } else {
-            effects.append(.complete(ticket))
+            paced(id, change, ticket, now, &effects)
         }
+    }
+
+    /// Asynchronous updates wait for nobody, but no faster than the followers can take them: what the log has no more
+    /// would cost a copy of everything, again and again.
+    private mutating func paced(
+        _ id: CheckpointID, _ change: UInt64, _ ticket: UInt64, _ now: Instant, _ effects: inout [ReplicationEffect]
+    ) {
+        var awaited: UInt64 = 0
+        for (_, follower) in replicas[id]?.leading?.followers ?? [:] where follower.isCounted {
+            if follower.isStalled { awaited = change }
+            if follower.acknowledged + Self.lagMax < change { awaited = max(awaited, change - Self.lagMax) }
+        }
+        if awaited > 0 { wait(id, awaited, ticket, now, &effects) } else { effects.append(.complete(ticket)) }
     }
 
     mutating func awaitAll(
@@ -103,7 +116,8 @@ extension Replication {
         leading.waiting.removeAll { $0.change <= leading.safe }
         if leading.waiting.count != before { leading.waitsSince = now }
         let isSynchronous = replica.entry.attributes.flags.contains(.writeAllReplicas)
-        for (peer, follower) in leading.followers where follower.stage == .streaming {
+        for (peer, follower) in leading.followers
+        where follower.stage == .streaming && follower.acknowledged >= follower.copyBase {
             let isNear =
                 isSynchronous
                 ? follower.acknowledged >= leading.safe
@@ -141,6 +155,7 @@ extension Replication {
         replicas[id]?.leading?.followers[peer]?.stage = .streaming
         replicas[id]?.leading?.followers[peer]?.sent = version.change
         replicas[id]?.leading?.followers[peer]?.acknowledged = version.change
+        replicas[id]?.leading?.followers[peer]?.copyBase = 0
         let start = ReplicaMessage.Body.start(round: round, from: version.change, data.history)
         effects.append(.send(ReplicaMessage(id, epoch: leading.epoch, start), to: peer))
         if version.change < data.version.change {
@@ -171,6 +186,8 @@ extension Replication {
         }
         replicas[id]?.leading?.followers[peer]?.stage = .copying(CopyCursor(), inFlight: 1)
         replicas[id]?.leading?.followers[peer]?.sent = data.version.change
+        replicas[id]?.leading?.followers[peer]?.acknowledged = 0
+        replicas[id]?.leading?.followers[peer]?.copyBase = data.version.change
         let message = ReplicaMessage.Body.copy(round: follower.round, base: data.version.change)
         effects.append(.send(ReplicaMessage(id, epoch: leading.epoch, message), to: peer))
         effects.append(

@@ -23,6 +23,8 @@ public struct Replication: Engine, Sendable {
         var round: UInt32 = 0
         var sent: UInt64 = 0
         var acknowledged: UInt64 = 0
+        /// What it acknowledges before this is of data that a copy takes the place of.
+        var copyBase: UInt64 = 0
         /// Synchronous updates wait for it.
         var isCounted = false
         /// The directory is being told that it is current.
@@ -91,7 +93,7 @@ public struct Replication: Engine, Sendable {
     var stalled = OrderedMap<NodeID, [CheckpointID]>()
 
     static let piecesInFlightMax = 4
-    /// An asynchronous follower this close to the active replica counts as having everything.
+    /// An asynchronous follower this close to the active replica counts as having everything, and stays so close.
     static let lagMax: UInt64 = 64
 
     public init(node: NodeID, silenceMax: Duration = .seconds(2)) {

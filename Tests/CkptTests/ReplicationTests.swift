@@ -1,0 +1,78 @@
+import CkptEngine
+import CkptProtocol
+import EngineKit
+import SAFTypes
+import Testing
+
+@Suite("Checkpoint replication")
+struct ReplicationTests {
+    private static let id = CheckpointID(rawValue: 1 << 40)
+    private static let follower = NodeID(2)
+
+    /// Node 1 is active in the first epoch, node 2 is to become current.
+    private func leader(_ flags: CreationFlags, change: UInt64) throws -> (Replication, epoch: UInt64) {
+        var directory = Directory()
+        for node: UInt32 in 1...2 {
+            _ = directory.handle(
+                .joined(
+                    NodeJoin(
+                        node: NodeID(node), incarnation: 1, nodesExpected: 2, time: 9, lineage: 0, newLineage: 1,
+                        held: [], isLast: true)), at: .start)
+        }
+        let name = try #require(SaName("safCkpt=r"))
+        let attributes = CreationAttributes(flags: flags, checkpointSize: 10, sectionsMax: 2, sectionSizeMax: 5)
+        _ = directory.handle(
+            .open(name, handle: HandleID(rawValue: 1), on: NodeID(1), id: Self.id, attributes: attributes), at: .start)
+        let entry = try #require(directory.entry(Self.id))
+        #expect(entry.active == NodeID(1) && entry.replicas[Self.follower] == .synchronising)
+        var replication = Replication(node: NodeID(1))
+        _ = replication.handle(.mayAct(true), at: .start)
+        let version = ReplicaVersion(epoch: entry.epoch, change: change)
+        _ = replication.handle(.held(Self.id, ReplicaData(version: version)), at: .start)
+        _ = replication.handle(.entry(Self.id, entry), at: .start)
+        return (replication, entry.epoch)
+    }
+
+    private func isCurrentProposed(_ effects: [ReplicationEffect]) -> Bool {
+        effects.contains { if case .propose(.current, _) = $0 { true } else { false } }
+    }
+
+    @Test("What a follower acknowledged before its copy does not make it current")
+    func staleAcknowledgement() throws {
+        var (replication, epoch) = try leader(.writeActiveReplica, change: 9)
+        func hear(_ body: ReplicaMessage.Body) -> [ReplicationEffect] {
+            replication.handle(
+                .message(ReplicaMessage(Self.id, epoch: epoch, body), from: Self.follower), at: .start)
+        }
+        _ = hear(.follow(round: 1, .empty, isPartial: false))
+        // The log has not what it lacks; the copy is small and goes out at once.
+        _ = replication.handle(.streamed(Self.id, Self.follower, upTo: 0, .gone), at: .start)
+        let copied = replication.handle(.pieceSent(Self.id, Self.follower, next: nil), at: .start)
+        #expect(copied.contains { if case .sendCopied = $0 { true } else { false } })
+        #expect(!isCurrentProposed(copied))
+        // Said when it began to follow.
+        #expect(!isCurrentProposed(hear(.acknowledge(change: 0))))
+        #expect(isCurrentProposed(hear(.acknowledge(change: 9))))
+    }
+
+    @Test("An asynchronous update waits for a follower that is counted on and cannot take it")
+    func pacing() throws {
+        var (replication, epoch) = try leader(.writeActiveReplica, change: 0)
+        let hello = ReplicaMessage(Self.id, epoch: epoch, .follow(round: 1, .empty, isPartial: false))
+        let joined = replication.handle(.message(hello, from: Self.follower), at: .start)
+        #expect(isCurrentProposed(joined))
+        var change: UInt64 = 0
+        func write() -> Bool {
+            change += 1
+            return replication.handle(.wrote(Self.id, change: change, ticket: change), at: .start)
+                .contains(.complete(change))
+        }
+        for _ in 0..<64 { #expect(write()) }
+        #expect(!write(), "65 behind")
+        let acknowledged = ReplicaMessage(Self.id, epoch: epoch, .acknowledge(change: 65))
+        #expect(replication.handle(.message(acknowledged, from: Self.follower), at: .start).contains(.complete(65)))
+        #expect(write())
+        _ = replication.handle(.blocked(Self.id, Self.follower, change: change), at: .start)
+        #expect(!write(), "the lane is full")
+    }
+}
