@@ -126,10 +126,15 @@ let package = Package(
         room("LogClient", "logd/Client", client + ["LogProtocol"]),
         room(
             "LogShell", "logd/Shell",
-            client + ["Containers", "IOCCluster", "LogProtocol", "LogEngine", "LogClient"]),
+            client + [
+                "Containers", "IOCGroups", "IOCCluster", "IOCLinks", "EOReplicated", "EOHost", "LogProtocol",
+                "LogEngine", "LogClient",
+            ]),
         program(
             "logd", "Sources/logd/Daemon",
-            daemon + ["LogShell", "LogProtocol", "LogEngine", "AmfClient", "CliClient", "CliProtocol"]),
+            daemon + [
+                "LogShell", "LogProtocol", "LogEngine", "IOCCluster", "AmfClient", "CliClient", "CliProtocol",
+            ]),
 
         // eventd: event channels.
         room("EventProtocol", "eventd/Protocol", ["SAFTypes", "Containers"]),
@@ -216,7 +221,8 @@ let package = Package(
             "ClusterTests",
             base + [
                 "OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync", "SafLab",
-                "SafCluster", "groupmember", "clmmember", "eventd", "eventworker", "ckptd", "ckptworker", "AmfProtocol",
+                "SafCluster", "groupmember", "clmmember", "eventd", "eventworker", "logd", "logwriter",
+                "ckptd", "ckptworker", "AmfProtocol",
                 "AmfClient", "IOC", "amfd", "testcomponent",
             ]),
         program(
@@ -252,9 +258,10 @@ let package = Package(
             [
                 "LogProtocol", "LogEngine", "LogClient", "LogShell", "SAFLogging", "SAFTypes", "EngineKit", "EOLoop",
                 "OSAL",
-                "IOC", "logd", "logwriter", .product(name: "Logging", package: "swift-log"),
+                "IOC", "IOCGroups", "IOCCluster", "EOReplicated", "Containers", "logd", "logwriter",
+                .product(name: "Logging", package: "swift-log"),
             ]),
-        program("logwriter", "Tests/Helpers/logwriter", ["LogClient", "OSAL"]),
+        program("logwriter", "Tests/Helpers/logwriter", ["EngineKit", "LogClient", "LogProtocol", "OSAL", "SAFTypes"]),
         tests(
             "EventTests",
             [

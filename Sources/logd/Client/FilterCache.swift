@@ -41,9 +41,19 @@ final class FilterCache: Sendable {
     /// The threshold a record of this severity may meet at most; nil when it cannot pass.
     @inline(__always)
     func admits(_ severity: LogSeverity, _ stream: LogStream) -> Bool {
+        if stream.isGlobal { return admitsGlobal(severity, stream) }
         if word() != seen.load(ordering: .relaxed) { refresh() }
         let limits = limits.load(ordering: .relaxed)
         return severity.rawValue <= UInt8(truncatingIfNeeded: stream == .system ? limits : limits >> 8)
+    }
+
+    /// A global stream has a filter of its own, the same in the whole cluster; a process's threshold is not asked.
+    func admitsGlobal(_ severity: LogSeverity, _ stream: LogStream) -> Bool {
+        guard let page else { return true }
+        let place: UnsafeMutablePointer<Atomic<UInt16>> = page.mapping.base.atomic(
+            at: FilterLayout.severitiesOffset + 2 * Int(stream.rawValue))
+        let set = place.pointee.load(ordering: .relaxed)
+        return set == 0 || SeveritySet(rawValue: set).contains(severity)
     }
 
     /// The threshold for exactly this record, after ``admits(_:_:)``.

@@ -3,7 +3,7 @@ import OSAL
 import Synchronization
 
 public import enum LogProtocol.LogSeverity
-public import enum LogProtocol.LogStream
+public import struct LogProtocol.LogStream
 
 /// Writes log records: `Log.notice("reading \(path)", area: "WC", context: "MAIN")`.
 ///

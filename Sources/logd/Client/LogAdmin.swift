@@ -29,7 +29,11 @@ public final class LogAdmin: Sendable {
 
     public func status() throws(CallError) -> LogStatus { try decode(try call(.status)) }
 
-    /// Changes the threshold of a stream in every process of the node, at once; nil: each has its own again.
+    /// The global streams, who writes their files, and what waits on each node.
+    public func globalStatus() throws(CallError) -> GlobalStatus { try decode(try call(.globalStatus)) }
+
+    /// Changes the threshold of a stream in every process of the node (of a global one: of the
+    /// cluster), at once; nil: each has its own again.
     public func setSeverity(_ severity: LogSeverity?, of stream: LogStream) throws(CallError) {
         _ = try call(.setSeverity(stream, severity))
     }

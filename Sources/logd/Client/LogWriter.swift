@@ -110,8 +110,14 @@ public final class LogWriter: Sendable {
         _ severity: LogSeverity, _ stream: LogStream, message: UnsafeRawBufferPointer, area: UnsafeRawBufferPointer,
         context: UnsafeRawBufferPointer, file: UnsafeRawBufferPointer, line: UInt32
     ) {
-        let threshold = filter.threshold(stream, area: area, context: context, file: file)
-        guard severity.rawValue <= threshold else { return }
+        let threshold: UInt8
+        if stream.isGlobal {
+            guard filter.admitsGlobal(severity, stream) else { return }
+            threshold = LogSeverity.notice.rawValue
+        } else {
+            threshold = filter.threshold(stream, area: area, context: context, file: file)
+            guard severity.rawValue <= threshold else { return }
+        }
         // File and line belong to a record when its threshold is DEBUG or lower, whatever its own severity is.
         let shown = threshold >= LogSeverity.debug.rawValue ? file : UnsafeRawBufferPointer(start: nil, count: 0)
         let record = RingWriter.Record(

@@ -7,7 +7,8 @@ import LogShell
 enum LogConsole {
     static func register(_ commands: LoopCommands, of daemon: LogDaemon) {
         registerStatus(commands, daemon)
-        let stream = ArgumentSpec("stream", .choice(LogStream.allCases.map(\.description)), help: "which one")
+        LogConsole.registerGlobal(commands, daemon)
+        let stream = ArgumentSpec("stream", .choice(LogStream.local.map(\.description)), help: "which one")
         let severity = CommandSpec(
             name: "severity", help: "Shows or sets the threshold of a stream in all processes.",
             arguments: [

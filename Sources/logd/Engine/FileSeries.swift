@@ -43,13 +43,18 @@ public struct FileSeries: Sendable {
         }
     }
 
-    public let stream: LogStream
+    /// What the files' names begin with.
+    public let stream: String
     public var limits: RotationLimits
     /// Oldest first; the last one is written.
     public private(set) var files: [File] = []
 
     /// - Parameter found: names and sizes in the directory; those of other series are ignored.
     public init(stream: LogStream, limits: RotationLimits, found: [(name: String, bytes: UInt64)]) {
+        self.init(named: stream.description, limits: limits, found: found)
+    }
+
+    public init(named stream: String, limits: RotationLimits, found: [(name: String, bytes: UInt64)]) {
         self.stream = stream
         self.limits = limits
         files = found.compactMap { name, bytes in Self.parse(name, stream: stream, bytes: bytes) }.sorted()
@@ -60,11 +65,17 @@ public struct FileSeries: Sendable {
     /// The names, newest first.
     public var newestFirst: [String] { files.reversed().map(name(of:)) }
 
+    /// The names of those that were begun after this one; all, when this is none of the series.
+    public func newer(than name: String) -> [String] {
+        guard let limit = Self.parse(name, stream: stream, bytes: 0) else { return files.map(self.name(of:)) }
+        return files.filter { ($0.time, $0.number) > (limit.time, limit.number) }.map(self.name(of:))
+    }
+
     public func name(of file: File) -> String {
         "\(stream)_\(file.time)\(file.number > 1 ? "-\(file.number)" : "").log"
     }
 
-    static func parse(_ name: String, stream: LogStream, bytes: UInt64) -> File? {
+    static func parse(_ name: String, stream: String, bytes: UInt64) -> File? {
         guard name.hasPrefix("\(stream)_"), name.hasSuffix(".log") else { return nil }
         let parts = name.dropFirst("\(stream)_".utf8.count).dropLast(4)
             .split(separator: "-", omittingEmptySubsequences: false)
@@ -84,13 +95,21 @@ public struct FileSeries: Sendable {
     ///   - lines: each ends in a newline.
     ///   - seconds: since 1970, for the names of new files.
     public mutating func place(_ lines: [UInt8], at seconds: Int64) -> [Segment] {
+        place(lines, mayRotate: true) { _ in UTCTime(secondsSince1970: seconds).basic }
+    }
+
+    /// - Parameters:
+    ///   - mayRotate: when not, what does not fit in the file is not placed.
+    ///   - time: for the name of a new file, as `YYYYMMDDThhmmss`: of the line that begins at this offset.
+    mutating func place(_ lines: [UInt8], mayRotate: Bool, time: (Int) -> String) -> [Segment] {
         var segments: [Segment] = []
         var start = 0
         while start < lines.count {
             var removals: [String] = []
             var end = fit(lines, from: start)
             if files.isEmpty || end == start {
-                removals = begin(at: seconds)
+                guard files.isEmpty || mayRotate else { break }
+                removals = begin(time(start))
                 end = fit(lines, from: start)
                 // A line longer than a whole file gets one of its own.
                 if end == start { end = lineEnd(lines, from: start) }
@@ -118,8 +137,8 @@ public struct FileSeries: Sendable {
         lines[start...].firstIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? lines.count
     }
 
-    private mutating func begin(at seconds: Int64) -> [String] {
-        var file = File(time: UTCTime(secondsSince1970: seconds).basic, number: 1, bytes: 0)
+    private mutating func begin(_ time: String) -> [String] {
+        var file = File(time: time, number: 1, bytes: 0)
         if let newest = files.last, file <= newest {
             file.time = newest.time
             file.number = newest.number + 1

@@ -2,7 +2,7 @@ public import LogProtocol
 
 /// What a reader of formatted lines wants to see.
 public struct LineFilter: Hashable, Sendable {
-    /// Nil: all streams.
+    /// Nil: both streams of the node.
     public var stream: LogStream?
     /// Lines of this severity and worse.
     public var threshold: LogSeverity
@@ -12,7 +12,7 @@ public struct LineFilter: Hashable, Sendable {
         self.threshold = threshold
     }
 
-    public func admits(_ stream: LogStream) -> Bool { self.stream == nil || self.stream == stream }
+    public func admits(_ stream: LogStream) -> Bool { self.stream.map { $0 == stream } ?? !stream.isGlobal }
 
     /// Lines whose severity cannot be read are shown.
     public func admits(_ line: ArraySlice<UInt8>) -> Bool {

@@ -116,6 +116,12 @@ public struct LineFormat: Sendable {
         out.append(UInt8(ascii: "Z"))
     }
 
+    /// The number of a record in its global stream, which stands before the line; 0: it is none of its records.
+    public static func appendNumber(_ number: UInt64, to out: inout [UInt8]) {
+        appendDecimal(number, width: 1, to: &out)
+        out.append(UInt8(ascii: " "))
+    }
+
     static func appendDecimal(_ value: UInt64, width: Int, to out: inout [UInt8]) {
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
             var (rest, index) = (value, 20)

@@ -44,6 +44,16 @@ public enum LogRequest: Hashable, Sendable {
     case setRotation(LogStream, fileBytesMax: UInt64, filesMax: UInt32)
     /// Code 6, empty. Answered with ``LogStatus``.
     case status
+    /// Code 7. name · attributes (optional: only open one that is there). Opens a global stream for the asking process,
+    /// until that closes it or ends. Answered with ``OpenedStream``.
+    case open(SaName, StreamAttributes?)
+    /// Code 8. stream u8. The asking process has closed it.
+    case close(LogStream)
+    /// Code 9, empty. Answered with ``GlobalStatus``.
+    case globalStatus
+
+    /// Requests that any user may make.
+    public static func isForWriters(_ code: UInt16) -> Bool { code == 7 || code == 8 }
 
     public var code: UInt16 {
         switch self {
@@ -53,6 +63,9 @@ public enum LogRequest: Hashable, Sendable {
         case .setRules: 4
         case .setRotation: 5
         case .status: 6
+        case .open: 7
+        case .close: 8
+        case .globalStatus: 9
         }
     }
 
@@ -76,7 +89,11 @@ public enum LogRequest: Hashable, Sendable {
             writer.value(stream)
             writer.integer(fileBytesMax)
             writer.integer(filesMax)
-        case .status: break
+        case .open(let name, let attributes):
+            writer.value(name)
+            writer.optional(attributes)
+        case .close(let stream): writer.value(stream)
+        case .status, .globalStatus: break
         }
         return writer.bytes
     }
@@ -103,7 +120,10 @@ public enum LogRequest: Hashable, Sendable {
         case 4: self = .setRules(try reader.string(max: LogLimits.ruleBytesMax))
         case 5: self = try Self.rotation(&reader)
         case 6: self = .status
-        default: throw .badValue("log request \(code) is unknown; 1 to 6 expected")
+        case 7: self = .open(try reader.value(), try reader.optional())
+        case 8: self = .close(try reader.value())
+        case 9: self = .globalStatus
+        default: throw .badValue("log request \(code) is unknown; 1 to 9 expected")
         }
         try reader.finish()
     }
@@ -119,6 +139,7 @@ public enum LogRequest: Hashable, Sendable {
 
     private static func rotation(_ reader: inout ByteReader) throws(DecodeError) -> LogRequest {
         let stream: LogStream = try reader.value()
+        guard !stream.isGlobal else { throw .badValue("\(stream) is global: its rotation is one of its attributes") }
         let fileBytesMax = try reader.integer(UInt64.self)
         let filesMax = try reader.integer(UInt32.self)
         guard (LogLimits.fileBytesMin...LogLimits.fileBytesMax).contains(fileBytesMax) else {

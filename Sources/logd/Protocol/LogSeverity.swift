@@ -60,23 +60,66 @@ extension LogSeverity: WireCodable {
     public init(decoding reader: inout ByteReader) throws(DecodeError) { self = try Self.decode(from: &reader) }
 }
 
-/// The two streams of a node; both are local to it. Raw values are the wire values.
-public enum LogStream: UInt8, CaseIterable, Hashable, Sendable {
-    /// What the middleware says: the daemons and their libraries.
-    case system = 1
-    /// What applications say, and what components print on stdout and stderr.
-    case application = 2
+/// The number by which a record names its stream: 1 and 2 belong to the node, all others are global.
+public struct LogStream: RawRepresentable, Hashable, Sendable {
+    public let rawValue: UInt8
+
+    /// Nil for 0, which is no stream.
+    @inlinable
+    public init?(rawValue: UInt8) {
+        guard rawValue != 0 else { return nil }
+        self.rawValue = rawValue
+    }
+
+    @usableFromInline init(number: UInt8) { rawValue = number }
+
+    /// What the middleware says on this node: the daemons and their libraries.
+    public static let system = LogStream(number: 1)
+    /// What applications say on this node, and what components print on stdout and stderr.
+    public static let application = LogStream(number: 2)
+    /// saLogSystem: one file for the cluster. Source: SAI-AIS-LOG-A.02.01 §2.1.
+    public static let clusterSystem = LogStream(number: 3)
+    /// saLogAlarm: one file for the cluster.
+    public static let alarm = LogStream(number: 4)
+    /// saLogNotification: one file for the cluster.
+    public static let notification = LogStream(number: 5)
+
+    /// The streams that each node has for itself.
+    public static let local: [LogStream] = [.system, .application]
+    /// The global streams that are always there.
+    public static let wellKnown: [LogStream] = [.clusterSystem, .alarm, .notification]
+    /// Numbers of global streams that applications create.
+    public static let created: ClosedRange<UInt8> = 16...255
+
+    @inlinable
+    public var isGlobal: Bool { rawValue > 2 }
+}
+
+extension LogStream: Comparable {
+    public static func < (left: LogStream, right: LogStream) -> Bool { left.rawValue < right.rawValue }
 }
 
 extension LogStream: CustomStringConvertible {
-    /// The stream's name, which is also the beginning of its files' names.
-    public var description: String { self == .system ? "system" : "application" }
+    /// The stream's name; of a local one and a well-known one it is also the beginning of its files' names.
+    public var description: String {
+        switch self {
+        case .system: "system"
+        case .application: "application"
+        case .clusterSystem: "saLogSystem"
+        case .alarm: "saLogAlarm"
+        case .notification: "saLogNotification"
+        default: "stream \(rawValue)"
+        }
+    }
 
-    /// Nil when `name` is no stream; `sys` and `app` are accepted.
+    /// Nil when `name` is none of the node's and none of the well-known; `sys` and `app` are accepted.
     public init?(name: some StringProtocol) {
         switch name.lowercased() {
         case "system", "sys": self = .system
         case "application", "app": self = .application
+        case "salogsystem": self = .clusterSystem
+        case "salogalarm": self = .alarm
+        case "salognotification": self = .notification
         default: return nil
         }
     }

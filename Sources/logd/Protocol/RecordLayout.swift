@@ -60,9 +60,12 @@ public struct LogRecordView {
     public let context: UnsafeRawBufferPointer
     public let file: UnsafeRawBufferPointer
     public let message: UnsafeRawBufferPointer
+    /// The whole record.
+    public let bytes: UnsafeRawBufferPointer
 
     /// Reads the copy of a whole record, whose length and CRC were checked already.
     public init(decoding record: UnsafeRawBufferPointer) throws(DecodeError) {
+        bytes = record
         var reader = ByteReader(record)
         _ = try reader.view(RecordLayout.lostOffset)
         lost = try reader.integer()

@@ -78,7 +78,8 @@ public enum Bell {
 ///
 /// `word` u64 at 8 is all a writer loads per record: bits 0…7 the threshold of the system stream, bits 8…15 that of
 /// the application stream (0: the writer's own `CL_LOG_SEVERITY`), bits 32…63 a generation. While it changes, rule
-/// text and length (at 64, u32) may be torn: a reader checks the generation again after copying.
+/// text and length (at 64, u32) may be torn: a reader checks the generation again after copying. At the end of the page
+/// stands a u16 for each number of a stream: its ``SeveritySet``, of use for global streams; 0: everything passes.
 public enum FilterLayout {
     public static let fileName = "filter"
     public static let bytes = 64 * 1024
@@ -87,7 +88,8 @@ public enum FilterLayout {
     public static let wordOffset = 8
     public static let ruleLengthOffset = 64
     public static let ruleTextOffset = 128
-    public static let ruleBytesMax = bytes - ruleTextOffset
+    public static let severitiesOffset = bytes - 512
+    public static let ruleBytesMax = severitiesOffset - ruleTextOffset
 }
 
 /// The one word of the filter page.

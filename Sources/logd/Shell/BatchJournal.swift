@@ -21,8 +21,12 @@ struct BatchPlan: Hashable, Sendable, WireCodable {
     /// In the order in which they are written.
     var pieces: [Piece] = []
     var taken: [Taken] = []
+    /// How far the records of global streams that it takes go in the spool.
+    var spooled: SpoolMark?
 
-    init(pieces: [Piece], taken: [Taken]) { (self.pieces, self.taken) = (pieces, taken) }
+    init(pieces: [Piece], taken: [Taken], spooled: SpoolMark? = nil) {
+        (self.pieces, self.taken, self.spooled) = (pieces, taken, spooled)
+    }
 
     func encode(to writer: inout ByteWriter) {
         writer.integer(UInt32(pieces.count))
@@ -39,6 +43,7 @@ struct BatchPlan: Hashable, Sendable, WireCodable {
             writer.integer(ring.inode)
             writer.integer(ring.end)
         }
+        writer.optional(spooled)
     }
 
     init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -57,6 +62,7 @@ struct BatchPlan: Hashable, Sendable, WireCodable {
                     process: try reader.integer(), startTime: try reader.integer(), inode: try reader.integer(),
                     end: try reader.integer()))
         }
+        spooled = try reader.optional()
     }
 }
 

@@ -82,7 +82,7 @@ struct BatchWriter: Sendable {
 
     /// `STREAM.log` leads to the file that is written. A convenience: where links are impossible there are none.
     private func link() {
-        for stream in LogStream.allCases {
+        for stream in LogStream.local {
             guard let last = plan.pieces.last(where: { $0.stream == stream }) else { continue }
             let name = path("\(stream).log")
             if (try? File.readLink(name)) != last.segment.file {

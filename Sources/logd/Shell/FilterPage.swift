@@ -14,6 +14,14 @@ final class FilterPage {
 
     func severity(of stream: LogStream) -> LogSeverity? { current.threshold(of: stream) }
 
+    /// What a global stream lets through, in every process at once.
+    func set(_ severities: SeveritySet, ofGlobal stream: LogStream) {
+        let place: UnsafeMutablePointer<Atomic<UInt16>> = file.mapping.base.atomic(
+            at: FilterLayout.severitiesOffset + 2 * Int(stream.rawValue))
+        // 0 would let everything through.
+        place.pointee.store(severities.rawValue | 1 << 15, ordering: .relaxed)
+    }
+
     /// The text of the rules in force.
     var rules: String {
         let length = Int(file.mapping.base.load(fromByteOffset: FilterLayout.ruleLengthOffset, as: UInt32.self))

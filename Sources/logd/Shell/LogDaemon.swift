@@ -1,7 +1,7 @@
 public import EOLoop
 import EngineKit
 import IOC
-import IOCCluster
+public import IOCCluster
 import LogClient
 import LogEngine
 public import LogProtocol
@@ -14,6 +14,10 @@ public struct LogDaemonOptions: Sendable {
     public var filesMax: Int
     /// Bytes a second of one component's outputs.
     public var outputRate: Int64
+    /// Bytes of records of global streams that wait for the owner of the files; a power of two.
+    public var spoolBytes = 8 << 20
+    /// Bytes of the ledger that a controller keeps for others that were away.
+    public var ledgerBytes = 64 << 20
 
     public init(fileBytesMax: UInt64 = 5_000_000, filesMax: Int = 4, outputRate: Int64 = 256 * 1024) {
         (self.fileBytesMax, self.filesMax, self.outputRate) = (fileBytesMax, filesMax, outputRate)
@@ -24,13 +28,16 @@ public struct LogDaemonOptions: Sendable {
         public let description: String
     }
 
-    /// `SAF_LOG_FILE_BYTES`, `SAF_LOG_FILES`, `SAF_LOG_OUTPUT_RATE`.
+    /// `SAF_LOG_FILE_BYTES`, `SAF_LOG_FILES`, `SAF_LOG_OUTPUT_RATE`, `SAF_LOG_SPOOL_BYTES`, `SAF_LOG_LEDGER_BYTES`.
     public static func fromEnvironment() throws(BadVariable) -> LogDaemonOptions {
         var options = LogDaemonOptions()
         options.fileBytesMax = try number(
             "SAF_LOG_FILE_BYTES", LogLimits.fileBytesMin...LogLimits.fileBytesMax, or: options.fileBytesMax)
         options.filesMax = Int(try number("SAF_LOG_FILES", 1...LogLimits.filesMax, or: UInt32(options.filesMax)))
         options.outputRate = try number("SAF_LOG_OUTPUT_RATE", 1...(1 << 40), or: options.outputRate)
+        let spoolBytes = try number("SAF_LOG_SPOOL_BYTES", (64 << 10)...(1 << 30), or: options.spoolBytes)
+        options.spoolBytes = 1 << (Int.bitWidth - 1 - spoolBytes.leadingZeroBitCount)
+        options.ledgerBytes = try number("SAF_LOG_LEDGER_BYTES", (1 << 20)...(1 << 40), or: options.ledgerBytes)
         return options
     }
 
@@ -51,16 +58,19 @@ public struct LogDaemonOptions: Sendable {
 public final class LogDaemon {
     private let loop: Loop
     private let files: LogFiles
-    private let drain: LogDrain
+    let drain: LogDrain
     private let outputs: CapturedOutputs
-    private let tails: Tails
+    let tails: Tails
     private let filter: FilterPage
+    let global: GlobalLog
     private let server: IOCServer
 
     /// - Throws: when another logd serves these places, and what the file system says of shared memory and sockets. Log
     ///   files that cannot be written are no error: they are tried again for ever.
+    ///
+    /// - Parameter description: of the cluster whose global streams are served.
     public init(
-        loop: Loop, places: Places, options settings: LogDaemonOptions = LogDaemonOptions()
+        loop: Loop, places: Places, description: ClusterDescription, options settings: LogDaemonOptions
     ) throws(OSError) {
         self.loop = loop
         let directory = LogDirectory(places: places)
@@ -69,7 +79,7 @@ public final class LogDaemon {
         // Who may ask what is checked for each request, as components run as any user.
         options.socketMode = 0o666
         server = try IOCServer(loop: loop, endpoint: .wellKnown(.logd), places: places, options: options)
-        let access = LocalAccess.ofNode(places)
+        let access = LocalAccess(description.access)
         server.admit = { access.admits(user: $0.credentials.uid, groups: $0.groups) ? nil : .access }
         let journal = try BatchJournal(directory: directory.path)
         let unfinished = journal.pending
@@ -83,7 +93,12 @@ public final class LogDaemon {
             loop: loop, directory: places.logDirectory, journal: journal,
             limits: RotationLimits(fileBytesMax: settings.fileBytesMax, filesMax: settings.filesMax)
         ) { say($0, $1) }
-        drain = try LogDrain(loop: loop, directory: directory, files: files) { say(.warning, $0) }
+        var globalOptions = GlobalLog.Options()
+        (globalOptions.spoolBytes, globalOptions.ledgerBytes) = (settings.spoolBytes, settings.ledgerBytes)
+        global = try GlobalLog(loop: loop, places: places, description: description, options: globalOptions) {
+            say($0 ? .error : .notice, $1)
+        }
+        drain = try LogDrain(loop: loop, directory: directory, files: files, global: global) { say(.warning, $0) }
         if let unfinished, isWritten { drain.recover(unfinished) }
         journal.end()
         var hasLines: () -> Void = {}
@@ -91,7 +106,7 @@ public final class LogDaemon {
             hasLines()
         }
         tails = Tails(loop: loop, files: files)
-        let (files, drain, tails) = (files, drain, tails)
+        let (files, drain, tails, filter) = (files, drain, tails, filter)
         say = { [weak files, weak drain] severity, text in
             files?.add(.system) { format, out in
                 format.append(
@@ -102,8 +117,12 @@ public final class LogDaemon {
         }
         hasLines = { [weak drain] in drain?.write() }
         files.onLines = { [weak tails] in tails?.publish(system: $0, application: $1) }
+        global.onLines = { [weak tails] in tails?.publish($0, $1) }
+        global.onSeverities = { [weak filter] in filter?.set($1, ofGlobal: $0) }
         server.onRequest = { [unowned self] request, body in asked(request, body) }
         server.onDisconnect = { [weak tails] in tails?.left($0) }
+        global.beforeClosing = { [weak drain] in drain?.look() }
+        global.start()
         try drain.start()
     }
 
@@ -111,6 +130,8 @@ public final class LogDaemon {
         // Whatever is not taken over is closed.
         var descriptors = request.descriptors.map { SharedDescriptor(Descriptor(owning: $0)) }
         let user = request.peer.info.credentials.uid
+        // What belongs to writing is for everybody.
+        if LogRequest.isForWriters(request.code) { return askedByWriter(request, body) }
         guard user == 0 || user == Environment.userID else {
             // Writing needs no request: records go through the process's own ring.
             return request.fail(
@@ -126,8 +147,14 @@ public final class LogDaemon {
                 }
                 capture(request, .init(component: component, process: process, output: output), descriptor)
             case .tail(let stream, let threshold, let backlog, let follows):
-                tails.begin(
-                    request, LineFilter(stream: stream, threshold: threshold), backlog: Int(backlog), follows: follows)
+                let filter = LineFilter(stream: stream, threshold: threshold)
+                if let stream, stream.isGlobal {
+                    tailGlobal(request, stream, filter, backlog: Int(backlog), follows: follows)
+                } else {
+                    tails.begin(request, filter, backlog: Int(backlog), follows: follows)
+                }
+            case .setSeverity(let stream, let severity) where stream.isGlobal:
+                setGlobalSeverity(request, stream, severity)
             case .setSeverity(let stream, let severity):
                 setSeverity(severity, of: stream)
                 request.reply([])
@@ -136,6 +163,8 @@ public final class LogDaemon {
                 setRotation(stream, fileBytesMax: fileBytesMax, filesMax: Int(filesMax))
                 request.reply([])
             case .status: request.reply(status.encoded)
+            case .globalStatus: globalStatus { request.reply($0.encoded) }
+            case .open, .close: break  // of a writer
             }
         } catch {
             request.fail(.invalidParam, "logd cannot read request \(request.code): \(error)")
@@ -172,7 +201,7 @@ public final class LogDaemon {
     }
 
     public var status: LogStatus {
-        let streams = LogStream.allCases.map { stream -> StreamStatus in
+        let streams = LogStream.local.map { stream -> StreamStatus in
             let (series, counts) = (files.series[stream], files.counts[stream] ?? .init())
             return StreamStatus(
                 stream: stream, severity: filter.severity(of: stream),
@@ -192,6 +221,7 @@ public final class LogDaemon {
     /// Writes everything that is there, within `timeout`, and stops. What cannot be written stays in the rings.
     public func close(timeout: Duration = .seconds(5)) {
         outputs.close()
+        defer { global.close() }
         if !drain.finish(until: MonotonicClock.now() + timeout) {
             StandardError.write(
                 "logd: not everything could be written to \(files.directory); it waits for the next logd\n")

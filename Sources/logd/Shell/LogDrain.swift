@@ -25,6 +25,7 @@ final class LogDrain {
     let rings: RingTable
     private let loop: Loop
     private let files: LogFiles
+    private let global: GlobalLog
     private var bell: BellThread?
     private let page: SharedFile
     private var seenRings: UInt32?
@@ -35,14 +36,18 @@ final class LogDrain {
     private var firstRing = 0
     private var isLookingAgain = false
 
-    init(loop: Loop, directory: LogDirectory, files: LogFiles, note: @escaping (String) -> Void) throws(OSError) {
+    init(
+        loop: Loop, directory: LogDirectory, files: LogFiles, global: GlobalLog, note: @escaping (String) -> Void
+    ) throws(OSError) {
         self.loop = loop
         self.files = files
+        self.global = global
         page = try directory.openDoorbell()
         var died: () -> Void = {}
         rings = RingTable(loop: loop, directory: directory.path, note: note) { died() }
         died = { [weak self] in self?.look() }
         files.onWritten = { [weak self] plan in self?.written(plan) }
+        files.spooled = { [weak global] in global?.mark }
     }
 
     func start() throws(OSError) {
@@ -57,13 +62,14 @@ final class LogDrain {
     /// Gives back what the last batch of a former life took, which it wrote but did not live to give back.
     func recover(_ written: BatchPlan) {
         _ = rings.scan()
+        if let mark = written.spooled { global.recover(mark) }
         consume(written)
     }
 
     // MARK: Looking
 
     /// Drains what is there, and decides when to look again.
-    private func look() {
+    func look() {
         bell?.answer()
         timer.map { loop.cancel($0) }
         timer = nil
@@ -76,7 +82,7 @@ final class LogDrain {
             emptyLooks = 0
             wait(for: Bell.awake)
             // The batch on its way calls again when it has landed.
-            isHeldUp = files.isInFlight && files.pendingBytes >= LogFiles.batchBytesMax
+            isHeldUp = files.isInFlight && isFull
             if !isHeldUp { loop.enqueue(.normal) { [weak self] in self?.look() } }
         case .records:
             emptyLooks = 0
@@ -137,7 +143,7 @@ final class LogDrain {
         for index in entries.indices {
             let entry = entries[(index + firstRing) % entries.count]
             if entry.isSetAside { continue }
-            guard files.pendingBytes < LogFiles.batchBytesMax else {
+            guard !isFull else {
                 firstRing = (index + firstRing) % entries.count
                 return .more
             }
@@ -156,8 +162,11 @@ final class LogDrain {
         return yield
     }
 
+    private var isFull: Bool { files.pendingBytes + global.uncommittedBytes >= LogFiles.batchBytesMax }
+
     private func take(_ item: RingReader.Item, from origin: LineFormat.Origin) {
         switch item {
+        case .record(let record) where record.stream.isGlobal: global.take(record, of: origin)
         case .record(let record):
             files.add(record.stream) { format, out in format.append(record, of: origin, to: &out) }
         case .lost(let count): report(lost: count, of: origin)
@@ -199,6 +208,7 @@ final class LogDrain {
         }
     }
 
+    /// What is in the spool may be given back, as what is in the files.
     private func consume(_ plan: BatchPlan) {
         for taken in plan.taken {
             rings.entries.first { $0.reader.process == taken.process && $0.reader.inode == taken.inode }?
@@ -207,6 +217,7 @@ final class LogDrain {
     }
 
     private func written(_ plan: BatchPlan) {
+        if let mark = plan.spooled { global.committed(mark) }
         consume(plan)
         loop.enqueue(.normal) { [weak self] in self?.goOn() }
     }

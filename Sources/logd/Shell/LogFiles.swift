@@ -24,6 +24,8 @@ final class LogFiles {
 
     /// The batch is in the files: what it took may be given back. Then its lines, by stream.
     var onWritten: (BatchPlan) -> Void = { _ in }
+    /// What of the spool a batch takes with it.
+    var spooled: () -> SpoolMark? = { nil }
     var onLines: (_ system: [UInt8], _ application: [UInt8]) -> Void = { _, _ in }
 
     private(set) var series: [LogStream: FileSeries] = [:]
@@ -48,7 +50,7 @@ final class LogFiles {
         say: @escaping (LogSeverity, String) -> Void
     ) {
         (self.loop, self.directory, self.journal, self.say) = (loop, directory, journal, say)
-        for stream in LogStream.allCases {
+        for stream in LogStream.local {
             series[stream] = FileSeries(stream: stream, limits: limits, found: Self.found(in: directory))
         }
     }
@@ -90,8 +92,8 @@ final class LogFiles {
         let taken = taken()
         guard pendingBytes > 0 || !taken.isEmpty else { return }
         var batch = BatchWriter(
-            directory: directory, plan: BatchPlan(pieces: [], taken: taken), system: pending[.system] ?? [],
-            application: pending[.application] ?? [])
+            directory: directory, plan: BatchPlan(pieces: [], taken: taken, spooled: spooled()),
+            system: pending[.system] ?? [], application: pending[.application] ?? [])
         pending = [.system: [], .application: []]
         plan(&batch)
         flight = batch
@@ -100,7 +102,7 @@ final class LogFiles {
 
     private func plan(_ batch: inout BatchWriter) {
         let seconds = MonotonicClock.wallNanoseconds() / 1_000_000_000
-        batch.plan.pieces = LogStream.allCases.flatMap { stream -> [BatchPlan.Piece] in
+        batch.plan.pieces = LogStream.local.flatMap { stream -> [BatchPlan.Piece] in
             let lines = stream == .system ? batch.system : batch.application
             return (series[stream]?.place(lines, at: seconds) ?? []).map {
                 BatchPlan.Piece(stream: stream, segment: $0)
@@ -150,7 +152,7 @@ final class LogFiles {
     private func replan() {
         guard var batch = flight else { return }
         journal.end()
-        for stream in LogStream.allCases {
+        for stream in LogStream.local {
             let limits = series[stream]?.limits ?? RotationLimits()
             series[stream] = FileSeries(stream: stream, limits: limits, found: Self.found(in: directory))
         }
@@ -204,8 +206,8 @@ final class LogFiles {
             let taken = taken()
             guard pendingBytes > 0 || !taken.isEmpty else { return true }
             var batch = BatchWriter(
-                directory: directory, plan: BatchPlan(pieces: [], taken: taken), system: pending[.system] ?? [],
-                application: pending[.application] ?? [])
+                directory: directory, plan: BatchPlan(pieces: [], taken: taken, spooled: spooled()),
+                system: pending[.system] ?? [], application: pending[.application] ?? [])
             pending = [.system: [], .application: []]
             plan(&batch)
             flight = batch

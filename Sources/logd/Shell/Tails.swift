@@ -25,7 +25,8 @@ final class Tails {
 
     init(loop: Loop, files: LogFiles) { (self.loop, self.files) = (loop, files) }
 
-    func begin(_ request: Request, _ filter: LineFilter, backlog: Int, follows: Bool) {
+    /// - Parameter fileName: what the files' names begin with, of a global stream.
+    func begin(_ request: Request, _ filter: LineFilter, fileName: String? = nil, backlog: Int, follows: Bool) {
         guard tails.count < Self.tailsMax || !follows else {
             return request.fail(.noResources, "\(Self.tailsMax) readers follow the log already")
         }
@@ -34,7 +35,7 @@ final class Tails {
             directory: files.directory,
             system: filter.admits(.system) ? files.series[.system]?.newestFirst ?? [] : [],
             application: filter.admits(.application) ? files.series[.application]?.newestFirst ?? [] : [],
-            filter: filter, linesMax: backlog)
+            global: fileName, filter: filter, linesMax: backlog)
         let isTaken = loop.runSlow(
             { source.read() },
             then: { [weak self] bytes in
@@ -55,6 +56,14 @@ final class Tails {
                 filter.admits(.system) ? filter.lines(of: system) : [],
                 filter.admits(.application) ? filter.lines(of: application) : [])
             push(lines, to: id)
+        }
+    }
+
+    /// Hands on what is in the files of a global stream now.
+    func publish(_ stream: LogStream, _ bytes: [UInt8]) {
+        for id in tails.keys.sorted() {
+            guard let filter = tails[id]?.filter, filter.stream == stream else { continue }
+            push(filter.lines(of: bytes), to: id)
         }
     }
 
@@ -80,6 +89,8 @@ struct Backlog: Sendable {
     /// Names, newest first.
     var system: [String]
     var application: [String]
+    /// What the names of a global stream's files begin with: they are looked for when it is read.
+    var global: String?
     var filter: LineFilter
     var linesMax: Int
 
@@ -89,7 +100,12 @@ struct Backlog: Sendable {
 
     func read() -> [UInt8] {
         guard linesMax > 0 else { return [] }
-        let (first, second) = (last(of: system), last(of: application))
+        var (first, second) = (last(of: system), last(of: application))
+        if let global {
+            let found = ((try? File.list(directory)) ?? []).map { (name: $0, bytes: UInt64(0)) }
+            let series = FileSeries(named: global, limits: RotationLimits(), found: found)
+            (first, second) = (last(of: series.newestFirst), [])
+        }
         let lines = LineFilter.merge(first.map { $0[...] }, second.map { $0[...] }).suffix(linesMax)
         var (bytes, start) = (0, lines.endIndex)
         while start > lines.startIndex, bytes + lines[start - 1].count <= LogLimits.tailBytesMax {

@@ -10,7 +10,7 @@ import SafText
 struct LogCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "log", abstract: "Shows log streams, and sets what is let through.",
-        subcommands: [Tail.self, Rules.self, Severity.self, Status.self])
+        subcommands: [Tail.self, Rules.self, Severity.self, Status.self, Streams.self])
 
     private static func asking<Value>(
         _ what: String, changes: Bool = false, _ body: (LogAdmin) throws(CallError) -> Value
@@ -69,7 +69,10 @@ struct LogCommand: ParsableCommand {
                 Example: saf log severity application debug
                 Example, each process has its own again: saf log severity application none
                 """)
-        @Argument(help: "application or system.", completion: .list(Tail.streams)) var stream: String
+        @Argument(
+            help: "application or system of this node; saLogSystem of the cluster.",
+            completion: .list(Tail.streams + ["saLogSystem"]))
+        var stream: String
         @Argument(
             help: "Nothing less severe than this; none: as each process's CL_LOG_SEVERITY says.",
             completion: .list(LogLine.severities + ["none"]))
@@ -77,7 +80,7 @@ struct LogCommand: ParsableCommand {
 
         func validate() throws {
             guard LogStream(name: stream) != nil else {
-                throw ValidationError("there is no stream '\(stream)'; application or system expected")
+                throw ValidationError("there is no stream '\(stream)'; application, system or saLogSystem expected")
             }
             if let level, level != "none", LogSeverity(name: level) == nil {
                 let choices = (LogLine.severities + ["none"]).joined(separator: ", ")
@@ -87,12 +90,23 @@ struct LogCommand: ParsableCommand {
 
         func run() throws {
             guard let stream = LogStream(name: stream) else { return }
+            if stream.isGlobal { return try runGlobal(stream) }
             let now = try asking("log severity", changes: level != nil) { (admin) throws(CallError) in
                 if let level { try admin.setSeverity(LogSeverity(name: level), of: stream) }
                 return try admin.status().streams.first { $0.stream == stream }?.severity
             }
             let text = now?.description ?? "none set; each process has its own CL_LOG_SEVERITY"
             StandardOutput.write("\(stream): \(text)\n")
+        }
+
+        /// What a global stream lets through is the same in the whole cluster.
+        private func runGlobal(_ stream: LogStream) throws {
+            let now = try asking("log severity", changes: level != nil) { (admin) throws(CallError) in
+                if let level { try admin.setSeverity(LogSeverity(name: level), of: stream) }
+                return try admin.globalStatus().streams.first { $0.stream == stream }?.attributes.severities
+            }
+            let names = LogSeverity.allCases.filter { now?.contains($0) ?? false }.map(\.description)
+            StandardOutput.write("\(stream): \(names.joined(separator: " "))\n")
         }
     }
 
@@ -101,21 +115,40 @@ struct LogCommand: ParsableCommand {
             commandName: "status", abstract: "Shows streams, files, rings and captured outputs.")
         @Flag(help: "One JSON object on one line, with everything there is.") var json = false
 
-        /// Its form is logd's own, as on the console.
-        func run() throws {
-            try Tool.requireNode()
-            do throws(CallError) {
-                let output = try Console(places: Tool.places).run(["logd", "status"], format: json ? .json : .text)
-                guard output.status == .done else { throw CallError(.tryAgain, output.text) }
-                StandardOutput.write(output.text)
-            } catch {
-                throw Tool.explain(error, doing: "log status", by: .logd)
-            }
+        func run() throws { try LogCommand.show("status", json: json) }
+    }
+
+    struct Streams: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "streams",
+            abstract: "Shows the global streams, who writes their files, and what waits on each node.",
+            discussion: """
+                A global stream has one order of records in the cluster; every controller
+                has its file in SAF_LOG_DIR. The owner gives the order. What a node has
+                taken from its writers is on its way until it is in the files.
+
+                Example: saf log streams
+                """)
+        @Flag(help: "One JSON object on one line, with everything there is.") var json = false
+
+        func run() throws { try LogCommand.show("streams", json: json) }
+    }
+
+    /// The form is logd's own, as on the console.
+    private static func show(_ command: String, json: Bool) throws {
+        try Tool.requireNode()
+        do throws(CallError) {
+            let output = try Console(places: Tool.places).run(["logd", command], format: json ? .json : .text)
+            guard output.status == .done else { throw CallError(.tryAgain, output.text) }
+            StandardOutput.write(output.text)
+        } catch {
+            throw Tool.explain(error, doing: "log \(command)", by: .logd)
         }
     }
 
     struct Tail: ParsableCommand {
         static let streams = ["application", "system"]
+        static let global = LogStream.wellKnown.map(\.description)
         static let configuration = CommandConfiguration(
             commandName: "tail", abstract: "Shows the last lines of the log.",
             discussion: """
@@ -123,13 +156,18 @@ struct LogCommand: ParsableCommand {
                 print. The files are those logd writes in SAF_LOG_DIR; they are shown also
                 when no node is running. With --follow, rotation is followed, too.
 
+                A global stream is named by the beginning of its files' names, on a
+                controller: saLogSystem, saLogAlarm, saLogNotification, or what it was
+                created with (saf log streams).
+
                 Example: saf log tail -f --severity warning
                 Example: saf log tail --stream system -n 100
+                Example: saf log tail --stream saLogSystem -f
                 """)
         @Flag(name: .shortAndLong, help: "Goes on until interrupted.") var follow = false
         @Option(
-            help: "The stream: application, system, or both in the order of time.",
-            completion: .list(streams + ["all"]))
+            help: "The stream: application, system, both in the order of time, or a global one.",
+            completion: .list(streams + ["all"] + global))
         var stream = "all"
         @Option(help: "Nothing less severe than this.", completion: .list(LogLine.severities)) var severity: String?
         @Option(name: .shortAndLong, help: "How many lines.") var number = 20
@@ -138,8 +176,9 @@ struct LogCommand: ParsableCommand {
             guard (0...1_000_000).contains(number) else {
                 throw ValidationError("--number is \(number); 0 to 1000000 expected")
             }
-            guard stream == "all" || Self.streams.contains(stream) else {
-                throw ValidationError("there is no stream '\(stream)'; application, system or all expected")
+            guard StreamAttributes(fileName: stream).fault == nil else {
+                throw ValidationError(
+                    "'\(stream)' is no stream; application, system, all or the file name of a global one expected")
             }
             if let severity, LogLine.severity(named: severity) == nil {
                 throw ValidationError(
