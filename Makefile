@@ -77,7 +77,7 @@ install: release ## install into $(DESTDIR)$(PREFIX)
 	for program in $(PROGRAMS); do install -m 0755 "$(RELEASE_DIR)/$$program" "$(DESTDIR)$(PREFIX)/lib/swiftsaf/"; done
 	ln -sf ../lib/swiftsaf/saf "$(DESTDIR)$(PREFIX)/bin/saf"
 	ln -sf ../lib/swiftsaf/amfd "$(DESTDIR)$(PREFIX)/bin/amfd"
-	cp -R deploy/examples "$(DESTDIR)$(PREFIX)/share/swiftsaf/"
+	cp -R deploy/examples deploy/sysctl "$(DESTDIR)$(PREFIX)/share/swiftsaf/"
 	install -d $(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/share/$(dir $(file))")
 	$(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/lib/swiftsaf/saf" --generate-completion-script $(call completion_shell,$(file)) \
 		> "$(DESTDIR)$(PREFIX)/share/$(file)" &&) true

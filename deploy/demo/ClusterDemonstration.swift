@@ -50,7 +50,7 @@ func demonstrateCluster(_ options: Options) throws -> Bool {
         text.withUTF8 { _ = try? IO.write(listing, UnsafeRawBufferPointer($0)) }  // for people only
     }
     try faults.run(plan)
-    let size = try Text.cut(text, behind: observer.position + 1 << 20)
+    let size = try Text.cut(text, behind: observer.position + 1 << 17)
     faults.size = size
     try faults.awaitEnd()
     let elapsed = MonotonicClock.now() - begin

@@ -145,7 +145,7 @@ final class FaultRun {
 
     // MARK: Waiting
 
-    /// Waits until every node sees all nodes, all work is assigned, and there is progress.
+    /// Waits until every node sees all nodes, all work is assigned, the checkpoint is held twice, and there is progress.
     func awaitWhole() throws {
         var missing = ""
         do {
@@ -155,7 +155,8 @@ final class FaultRun {
                     missing = lack
                     return nil
                 }
-                return true
+                missing = missingReplicas() ?? ""
+                return missing.isEmpty ? true : nil
             }
         } catch {
             throw StageError("\(error); \(missing)")
@@ -179,6 +180,17 @@ final class FaultRun {
         if !report.problems.isEmpty { return report.problems.joined(separator: "; ") }
         let instance = report.applications.flatMap(\.serviceInstances).first { $0.assignmentState != .fullyAssigned }
         return instance.map { "node \(node): \($0.dn) is \($0.assignmentState.word)" }
+    }
+
+    /// What the checkpoint lacks, in words; nil: nothing. What a killed node has must be elsewhere, too.
+    private func missingReplicas() -> String? {
+        let arguments = ["saf", "console", "--json", "ckptd", "replicas"]
+        guard let node = lab.options.allNodes.last, let result = try? lab.run(arguments, on: node), result.isSuccess
+        else { return "ckptd does not tell where the checkpoint is" }
+        func count(_ text: String) -> Int { result.output.ranges(of: text).count }
+        let isActive = count("\"active\":") == 1 && count("\"active\":null") == 0
+        let (all, current) = (count("\"state\":"), count("\"state\":\"current\""))
+        return isActive && all == current && current >= 2 ? nil : "replicas of the checkpoint: \(result.output)"
     }
 
     @discardableResult
