@@ -281,7 +281,8 @@ let package = Package(
         tests(
             "ProcessTests",
             client + [
-                "IOCCluster", "LogProtocol", "SwiftSAF", "SafStage", "AmfProtocol", "AmfClient", "CkptClient", "EventClient",
+                "IOCCluster", "LogProtocol", "SwiftSAF", "SafStage", "SafLab", "AmfProtocol", "AmfClient", "CkptClient",
+                "EventClient",
                 "LogClient",
                 "ClmClient",
                 "CliClient",

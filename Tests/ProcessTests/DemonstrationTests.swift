@@ -1,5 +1,6 @@
 import EngineKit
 import OSAL
+import SafLab
 import Testing
 
 @Suite("Demonstration", .serialized)
@@ -11,6 +12,19 @@ struct DemonstrationTests {
         #expect(status == .exited(code: 0), "seed \(seed):\n\(run.output)")
         #expect(run.output.contains("result: identical"), "seed \(seed):\n\(run.output)")
         #expect(run.output.contains("16: active component 8"), "seed \(seed): every kill is made\n\(run.output)")
+    }
+
+    private static let obstacle = ClusterLab.obstacle()
+
+    @Test(
+        "On three nodes each kind of fault leaves it right to the last word, and never are two active at once",
+        .enabled(if: obstacle == nil, Comment(rawValue: obstacle ?? "")), arguments: [UInt64(7)])
+    func cluster(seed: UInt64) throws {
+        let run = try DemoRun(["--cluster", "--kills", "15", "--megabytes", "32", "--seed", "\(seed)"])
+        let status = try run.end(within: .seconds(400))
+        #expect(status == .exited(code: 0), "seed \(seed):\n\(run.output)")
+        #expect(run.output.contains("result: identical"), "seed \(seed):\n\(run.output)")
+        #expect(run.output.contains("two active        never"), "seed \(seed):\n\(run.output)")
     }
 
     @Test("An interrupted demonstration takes its node along")
