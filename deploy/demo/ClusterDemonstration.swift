@@ -10,7 +10,7 @@ func demonstrateCluster(_ options: Options) throws -> Bool {
     defer { if !options.keepsFolder { try? File.removeTree(folder) } }
     let text = folder + "/text"
     let source = try Text.prepare(options.input, bytes: (options.megabytes ?? 192) << 20, at: text)
-    let plan = planFaults(options.kills ?? 45, seed: options.seed)
+    let plan = planFaults(options.kills ?? 135, seed: options.seed)
 
     var choice = LabOptions()
     (choice.name, choice.payloads, choice.areLinksEncrypted) = ("demo", [3], true)
@@ -41,14 +41,9 @@ func demonstrateCluster(_ options: Options) throws -> Bool {
         let now = faults.current?.kind.name ?? ""
         progress.show("\(observer.position >> 10) KiB counted, \(faults.made.count) of \(plan.count) faults; \(now)")
     }
-    let list = try File.openForAppending(folder + "/faults")
-    let listing = list.raw
-    faults.onFault = { fault, node in
-        let time = MonotonicClock.calendar(wallNanoseconds: MonotonicClock.wallNanoseconds(), utc: true)
-        let line = "\(time.hour):\(time.minute):\(time.second).\(time.nanosecond / 1_000_000) \(fault.kind.name), node "
-        var text = line + "\(node), for \(fault.lasts.short)\n"
-        text.withUTF8 { _ = try? IO.write(listing, UnsafeRawBufferPointer($0)) }  // for people only
-    }
+    let list = try FaultList(folder + "/faults")
+    faults.onFault = { list.write("\($0.kind.name), node \($1), for \($0.lasts.short)") }
+    faults.onMade = { list.write("overcome: new active after \($0.failover?.short ?? "-"), gap \($0.gap.short)") }
     try faults.run(plan)
     let size = try Text.cut(text, behind: observer.position + 1 << 17)
     faults.size = size
@@ -73,6 +68,23 @@ func demonstrateCluster(_ options: Options) throws -> Bool {
     StandardOutput.write(report.text)
     if options.keepsFolder { StandardOutput.write("  folder            \(folder)\n") }
     return report.isGood
+}
+
+/// What was done when, for whoever reads the logs.
+private final class FaultList {
+    private let file: Descriptor
+
+    init(_ path: String) throws(OSError) { file = try File.openForAppending(path) }
+
+    func write(_ text: String) {
+        let time = MonotonicClock.calendar(wallNanoseconds: MonotonicClock.wallNanoseconds(), utc: true)
+        func digits(_ number: Int, _ count: Int) -> String {
+            String(repeating: "0", count: max(0, count - String(number).count)) + String(number)
+        }
+        let clock = [time.hour, time.minute, time.second].map { digits($0, 2) }.joined(separator: ":")
+        var line = "\(clock).\(digits(time.nanosecond / 1_000_000, 3)) \(text)\n"
+        line.withUTF8 { _ = try? IO.write(file.raw, UnsafeRawBufferPointer($0)) }  // nothing depends on it
+    }
 }
 
 /// What the nodes have said, beside what was counted.

@@ -29,8 +29,9 @@ final class FaultRun {
     /// Shown while waiting.
     var onProgress: () -> Void = {}
 
-    /// Told before each.
+    /// Told before each, and after.
     var onFault: (Fault, Int) -> Void = { _, _ in }
+    var onMade: (Made) -> Void = { _ in }
 
     private(set) var made: [Made] = []
     private(set) var current: Fault?
@@ -69,10 +70,10 @@ final class FaultRun {
         if let target { try wait("the killed process is gone") { target.isAlive ? nil : true } }
         try awaitWhole()
         let failover = next(after: active, at).map { $0.at - at }
-        made.append(
-            Made(
-                fault: fault, node: node, needsFailover: isActiveLost, failover: failover,
-                gap: observer.takeLongestGap()))
+        let result = Made(
+            fault: fault, node: node, needsFailover: isActiveLost, failover: failover, gap: observer.takeLongestGap())
+        made.append(result)
+        onMade(result)
     }
 
     private func begin(_ fault: Fault, on node: Int, _ target: ProcessIdentity?) throws {

@@ -23,7 +23,7 @@ struct Options {
         killed, and all of the above killed on any of them; an observer outside watches that never two
         are active at once. Needs root.
 
-          --kills N       how many kills (default 40; of a cluster 45 faults: about 4 minutes)
+          --kills N       how many kills (default 40; of a cluster 135 faults: about 4 minutes)
           --seed N        repeats the plan: the same targets at the same places of the text (default: random, printed)
           --input FILE    the text (default: a licence text of this machine); repeated to the size below
           --megabytes N   the size of the text (default 36: about 20 seconds; of a cluster 192, cut when it was enough)
