@@ -146,7 +146,7 @@ final class FaultRun {
 
     // MARK: Waiting
 
-    /// Waits until every node sees all nodes, all work is assigned, the checkpoint is held twice, and there is progress.
+    /// Waits until every node sees all nodes, all work is assigned, the checkpoint is held twice, and it goes on.
     func awaitWhole() throws {
         var missing = ""
         do {
