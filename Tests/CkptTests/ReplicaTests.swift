@@ -279,6 +279,38 @@ struct ReplicaTests {
         #expect(crashes > 300)
     }
 
+    @Test("No room for a copy: what is there is given back, and a later copy succeeds")
+    func noRoom() throws {
+        let recorder = CrashRecorder()
+        var pair = try ReplicaPair(seed: 2, recorder: recorder, limits: Self.limits)
+        for _ in 0..<30 { try pair.write(sizeMax: 3_000) }
+        pair.startCopy()
+        let empty = try #require(pair.follower.images[pair.id]).fileBytes
+        recorder.growthLimit = empty + 4_000
+        func copy() throws -> Bool {
+            pair.startCopy()
+            var cursor = CopyCursor()
+            while let (body, next) = pair.active.piece(pair.id, cursor, bytesMax: 1_000) {
+                try pair.follower.take(pair.id, body)
+                if pair.follower.told.contains(.replication(.applied(pair.id, false))) { return false }
+                cursor = next
+            }
+            try pair.finishCopy()
+            return true
+        }
+        let isRefused = try !copy()
+        #expect(isRefused)
+        pair.follower.feed(.wipe(pair.id, base: 0))
+        #expect(try #require(pair.follower.images[pair.id]).fileBytes <= empty)
+        recorder.growthLimit = .max
+        let isDone = try copy()
+        #expect(isDone)
+        #expect(try pair.follower.content(pair.id) == pair.active.content(pair.id))
+        let large = try #require(pair.follower.images[pair.id]).fileBytes
+        pair.startCopy()
+        #expect(try #require(pair.follower.images[pair.id]).fileBytes < large)
+    }
+
     @Test("A section that is corrupted stays so in a copy, until it is overwritten")
     func corruptedCopy() throws {
         var pair = try ReplicaPair(seed: 4, limits: Self.limits)

@@ -64,6 +64,15 @@ struct TestMemory: StoreMemory {
         buffer.deallocate()
         buffer = larger
     }
+
+    mutating func shrink(to count: Int) {
+        guard count < buffer.count else { return }
+        let smaller = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 64)
+        smaller.copyMemory(from: UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+        buffer.deallocate()
+        buffer = smaller
+        note()
+    }
 }
 
 /// What a checkpoint should hold: the simplest thing that can be right.

@@ -482,6 +482,15 @@ extension CheckpointImage {
         where old.extent != new.extent && old.extent.size > 0 {
             allocator.release(old.extent)
         }
+        if transaction.purpose == .wipe { giveBack() }
+    }
+}
+
+extension CheckpointImage {
+    /// The memory behind what is in use, for whoever needs it meanwhile.
+    private mutating func giveBack() {
+        do throws(StoreError) { allocator = try findFreeSpace() } catch { return }
+        memory.shrink(to: allocator.end)
     }
 }
 

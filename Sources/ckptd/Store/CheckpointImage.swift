@@ -147,7 +147,7 @@ public struct CheckpointImage<Memory: StoreMemory> {
     }
 
     /// What nothing refers to; two owners of one byte are damage.
-    private func findFreeSpace() throws(StoreError) -> ExtentAllocator {
+    func findFreeSpace() throws(StoreError) -> ExtentAllocator {
         var used = [root.log.extent, root.sections.extent, root.openers.extent].filter { $0.size > 0 }
         used += sections.compactMap { $0?.extent }
         used.sort { $0.offset < $1.offset }

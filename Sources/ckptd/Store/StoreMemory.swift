@@ -25,6 +25,8 @@ public protocol StoreMemory {
     mutating func publish(_ value: UInt64, at offset: Int)
     /// At least `count` bytes, the new ones of any content.
     mutating func grow(to count: Int) throws(StoreError)
+    /// Gives back what lies behind `count` bytes, if that is possible.
+    mutating func shrink(to count: Int)
 }
 
 extension StoreMemory {
@@ -77,6 +79,18 @@ public struct MappedMemory: StoreMemory {
             mapping = try file.grow(to: pages)
         } catch {
             throw error.isNoSpace ? .noSpace("\(error)") : .system("\(error)")
+        }
+    }
+
+    public mutating func shrink(to count: Int) {
+        let pages = (count + Mapping.pageBytes - 1) / Mapping.pageBytes * Mapping.pageBytes
+        guard pages < self.count else { return }
+        do throws(OSError) {
+            // Nothing is mapped that would be gone.
+            mapping = try file.grow(to: pages)
+            try file.truncate(to: pages)
+        } catch {
+            return  // it stays as large as it was, and is used again
         }
     }
 }
