@@ -14,6 +14,44 @@ struct LinkTests {
         (TestNode(net.settings(1)), TestNode(net.settings(2), incarnation: 77))
     }
 
+    private func pair(_ ours: ClosedRange<UInt8>, _ theirs: ClosedRange<UInt8>) -> (TestNode, TestNode) {
+        var (own, other) = (LinkOptions(), LinkOptions())
+        (own.messages, other.messages) = (ours, theirs)
+        return (TestNode(net.settings(1), options: own), TestNode(net.settings(2), incarnation: 77, options: other))
+    }
+
+    @Test(
+        "Services of different builds speak the newest version that both know",
+        arguments: [(1...1, 1...2, 1), (1...2, 1...1, 1), (1...2, 1...2, 2), (2...3, 1...2, 2)]
+            as [(ClosedRange<UInt8>, ClosedRange<UInt8>, UInt8)])
+    func versions(ours: ClosedRange<UInt8>, theirs: ClosedRange<UInt8>, spoken: UInt8) {
+        let (one, two) = pair(ours, theirs)
+        #expect(one.on { _ in one.links.messages(to: second) } == nil)
+        #expect(one.call(Code.echo, [1], to: second) == .success([1]))
+        #expect(two.call(Code.echo, [2], to: first) == .success([2]))
+        for (node, peer) in [(one, second), (two, first)] {
+            #expect(node.on { _ in node.links.messages(to: peer) } == spoken)
+            #expect(node.on { _ in node.links.messages(from: peer) } == spoken)
+        }
+        one.stop()
+        two.stop()
+    }
+
+    @Test("Builds without a common version have no link, and the one that refuses says which they are")
+    func noCommonVersion() {
+        let (one, two) = pair(1...1, 2...3)
+        one.reach(second)
+        #expect(
+            eventually {
+                two.seen.withLock { seen in
+                    seen.troubles.contains { $0.contains("messages of versions 1...1; 2...3 are spoken here") }
+                }
+            })
+        #expect(!one.isUp(second))
+        one.stop()
+        two.stop()
+    }
+
     @Test("A call is answered with the service's body, or fails with its error and text")
     func calls() {
         let (one, two) = pair()

@@ -35,6 +35,23 @@ struct LinkWireTests {
             Self.welcome.encoded == [1, 0, 0, 0, 2, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0])
     }
 
+    @Test("Versions of messages other than the first stand where earlier builds wrote zeroes")
+    func goldenVersions() {
+        var hello = Self.hello
+        hello.messages = 2...3
+        #expect(hello.encoded.prefix(4) == [1, 1, 2, 3])
+        #expect((try? LinkHello(decoding: hello.encoded)) == hello)
+        var welcome = Self.welcome
+        welcome.messages = 3
+        #expect(welcome.encoded.prefix(4) == [1, 3, 0, 0])
+        #expect((try? LinkWelcome(decoding: welcome.encoded)) == welcome)
+        for (low, high) in [(3, 2), (0, 2), (1, 1)] as [(UInt8, UInt8)] {
+            var bytes = hello.encoded
+            (bytes[2], bytes[3]) = (low, high)
+            #expect(throws: DecodeError.self, "\(low) to \(high)") { try LinkHello(decoding: bytes) }
+        }
+    }
+
     @Test("No truncation is a value")
     func truncations() {
         for count in 0..<Self.header.encoded.count {

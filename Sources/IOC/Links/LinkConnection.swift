@@ -33,6 +33,8 @@ final class LinkConnection {
     var peer: PeerNode?
     /// That life of it.
     var incarnation: UInt64 = 0
+    /// The version of what the services say on it.
+    var messages: UInt8 = 1
     var upSince: Instant?
     /// As the edge-triggered poller left it: a read or a write may succeed.
     var canRead = false

@@ -38,6 +38,8 @@ public struct LinkFrameFlags: OptionSet, Hashable, Sendable {
 public struct LinkHeader: Hashable, Sendable {
     public static let size = 32
     public static let version: UInt8 = 1
+    /// Of frames, that this build reads and writes.
+    public static let versions: ClosedRange<UInt8> = 1...1
 
     /// Bytes of the body.
     public var length: UInt32

@@ -2,7 +2,9 @@ import SAFTypes
 
 /// Dialer → acceptor, the first frame's body.
 ///
-/// versionMin u8 · versionMax u8 · 0 u16 · service u32 · node u32 · meant u32 · incarnation u64 · cluster (u32 · UTF-8)
+/// versionMin u8 · versionMax u8 · messages min u8 · messages max u8 · service u32 · node u32 · meant u32 ·
+/// incarnation u64 · cluster (u32 · UTF-8). Versions of the frames; of what the service says in them: 0 and 0 stand for
+/// the first version, as the builds wrote that had no other.
 public struct LinkHello: Equatable, Sendable {
     /// Longest cluster name, in bytes.
     public static let clusterBytesMax = 255
@@ -11,6 +13,8 @@ public struct LinkHello: Equatable, Sendable {
 
     public var versionMin: UInt8
     public var versionMax: UInt8
+    /// Of what the dialer's service says in the frames.
+    public var messages: ClosedRange<UInt8>
     /// The service on both sides.
     public var service: UInt32
     /// Who dials.
@@ -22,11 +26,13 @@ public struct LinkHello: Equatable, Sendable {
     public var cluster: String
 
     public init(
-        versionMin: UInt8 = LinkHeader.version, versionMax: UInt8 = LinkHeader.version, service: UInt32, node: NodeID,
-        meant: NodeID, incarnation: UInt64, cluster: String
+        versionMin: UInt8 = LinkHeader.versions.lowerBound, versionMax: UInt8 = LinkHeader.versions.upperBound,
+        messages: ClosedRange<UInt8> = 1...1, service: UInt32, node: NodeID, meant: NodeID, incarnation: UInt64,
+        cluster: String
     ) {
         self.versionMin = versionMin
         self.versionMax = versionMax
+        self.messages = messages
         self.service = service
         self.node = node
         self.meant = meant
@@ -39,7 +45,8 @@ extension LinkHello: WireCodable {
     public func encode(to writer: inout ByteWriter) {
         writer.integer(versionMin)
         writer.integer(versionMax)
-        writer.integer(UInt16(0))
+        writer.integer(messages == 1...1 ? 0 : messages.lowerBound)
+        writer.integer(messages == 1...1 ? 0 : messages.upperBound)
         writer.integer(service)
         writer.value(node)
         writer.value(meant)
@@ -50,7 +57,11 @@ extension LinkHello: WireCodable {
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
         versionMin = try reader.integer()
         versionMax = try reader.integer()
-        guard try reader.integer(UInt16.self) == 0 else { throw .badValue("reserved bytes of a hello are not 0") }
+        let (low, high) = (try reader.integer(UInt8.self), try reader.integer(UInt8.self))
+        guard low <= high, low > 0 || high == 0, (low, high) != (1, 1) else {
+            throw .badValue("versions \(low) to \(high) of messages")
+        }
+        messages = high == 0 ? 1...1 : low...high
         service = try reader.integer()
         node = try reader.value()
         meant = try reader.value()
@@ -63,16 +74,21 @@ extension LinkHello: WireCodable {
 
 /// Acceptor → dialer: the link stands.
 ///
-/// version u8 · 0 u8 × 3 · node u32 · incarnation u64 · largest body u64
+/// version u8 · of messages u8 (0: the first) · 0 u8 × 2 · node u32 · incarnation u64 · largest body u64
 public struct LinkWelcome: Equatable, Sendable {
     public var version: UInt8
+    /// In which both services speak on this link: the newest that both know.
+    public var messages: UInt8
     public var node: NodeID
     /// This life of the acceptor's daemon; another one remembers no requests.
     public var incarnation: UInt64
     public var bodyMax: UInt64
 
-    public init(version: UInt8 = LinkHeader.version, node: NodeID, incarnation: UInt64, bodyMax: UInt64) {
+    public init(
+        version: UInt8 = LinkHeader.version, messages: UInt8 = 1, node: NodeID, incarnation: UInt64, bodyMax: UInt64
+    ) {
         self.version = version
+        self.messages = messages
         self.node = node
         self.incarnation = incarnation
         self.bodyMax = bodyMax
@@ -82,7 +98,8 @@ public struct LinkWelcome: Equatable, Sendable {
 extension LinkWelcome: WireCodable {
     public func encode(to writer: inout ByteWriter) {
         writer.integer(version)
-        for _ in 0..<3 { writer.integer(UInt8(0)) }
+        writer.integer(messages == 1 ? 0 : messages)
+        writer.integer(UInt16(0))
         writer.value(node)
         writer.integer(incarnation)
         writer.integer(bodyMax)
@@ -90,9 +107,10 @@ extension LinkWelcome: WireCodable {
 
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
         version = try reader.integer()
-        for _ in 0..<3 where try reader.integer(UInt8.self) != 0 {
-            throw .badValue("reserved bytes of a welcome are not 0")
-        }
+        let messages = try reader.integer(UInt8.self)
+        guard messages != 1 else { throw .badValue("version 1 of messages is written as 0") }
+        self.messages = max(messages, 1)
+        guard try reader.integer(UInt16.self) == 0 else { throw .badValue("reserved bytes of a welcome are not 0") }
         node = try reader.value()
         incarnation = try reader.integer()
         bodyMax = try reader.integer()

@@ -1,6 +1,8 @@
 /// Times and bounds of the links; the defaults are for daemons, tests use smaller ones.
 public struct LinkOptions: Hashable, Sendable {
     public var limits = LinkLimits()
+    /// The versions of the service's messages that this build writes and reads; see ``PeerLinks/messages(to:)``.
+    public var messages: ClosedRange<UInt8> = 1...1
     /// An address that does not answer for so long is given up.
     public var connectTimeout: Duration = .seconds(1)
     /// From accept or connect to a standing link.

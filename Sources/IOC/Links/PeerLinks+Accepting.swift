@@ -108,8 +108,10 @@ extension PeerLinks {
             peer.windowIncarnation = hello.incarnation
             peer.window = RequestWindow(bytesMax: limits.rememberedBytesMax)
         }
+        connection.messages = options.messages.newest(with: hello.messages) ?? 1  // no objection: there is one
         let welcome = LinkWelcome(
-            node: description.localNode, incarnation: incarnation, bodyMax: UInt64(limits.bodyMax))
+            messages: connection.messages, node: description.localNode, incarnation: incarnation,
+            bodyMax: UInt64(limits.bodyMax))
         connection.sender.append(LinkHeader(kind: .welcome, lane: .control), welcome.encoded)
         if let link = peer.link, link.incarnation != hello.incarnation {
             lose(link, "\(name(peer)) was restarted")
@@ -130,8 +132,11 @@ extension PeerLinks {
         if let cipher = connection.cipher, cipher.peerIdentity != identity(of: peer) {
             return "the certificate is for \(cipher.peerIdentity ?? "nobody"); that of \(peer.node.name) is expected"
         }
-        guard hello.versionMin <= LinkHeader.version, hello.versionMax >= LinkHeader.version else {
+        guard LinkHeader.versions.newest(with: hello.versionMin...hello.versionMax) != nil else {
             return "versions \(hello.versionMin) to \(hello.versionMax); \(LinkHeader.version) is spoken here"
+        }
+        guard options.messages.newest(with: hello.messages) != nil else {
+            return "messages of versions \(hello.messages); \(options.messages) are spoken here"
         }
         return nil
     }

@@ -111,7 +111,8 @@ extension PeerLinks {
 
     private func sayHello(_ connection: LinkConnection, _ peer: PeerNode) {
         let hello = LinkHello(
-            service: service.rawValue, node: description.localNode, meant: peer.id, incarnation: incarnation,
+            messages: options.messages, service: service.rawValue, node: description.localNode, meant: peer.id,
+            incarnation: incarnation,
             cluster: description.clusterName)
         connection.sender.append(LinkHeader(kind: .hello, lane: .control), hello.encoded)
     }
@@ -142,8 +143,11 @@ extension PeerLinks {
 
     func welcomed(_ connection: LinkConnection, _ peer: PeerNode, _ body: UnsafeRawBufferPointer) throws(DecodeError) {
         let welcome = try LinkWelcome(decoding: body)
-        guard welcome.version == LinkHeader.version else {
-            throw .badValue("version \(welcome.version) chosen; \(LinkHeader.version) was offered")
+        guard LinkHeader.versions.contains(welcome.version) else {
+            throw .badValue("version \(welcome.version) chosen; \(LinkHeader.versions) were offered")
+        }
+        guard options.messages.contains(welcome.messages) else {
+            throw .badValue("messages of version \(welcome.messages) chosen; \(options.messages) were offered")
         }
         guard welcome.node == peer.id else {
             throw .badValue("node \(welcome.node) answers at \(connection.remote); node \(peer.id) expected")
@@ -153,6 +157,7 @@ extension PeerLinks {
         connection.phase = .up
         connection.upSince = loop.now
         connection.incarnation = welcome.incarnation
+        connection.messages = welcome.messages
         peer.redial.succeeded()
         peer.connects += 1
         if case .dialed(_, let index) = connection.role { peer.addressStatus[index].connects += 1 }

@@ -135,6 +135,14 @@ public final class PeerLinks {
 
     public func isUp(_ node: NodeID) -> Bool { peers[node.rawValue]?.link != nil }
 
+    /// The version in which to write to a node: the newest of ``LinkOptions/messages`` that both builds know. Nil while
+    /// there is no link to it. It changes only with a new life of either side.
+    public func messages(to node: NodeID) -> UInt8? { peers[node.rawValue]?.link?.messages }
+
+    /// The version in which a node writes to us; nil while it has no link to us. To be asked while a message of it is
+    /// read: its next life may be another build.
+    public func messages(from node: NodeID) -> UInt8? { peers[node.rawValue]?.incoming?.messages }
+
     /// All peers, in the order of their numbers.
     public var status: [LinkStatus] { order.map(\.status) }
 

@@ -40,6 +40,8 @@ public struct FrameFlags: OptionSet, Hashable, Sendable {
 public struct FrameHeader: Hashable, Sendable {
     public static let size = 32
     public static let version: UInt8 = 1
+    /// That this build reads and writes; a client that knows some of them is served, older or newer.
+    public static let versions: ClosedRange<UInt8> = 1...1
 
     /// Bytes of the body, wherever it is.
     public var length: UInt32

@@ -10,8 +10,8 @@ public struct Hello: Equatable, Sendable {
     public var knownIncarnation: UInt64
 
     public init(session: SessionID, knownIncarnation: UInt64) {
-        versionMin = FrameHeader.version
-        versionMax = FrameHeader.version
+        versionMin = FrameHeader.versions.lowerBound
+        versionMax = FrameHeader.versions.upperBound
         self.session = session
         self.knownIncarnation = knownIncarnation
     }
@@ -69,7 +69,7 @@ extension Welcome: WireCodable {
         incarnation = try reader.integer()
         peer = try reader.integer()
         bodyMax = try reader.integer()
-        guard version == FrameHeader.version else { throw .badValue("version \(version) was not offered") }
+        guard FrameHeader.versions.contains(version) else { throw .badValue("version \(version) was not offered") }
         guard bodyMax <= 1 << 40 else { throw .badValue("largest body \(bodyMax)") }
     }
 }

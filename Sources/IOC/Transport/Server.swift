@@ -195,7 +195,7 @@ public final class IOCServer {
     }
 
     private func admitArrival(_ arrival: Arrival, _ hello: Hello) {
-        guard (hello.versionMin...hello.versionMax).contains(FrameHeader.version) else {
+        guard FrameHeader.versions.newest(with: hello.versionMin...hello.versionMax) != nil else {
             let offered = "\(hello.versionMin) to \(hello.versionMax)"
             return refuse(arrival, .version, "\(endpoint) speaks version \(FrameHeader.version), not \(offered)")
         }
