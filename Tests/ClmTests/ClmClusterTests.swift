@@ -91,6 +91,58 @@ struct ClmClusterTests {
         #expect(clms.members[3]?.views.last?.isLocalMember == true)
     }
 
+    @Test("A view of one number is the same on every node that tells it, whatever is cut off when")
+    func oneStory() {
+        var stories = 0
+        for seed in 1...60 as ClosedRange<UInt64> {
+            var random = SeededRandom(seed: seed)
+            var clms = formed(seed)
+            var told: [UInt64: [UInt32]] = [:]
+            var seen: [UInt32: Int] = [:]
+            func listen(_ clms: SimulatedClms) {
+                for number in 1...3 as ClosedRange<UInt32> {
+                    let views = clms.members[number]?.views ?? []
+                    for view in views.dropFirst(seen[number] ?? 0) where view.step == .completed {
+                        let nodes = view.notifications.filter { $0.change != .left }.map(\.node.nodeID.rawValue)
+                            .sorted()
+                        if let other = told[view.viewNumber] {
+                            #expect(nodes == other, "seed \(seed): view \(view.viewNumber) on node \(number)")
+                        }
+                        told[view.viewNumber] = nodes
+                    }
+                    seen[number] = views.count
+                }
+            }
+            for step in 0..<200 {
+                switch Int.random(in: 0..<20, using: &random) {
+                case 0: clms.network.connect([nodes(1, 2), nodes(3)])
+                case 1: clms.network.connect([nodes(1), nodes(2, 3)])
+                case 2: clms.network.connect([nodes(1), nodes(2), nodes(3)])
+                case 3...5: clms.network.heal()
+                case 6:
+                    // Somebody takes its leave, or comes back, at the very moment when others are cut off.
+                    clms.handle(UInt32.random(in: 1...3, using: &random), .leaving)
+                default: break
+                }
+                clms.turn(moves: Int.random(in: 0...8, using: &random), .milliseconds(5))
+                listen(clms)
+                if step % 50 == 49 {
+                    clms.network.heal()
+                    for number in 1...3 as ClosedRange<UInt32> {
+                        listen(clms)
+                        clms.crash(number)
+                        seen[number] = 0
+                        clms.start(number, life: seed * 1_000 + UInt64(step) + UInt64(number))
+                        clms.settle(for: .milliseconds(500))
+                        listen(clms)
+                    }
+                }
+            }
+            stories += told.count
+        }
+        #expect(stories > 600, "\(stories) views were told")
+    }
+
     @Test("A client that ends while its node is cut off is gone for all when that is healed")
     func sessionEndsApart() {
         var clms = formed()

@@ -18,6 +18,7 @@ struct SimulatedClms {
         var lastTicket: UInt64 = 0
         var lastRequest: UInt64 = 0
         var requestOfTicket: [UInt64: UInt64] = [:]
+        var backlog = OutcomeBacklog()
         var compareAt: Instant?
         var replies: [UInt64: ClmEngine.Reply] = [:]
         var views: [ClusterView] = []
@@ -96,13 +97,25 @@ struct SimulatedClms {
         let outputs = body(&node, now)
         members[number]?.node = node
         for output in outputs { perform(output, at: number) }
+        release(number)
+    }
+
+    private mutating func release(_ number: UInt32) {
+        while let committed = members[number]?.node.replicated.committedIndex,
+            let next = members[number]?.backlog.next(through: committed)
+        {
+            handle(number, .table(next.outcome, next.request))
+        }
     }
 
     private mutating func perform(_ output: Node.Output, at number: UInt32) {
         switch output {
         case .perform(let outcome, let ticket):
-            handle(number, .table(outcome, ticket.flatMap { members[number]?.requestOfTicket[$0] }))
+            let request = ticket.flatMap { members[number]?.requestOfTicket[$0] }
+            let index = members[number]?.node.replicated.index ?? 0
+            members[number]?.backlog.append(outcome, request, at: index)
         case .answer(let ticket, let outcome):
+            release(number)
             var refusal: AisError?
             if case .refused(let error) = outcome { refusal = error }
             if let request = members[number]?.requestOfTicket.removeValue(forKey: ticket) {
@@ -111,6 +124,7 @@ struct SimulatedClms {
                 handle(number, .refused)
             }
         case .stateReplaced:
+            members[number]?.backlog.removeAll()
             if let core = members[number]?.node.core { handle(number, .replaced(core)) }
         case .status: stand(number)
         case .view(let view):

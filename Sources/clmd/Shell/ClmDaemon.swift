@@ -28,6 +28,7 @@ public final class ClmDaemon {
     private var lastRequest: UInt64 = 0
     /// The request that a proposal answers, by the proposal's ticket.
     private var requestOfTicket: [UInt64: UInt64] = [:]
+    private var backlog = OutcomeBacklog()
     private var peers: [ClientSession: Peer] = [:]
     /// Topology notices were dropped: the client is told as soon as it reads again.
     private var overflowed: Set<ClientSession> = []
@@ -80,16 +81,27 @@ public final class ClmDaemon {
             }
         }
         host.onEffect = { [unowned self] outcome, ticket in
-            handle(.table(outcome, ticket.flatMap { requestOfTicket[$0] }))
+            backlog.append(outcome, ticket.flatMap { requestOfTicket[$0] }, at: host.replicated.index)
         }
+        host.onCommitted = { [unowned self] _ in release() }
         host.onAnswer = { [unowned self] ticket, outcome in
+            release()
             answered(ticket, outcome)
             settleLeave()
         }
-        host.onStateReplaced = { [unowned self] in handle(.replaced(host.core)) }
+        host.onStateReplaced = { [unowned self] in
+            backlog.removeAll()
+            handle(.replaced(host.core))
+        }
         host.onStatus = { [unowned self] _ in stand() }
         host.onView = { [unowned self] _ in stand() }
         host.onNote = { [unowned self] note in tell(note) }
+    }
+
+    private func release() {
+        while let next = backlog.next(through: host.replicated.committedIndex) {
+            handle(.table(next.outcome, next.request))
+        }
     }
 
     /// Stops serving. Hanging up on the clients says nothing about them: they will be found again by the next life.
