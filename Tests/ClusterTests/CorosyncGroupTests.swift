@@ -105,6 +105,49 @@ extension ClusterLabTests {
             try lab.down()
         }
 
+        @Test("Nodes are upgraded one after the other while commands flow, and one may go back")
+        func upgrade() throws {
+            let lab = try makeLab("upgrade")
+            var hosts = LabMembers(lab, "old", "sum")
+            for node in 1...3 { try hosts.start(node) }
+            try awaitStatus("synchronised", hosts, [1, 2, 3])
+            var (sum, count) = (0, 0)
+            func add(_ hosts: LabMembers, version: Int, _ comment: String) throws {
+                for node in 1...3 {
+                    sum += node
+                    // Refused while the view with the new life is being formed: then nothing happened.
+                    _ = try hosts.wait("add \(node) at node \(node), \(comment)") {
+                        try hosts.ask(node, "add \(node)", answer: "answer").hasSuffix(" done") ? true : nil
+                    }
+                    let written = try hosts.ask(node, "version", answer: "version")
+                    #expect(written == "version \(version)", "node \(node), \(comment)")
+                }
+                count += 3
+                try awaitSums("state \(sum) \(count) synchronised", hosts)
+            }
+            try add(hosts, version: 1, "all old")
+            for node in [2, 3, 1] {
+                hosts.kill(node)
+                hosts.kind = "host"
+                try hosts.start(node)
+                try awaitStatus("synchronised", hosts, [1, 2, 3])
+                try add(hosts, version: node == 1 ? 2 : 1, "node \(node) is new")
+            }
+            hosts.kill(3)
+            hosts.kind = "old"
+            try hosts.start(3)
+            try awaitStatus("synchronised", hosts, [1, 2, 3])
+            try add(hosts, version: 1, "node 3 is old again")
+            for node in 1...3 {
+                let troubles = hosts.lines(node).filter { line in
+                    ["diverged", "undecodable", "NotUnderstood", "versionNotSpoken"].contains { line.contains($0) }
+                }
+                #expect(troubles.isEmpty, "node \(node)")
+            }
+            hosts.processes.removeAll()
+            try lab.down()
+        }
+
         private func awaitStatus(_ status: String, _ hosts: LabMembers, _ nodes: [Int]) throws {
             _ = try hosts.wait("\(nodes) \(status)") {
                 let last = nodes.map { node in hosts.lines(node).last { $0.hasPrefix("status ") } }

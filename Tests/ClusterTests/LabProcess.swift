@@ -79,7 +79,8 @@ struct ToldView: Equatable {
 /// Several members of one group, one on each node.
 struct LabMembers {
     let lab: ClusterLab
-    let kind: String
+    /// Of the members that are started from now on.
+    var kind: String
     let group: String
     var processes: [Int: LabProcess] = [:]
 

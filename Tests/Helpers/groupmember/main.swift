@@ -8,7 +8,7 @@ import OSAL
 import SAFTypes
 
 // A member of a group over Corosync, moved by lines on its standard input, telling in lines what it sees:
-// groupmember raw|host NODE NODES GROUP
+// groupmember raw|host|old NODE NODES GROUP; old: as a build that knows the first version only
 
 func say(_ text: String) { StandardOutput.write(text + "\n") }
 
@@ -121,17 +121,17 @@ final class RawMember {
     }
 }
 
-/// A replicated sum: `add N`, `state`.
-final class HostMember {
-    let host: ReplicaHost<SumEngine>
+/// A replicated sum: `add N`, `state`, `version`.
+final class HostMember<Speech: SumSpeech> {
+    let host: ReplicaHost<SumBuild<Speech>>
 
-    init(_ host: ReplicaHost<SumEngine>, _ group: String) {
+    init(_ host: ReplicaHost<SumBuild<Speech>>, _ group: String) {
         self.host = host
         host.onView = { say(text($0)) }
         host.onStatus = { say("status \($0)") }
         host.onAnswer = { ticket, outcome in say("answer \(ticket) \(outcome)") }
         host.onNote = { say("note \($0)") }
-        host.onStateReplaced = { [unowned host] in say("replaced \(host.core.sum)") }
+        host.onStateReplaced = { [unowned host] in say("replaced \(host.core.engine.sum)") }
         host.onEffect = { effect, _ in if case .sum(let sum) = effect { say("sum \(sum)") } }
         host.onOnce = { [unowned host] id, celebration in
             say("celebrate \(celebration.sum)")
@@ -143,16 +143,28 @@ final class HostMember {
     func command(_ words: [String]) {
         switch words.first {
         case "add": host.propose(UInt64(words[1]) ?? 0)
-        case "state": say("state \(host.core.sum) \(host.core.count) \(host.status)")
+        case "state": say("state \(host.core.engine.sum) \(host.core.engine.count) \(host.status)")
+        case "version": say("version \(lastWritten.withLock { $0 })")
         default: say("error unknown \(words)")
         }
     }
 }
 
+func runHost<Speech: SumSpeech>(
+    _ speech: Speech.Type, _ loop: Loop, _ description: ClusterDescription, _ incarnation: UInt64, _ group: String
+) throws {
+    let host = ReplicaHost(
+        loop: loop, description: description, incarnation: incarnation, core: SumBuild<Speech>()
+    ) { $0.formationGrace = .seconds(1) }
+    let member = HostMember(host, group)
+    _ = try CommandLineReader(loop) { member.command($0) }
+    loop.run()
+}
+
 func run() throws {
     let arguments = CommandLine.arguments
     guard arguments.count == 5, let node = UInt32(arguments[2]), let count = UInt32(arguments[3]) else {
-        say("groupmember raw|host NODE NODES GROUP expected")
+        say("groupmember raw|host|old NODE NODES GROUP expected")
         Environment.exit(2)
     }
     let nodes = (1...count).compactMap { number in
@@ -164,12 +176,9 @@ func run() throws {
     let loop = try Loop(name: "member")
     SignalNumber.pipe.ignore()
     if arguments[1] == "host" {
-        let host = ReplicaHost(loop: loop, description: description, incarnation: incarnation, core: SumEngine()) {
-            $0.formationGrace = .seconds(1)
-        }
-        let member = HostMember(host, arguments[4])
-        _ = try CommandLineReader(loop) { member.command($0) }
-        loop.run()
+        try runHost(SecondSpeech.self, loop, description, incarnation, arguments[4])
+    } else if arguments[1] == "old" {
+        try runHost(FirstSpeech.self, loop, description, incarnation, arguments[4])
     } else {
         let member = RawMember(loop, NodeGroup.make(description, incarnation: incarnation), arguments[4])
         _ = try CommandLineReader(loop) { member.command($0) }
