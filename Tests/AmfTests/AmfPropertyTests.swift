@@ -28,6 +28,7 @@ struct AmfPropertyTests {
             let expected = Self.expectedState(world.model, instance)
             #expect(instance.assignmentState == expected, "seed \(seed): \(instance.name)\n\(tail(world))")
         }
+        // The world compares every forecast with the decision, and calls a difference a violation.
         #expect(world.cluster.components.allSatisfy { $0.run.pending == nil && $0.run.order == nil }, "seed \(seed)")
         #expect(AmfWorld.bytes(AmfWorld.restored(world.journal)) == world.journal, "seed \(seed): snapshot round trip")
     }

@@ -56,6 +56,9 @@ struct AmfWorld {
     var refused: [String] = []
     var notifications: [AmfNotification] = []
     var hasStopped = false
+    /// Made after the last event of the cluster engine, however long ago.
+    var forecast: Forecast?
+    var foretoldCount = 0
     /// The journal: what a new amfd starts from.
     var journal: [UInt8] = []
     var isAmfdDown = false
@@ -98,6 +101,7 @@ struct AmfWorld {
         incarnation += 1
         node = NodeEngine(node: id, incarnation: incarnation)
         cluster = Self.restored(journal)
+        forecast = nil
         let living = processes.filter(\.isAlive).map {
             LivingComponent(component: $0.component, instance: $0.instance, pid: $0.pid, startedAt: 7)
         }
@@ -139,11 +143,28 @@ struct AmfWorld {
         switch queue.removeFirst() {
         case .node(let event): for effect in node.handle(event, at: now) { perform(effect) }
         case .cluster(let event):
+            let foretold = takeovers(after: event)
             let effects = cluster.handle(event, at: now)
+            let decided = effects.compactMap(Self.takeover)
+            if !foretold.isEmpty {
+                foretoldCount += 1
+                if foretold != decided { violations.append("foretold \(foretold), decided \(decided)") }
+            }
+            forecast = Forecast(deathsOf: node.mayBeActive, on: id, in: cluster, at: now)
             save()
             for effect in effects { perform(effect) }
         }
         return true
+    }
+
+    private func takeovers(after event: ClusterEvent) -> [CSISetOrder] {
+        guard case .report(id, let report) = event else { return [] }
+        return forecast?.takeovers(after: report) ?? []
+    }
+
+    private static func takeover(_ effect: ClusterEffect) -> CSISetOrder? {
+        guard case .order(_, .csiSet(let order)) = effect, order.haState == .active else { return nil }
+        return order
     }
 
     mutating func settle() {

@@ -46,6 +46,46 @@ struct ClusterEngineTests {
         }
     }
 
+    @Test("A death is foretold in the state before it, however late it comes")
+    func forecast() throws {
+        var world = AmfWorld(Models.twoN())
+        world.settle()
+        let active = ActiveProcess(component: try #require(SaName(c1)), instance: 1)
+        let forecast = Forecast(deathsOf: [active], on: NodeID(1), in: world.cluster, at: world.now)
+        let foretold = forecast.takeovers(after: .death(of: active))
+        world.advance(.seconds(3_600))
+        world.kill(c1)
+        world.settle()
+        #expect(foretold.map(\.component) == [SaName(c2)])
+        #expect(world.foretoldCount == 1)
+        #expect(world.violations.isEmpty)
+        #expect(forecast.takeovers(after: .uninstantiated(active.component, 1)).isEmpty)
+    }
+
+    @Test("What an escalation within its probation brings about is not foretold: it may have ended")
+    func noForecastWithinProbation() throws {
+        var model = Models.twoN()
+        model.applications[0].serviceGroups[0].componentRestartMax = 1
+        model.applications[0].serviceGroups[0].suRestartMax = 0
+        for unit in 0..<2 {
+            model.applications[0].serviceGroups[0].serviceUnits[unit].components[0].recoveryOnError = .componentRestart
+        }
+        var world = AmfWorld(model)
+        world.settle()
+        world.kill(c1)
+        world.settle()
+        #expect(world.foretoldCount == 0, "it is restarted")
+        let active = ActiveProcess(component: try #require(SaName(c1)), instance: 2)
+        let report = NodeReport.death(of: active)
+        var copy = world.cluster
+        let isNow = copy.handle(.report(NodeID(1), report), at: world.now).contains {
+            if case .order(_, .csiSet(let order)) = $0 { order.haState == .active } else { false }
+        }
+        #expect(isNow, "at this moment it would fail over")
+        let forecast = Forecast(deathsOf: [active], on: NodeID(1), in: world.cluster, at: world.now)
+        #expect(forecast.takeovers(after: report).isEmpty)
+    }
+
     @Test(
         "What a node was ordered where the state does not know of it does not make it deaf to what it is ordered now",
         arguments: [Int32(0), 77])

@@ -33,6 +33,20 @@ final class RunningLoop: @unchecked Sendable {
     }
 }
 
+/// Touched on a loop only: says when that does not hold.
+private final class LoopCounter: @unchecked Sendable {
+    private(set) var count = 0
+    private(set) var isBroken = false
+    private let isInside = Atomic(false)
+
+    func add() {
+        if isInside.exchange(true, ordering: .acquiringAndReleasing) { isBroken = true }
+        count += 1
+        pause()
+        isInside.store(false, ordering: .releasing)
+    }
+}
+
 @Suite("Loop")
 struct LoopTests {
     private func limits(spin: Duration = .zero) -> LoopLimits {
@@ -188,6 +202,51 @@ struct LoopTests {
         }
         running.stop()
         for thread in 0..<4 { #expect(all?[thread] == Array(0..<2000)) }
+    }
+
+    @Test("Who interrupts a sleeping loop takes its turn; what is left to be done is the loop's own")
+    func interruptAsleep() throws {
+        let running = try RunningLoop(limits: limits())
+        defer { running.stop() }
+        let loop = running.loop
+        let own = running.sync { _ in currentThreadID() }
+        let deadline = MonotonicClock.now() + .seconds(30)
+        var served: Int32?
+        // Until it sleeps it is served as a post.
+        while served != currentThreadID(), MonotonicClock.now() < deadline {
+            let threads = Monitor<(job: Int32, left: Int32)>((0, 0))
+            loop.interrupt { [loop] in
+                threads.update { $0.job = currentThreadID() }
+                loop.enqueue { threads.update { $0.left = currentThreadID() } }
+            }
+            let seen = threads.wait(until: deadline) { $0.left == 0 ? nil : $0 }
+            #expect(seen?.left == own)
+            served = seen?.job
+        }
+        #expect(served == currentThreadID())
+    }
+
+    @Test("Interrupts, posts and timers never run at once")
+    func interrupts() throws {
+        let running = try RunningLoop(limits: limits())
+        let loop = running.loop
+        let counter = LoopCounter()
+        running.loop.post { [loop] in loop.scheduleRepeating(every: .milliseconds(1)) { counter.add() } }
+        let threads = try (0..<3).map { thread in
+            try OSThread.spawn(name: "interrupter") {
+                for index in 0..<5000 {
+                    let job: @Sendable () -> Void = { counter.add() }
+                    while !(thread == 0 && index % 2 == 0 ? loop.post(.normal, job) : loop.interrupt(job)) {
+                        OSThread.yield()
+                    }
+                }
+            }
+        }
+        for thread in threads { thread.join() }
+        let isDone = running.sync { _ in counter.isBroken }
+        running.stop()
+        #expect(isDone == false)
+        #expect(counter.count >= 15_000)
     }
 
     @Test("Slow calls run beside the loop, in order, and come back on it")

@@ -71,6 +71,9 @@ public final class Loop: @unchecked Sendable {
     private var spinUntil: Instant?
     private var spinSince = Instant.start
     private var lastSleep: (start: Instant, end: Instant)?
+    private var sleptSince: Instant?
+    /// Held by whoever takes the loop's turn: free while it waits for descriptors.
+    private let turnLock = Lock(())
     private var worker: SlowWorker?
     var signalWatches: [SignalWatch] = []
 
@@ -175,6 +178,22 @@ public final class Loop: @unchecked Sendable {
         }
     }
 
+    /// From any other thread: runs `job` on the loop, before everything that waits there. While the loop sleeps it is
+    /// the calling thread that runs it, at once, in the loop's place: what is urgent does not wait for a second thread
+    /// to wake up. Otherwise as ``post(_:_:)`` in the control lane; false when too many wait there.
+    @discardableResult
+    public func interrupt(_ job: @escaping @Sendable () -> Void) -> Bool {
+        let isDone = turnLock.withLockIfAvailable { _ in
+            guard maySleep.load(ordering: .sequentiallyConsistent) else { return false }
+            now = MonotonicClock.now()
+            job()
+            return true
+        }
+        guard isDone == true else { return post(.control, job) }
+        wakeIfAsleep()  // for what the job left to be done
+        return true
+    }
+
     // MARK: Spinners
 
     /// Adds something that is polled every turn and while the loop is hot.
@@ -210,36 +229,44 @@ public final class Loop: @unchecked Sendable {
     }
 
     private func turn() {
-        turnCount &+= 1
-        fireTimers()
-        if hasPosts.load(ordering: .acquiring) { takePosts() }
-        runJobs()
-        if pollSpinners() { noteWork() }
-        if isStopping.load(ordering: .acquiring) { return }
-        var timeout: Duration? = .zero
-        var isSleeping = false
-        if queues.allSatisfy(\.isEmpty), spin() == .spent, prepareToSleep() {
-            timeout = timers.nextDeadline.map { max(.zero, $0 - now) }
-            isSleeping = timeout != .zero
-        }
-        wait(timeout, isSleeping)
-        dispatchEvents()
-    }
-
-    private func wait(_ timeout: Duration?, _ isSleeping: Bool) {
-        let before = now
+        guard let timeout = turnLock.withLock({ _ in takeTurn() }) else { return }
+        // The only time when another thread may take the loop's turn (``interrupt(_:)``).
         do throws(OSError) {
             try poller.wait(into: &events, timeout: timeout)
         } catch {
             invariant(false, "loop \(name): \(error)")
         }
-        now = MonotonicClock.now()
-        if isSleeping {
-            sleepCount &+= 1
-            lastSleep = (before, now)
-            spinUntil = nil
+    }
+
+    /// What became ready while the loop waited, then everything else. Returns how long to wait next (nil: without end);
+    /// nothing when the loop is to stop.
+    private func takeTurn() -> Duration?? {
+        turnCount &+= 1
+        noteWaited()
+        dispatchEvents()
+        fireTimers()
+        takePosts()
+        runJobs()
+        if pollSpinners() {
+            noteWork()
+            takePosts()
+            runJobs()  // what the frames brought about does not wait for a look at the descriptors
         }
+        if isStopping.load(ordering: .acquiring) { return nil }
+        guard queues.allSatisfy(\.isEmpty), spin() == .spent, prepareToSleep() else { return .some(.zero) }
+        let timeout = timers.nextDeadline.map { max(.zero, $0 - now) }
+        if timeout != .zero { sleptSince = now }
+        return .some(timeout)
+    }
+
+    private func noteWaited() {
+        now = MonotonicClock.now()
         maySleep.store(false, ordering: .relaxed)
+        guard let since = sleptSince else { return }
+        sleptSince = nil
+        sleepCount &+= 1
+        lastSleep = (since, now)
+        spinUntil = nil
     }
 
     private func dispatchEvents() {
@@ -266,6 +293,7 @@ public final class Loop: @unchecked Sendable {
     }
 
     private func takePosts() {
+        guard hasPosts.load(ordering: .acquiring) else { return }
         hasPosts.store(false, ordering: .sequentiallyConsistent)
         let isMore = inbox.withLock { inbox in
             for lane in 0..<inbox.lanes.count {

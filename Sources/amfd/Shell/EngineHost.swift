@@ -43,6 +43,7 @@ final class EngineHost {
     let incarnation: UInt64
     private let loop: Loop
     private let journal: RamJournal
+    private let isAlone: Bool
     private var engine: NodeEngine
     private let cluster: ReplicaHost<ClusterEngine>
     private var queue: [Step] = []
@@ -83,6 +84,7 @@ final class EngineHost {
     init(loop: Loop, description: ClusterDescription, incarnation: UInt64, journal: RamJournal) {
         (self.loop, self.incarnation, self.journal) = (loop, incarnation, journal)
         node = description.localNode
+        isAlone = description.groupEngine == .alone
         engine = NodeEngine(node: node, incarnation: incarnation)
         cluster = ReplicaHost(
             loop: loop, description: description, incarnation: incarnation, core: ClusterEngine(),
@@ -165,6 +167,7 @@ final class EngineHost {
         head = 0
         isDraining = false
         tellSoon()
+        forecastSoon()
     }
 
     private func perform(_ step: Step) {
@@ -173,9 +176,11 @@ final class EngineHost {
         case .cluster(let event, let ending):
             // What came later must not overtake what is still to be proposed.
             if !refusedEvents.isEmpty, ending == nil, refusedEvents.concerns(event) { return refused(event) }
+            anticipate(event)
             // Known before it is proposed: it, and what was proposed before it, may end within.
             proposals[cluster.nextTicket] = Proposal(event: event, ending: ending)
             cluster.propose(event)
+            compareWithAnticipated()
         }
     }
 
@@ -215,7 +220,7 @@ final class EngineHost {
 
     private func perform(_ effect: ClusterEffect, _ ticket: UInt64?) {
         switch effect {
-        case .order(let target, let order): if target == node { feed(.order(order)) }
+        case .order(let target, let order): if target == node, !wasAnticipated(order) { feed(.order(order)) }
         case .modelInstalled: takeModel()
         case .nodeStopped(let stopped): if stopped == node { onNodeStopped() }
         case .modelRefused(let text):
@@ -231,6 +236,62 @@ final class EngineHost {
             onAdminReply(reply)
             cluster.effectDone(id)
         }
+    }
+
+    // MARK: Forecast
+
+    /// Of the state after that many commands. Only on a node alone, where nothing comes between a report and its order.
+    private var forecast: (index: UInt64, content: Forecast)?
+    private var isForecasting = false
+    private var forecastDelay = EngineHost.forecastDelayMin
+    /// Given to the node engine ahead of the cluster engine's decision, which is being made.
+    private var anticipated: [CSISetOrder] = []
+
+    /// Longer than what follows from a change of state at once takes.
+    private static let forecastDelayMin: Duration = .milliseconds(2)
+    /// How many times longer than making one takes the next is waited for: a state that never rests costs 2 % of a CPU.
+    private static let forecastShare = 50
+
+    private func forecastSoon() {
+        guard isAlone, !isForecasting, forecast?.index != cluster.index, model != nil else { return }
+        isForecasting = true
+        loop.schedule(after: forecastDelay) { [unowned self] in
+            isForecasting = false
+            let start = MonotonicClock.now()
+            let content = Forecast(deathsOf: engine.mayBeActive, on: node, in: cluster.core, at: start)
+            forecast = (cluster.index, content)
+            forecastDelay = max(Self.forecastDelayMin, (MonotonicClock.now() - start) * Self.forecastShare)
+        }
+    }
+
+    /// The new active gets its assignment first; that it is decided, kept and told comes after it.
+    private func anticipate(_ event: ClusterEvent) {
+        guard let forecast, forecast.index == cluster.index, cluster.isAtRest, isSynchronised,
+            case .report(node, let report) = event
+        else { return }
+        for order in forecast.content.takeovers(after: report) {
+            anticipated.append(order)
+            feed(.order(.csiSet(order)))
+        }
+    }
+
+    private func wasAnticipated(_ order: NodeOrder) -> Bool {
+        guard !anticipated.isEmpty, case .csiSet(let set) = order, let place = anticipated.firstIndex(of: set) else {
+            return false
+        }
+        anticipated.remove(at: place)
+        return true
+    }
+
+    /// Forecast and decision are made by the same engine from the same state: they agree, or there is a fault. Then what
+    /// was made active by mistake must end.
+    private func compareWithAnticipated() {
+        guard !anticipated.isEmpty else { return }
+        for order in anticipated {
+            onNote(.forecastWrong(order.component))
+            performNode(.kill(order.component, order.instance))
+        }
+        anticipated.removeAll()
     }
 
     // MARK: This node in the cluster

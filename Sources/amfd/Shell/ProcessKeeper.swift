@@ -72,10 +72,10 @@ final class ProcessKeeper {
         // Refused only by an overfull loop; the pidfd tells as well.
         watcher = LifeWatcher(
             onRelease: { [unowned loop] token, probe in
-                _ = loop.post(.control) { if probe.isExiting { relay.target?.lifeLockSpoke(token, .dead) } }
+                _ = loop.interrupt { if probe.isExiting { relay.target?.lifeLockSpoke(token, .dead) } }
             },
             report: { [unowned loop] token, finding in
-                _ = loop.post(.control) { relay.target?.lifeLockSpoke(token, finding) }
+                _ = loop.interrupt { relay.target?.lifeLockSpoke(token, finding) }
             })
     }
 

@@ -14,6 +14,7 @@ enum ShellNote: Hashable, Sendable {
     case journalFull(String)
     case proposalRefused(String)
     case proposalLost(String)
+    case forecastWrong(SaName)
     case childrenDamaged(slots: Int)
     case noteFailed(String)
     case modelBad(String)
@@ -51,8 +52,8 @@ enum NoteLevel: Sendable { case error, warning, notice, info }
 extension ShellNote {
     var level: NoteLevel {
         switch self {
-        case .cannotAdopt, .cannotKill, .journalDamaged, .journalFull, .proposalLost, .childrenDamaged, .modelBad,
-            .guardFailed, .leasePageFull, .notFenced:
+        case .cannotAdopt, .cannotKill, .journalDamaged, .journalFull, .proposalLost, .forecastWrong, .childrenDamaged,
+            .modelBad, .guardFailed, .leasePageFull, .notFenced:
             .error
         case .endedStray, .noLifeLock, .lifeLockUnreliable, .guardDied, .proposalRefused, .noteFailed, .modelWarnings,
             .modelDiffers, .stopLate, .refusedPeer, .pushDropped, .predecessorDied, .suspended, .separated, .missed,
@@ -80,6 +81,7 @@ extension ShellNote {
             "the state cannot be kept: \(reason); SAF_SHM_DIR needs free space, until then a death of amfd loses state"
         case .proposalRefused(let reason): "a command was refused (\(reason)); it is tried again"
         case .proposalLost(let event): "a command is lost, too many wait: \(event)"
+        case .forecastWrong(let name): "\(name) was made active by mistake, and is ended: please report this"
         case .childrenDamaged(let slots): "\(slots) damaged records in the children table were dropped"
         case .noteFailed(let text): text
         case .modelBad(let text): "the application model is not used: \(text)"

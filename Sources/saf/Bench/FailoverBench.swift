@@ -130,19 +130,18 @@ func runComponent(
     for offset in stride(from: 0, to: size, by: 4_096) {
         ballast.storeBytes(of: 1, toByteOffset: offset, as: UInt8.self)
     }
-    Task {
+    // On the library's thread alone: a kill wakes every thread of a process, one after the other.
+    Task(executorPreference: Component.executor) {
         do {
             let log = try File.openForAppending(path)
             let component = try await Component.register()
             try note("spare", MonotonicClock.now(), log.raw)
-            try await withTaskExecutorPreference(Component.executor) {
-                for await assignment in component.assignments {
-                    if case .set(let haState, _) = assignment.action {
-                        try note("\(haState)", MonotonicClock.now(), log.raw)
-                    }
-                    assignment.complete()
-                    if case .terminate = assignment.action { Environment.exit(0) }
+            for await assignment in component.assignments {
+                if case .set(let haState, _) = assignment.action {
+                    try note("\(haState)", MonotonicClock.now(), log.raw)
                 }
+                assignment.complete()
+                if case .terminate = assignment.action { Environment.exit(0) }
             }
             Environment.exit(0)
         } catch {
