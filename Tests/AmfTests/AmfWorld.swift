@@ -56,8 +56,8 @@ struct AmfWorld {
     var refused: [String] = []
     var notifications: [AmfNotification] = []
     var hasStopped = false
-    /// Made after the last event of the cluster engine, however long ago.
-    var forecast: Forecast?
+    /// The state after the last event of the cluster engine, however long ago: what forecasts are made from.
+    var lastDecided: (at: Instant, ClusterEngine)?
     var foretoldCount = 0
     /// The journal: what a new amfd starts from.
     var journal: [UInt8] = []
@@ -101,7 +101,7 @@ struct AmfWorld {
         incarnation += 1
         node = NodeEngine(node: id, incarnation: incarnation)
         cluster = Self.restored(journal)
-        forecast = nil
+        lastDecided = nil
         let living = processes.filter(\.isAlive).map {
             LivingComponent(component: $0.component, instance: $0.instance, pid: $0.pid, startedAt: 7)
         }
@@ -150,7 +150,7 @@ struct AmfWorld {
                 foretoldCount += 1
                 if foretold != decided { violations.append("foretold \(foretold), decided \(decided)") }
             }
-            forecast = Forecast(deathsOf: node.mayBeActive, on: id, in: cluster, at: now)
+            lastDecided = (now, cluster)
             save()
             for effect in effects { perform(effect) }
         }
@@ -159,7 +159,10 @@ struct AmfWorld {
 
     private func takeovers(after event: ClusterEvent) -> [CSISetOrder] {
         guard case .report(id, let report) = event else { return [] }
-        return forecast?.takeovers(after: report) ?? []
+        guard case .failed(let name, let instance, _, _, _) = report, let (time, state) = lastDecided else { return [] }
+        let process = ActiveProcess(component: name, instance: instance)
+        let forecast = Forecast(deathsOf: [process], on: id, in: state, at: time)
+        return forecast.takeovers(after: report)
     }
 
     private static func takeover(_ effect: ClusterEffect) -> CSISetOrder? {

@@ -97,7 +97,7 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
     public var status: ReplicatedStatus { node.status }
     /// Commands applied.
     public var index: UInt64 { node.replicated.index }
-    /// No callback is running, and nothing waits: what is proposed now is ordered before this member does anything else.
+    /// No callback is running and nothing waits: what is proposed now comes before anything else.
     public var isAtRest: Bool { !isDraining }
     public var isOldest: Bool { node.replicated.isOldest }
     public var member: GroupMember { node.group.member }

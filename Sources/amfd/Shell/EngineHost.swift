@@ -249,7 +249,7 @@ final class EngineHost {
 
     /// Longer than what follows from a change of state at once takes.
     private static let forecastDelayMin: Duration = .milliseconds(2)
-    /// How many times longer than making one takes the next is waited for: a state that never rests costs 2 % of a CPU.
+    /// How many times longer than making one takes the next is waited for: a state without rest costs 2 % of a CPU.
     private static let forecastShare = 50
 
     private func forecastSoon() {
@@ -283,8 +283,8 @@ final class EngineHost {
         return true
     }
 
-    /// Forecast and decision are made by the same engine from the same state: they agree, or there is a fault. Then what
-    /// was made active by mistake must end.
+    /// Forecast and decision are made by one engine from one state: they agree, or there is a fault. Then what was made
+    /// active by mistake must end.
     private func compareWithAnticipated() {
         guard !anticipated.isEmpty else { return }
         for order in anticipated {
