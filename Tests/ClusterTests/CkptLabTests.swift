@@ -47,6 +47,27 @@ extension ClusterLabTests {
             try world.lab.down()
         }
 
+        @Test("A ckptd that was away for a moment is sent what it missed, not everything")
+        func delta() throws {
+            let world = try CkptWorld("test-delta")
+            for node in 1...3 { try world.hold("c", "sync", on: node) }
+            try world.write("c", "sync", on: 1, every: 20)
+            try world.advance([1], by: 20)
+            let active = try world.active("c", askedOn: 1)
+            for node in [1, 2, 3] where node != active {
+                let before = try world.copies(on: node)
+                try world.kill(node)
+                if node != 1 { try world.advance([1], by: 10) }
+                try world.start(node)
+                try world.advance([1], by: 10)
+                try world.awaitCurrent("c", [1, 2, 3])
+                #expect(try world.copies(on: node) == before, "node \(node)")
+            }
+            try world.stop([1])
+            try world.awaitEqual("c", [1, 2, 3])
+            try world.lab.down()
+        }
+
         @Test("All ckptds killed at once, the active one stopped, a corosync killed: writers go on, nothing is lost")
         func daemons() throws {
             let world = try CkptWorld("test-ckptd")
@@ -201,9 +222,12 @@ private final class CkptWorld {
         let pid: Int32
         private let counter: SharedFile
 
-        init(_ lab: ClusterLab, _ name: String, _ kind: String, on node: Int, _ path: String) throws {
+        init(
+            _ lab: ClusterLab, _ name: String, _ kind: String, on node: Int, _ path: String, milliseconds: Int
+        ) throws {
             counter = try SharedFile.create(path, size: 4096, mode: 0o600)
-            pid = try lab.spawn(["ckptworker", "write", name, kind, "w\(node)", path, "1"], on: node).pid
+            let words = ["ckptworker", "write", name, kind, "w\(node)", path, "\(milliseconds)"]
+            pid = try lab.spawn(words, on: node).pid
         }
 
         var acknowledged: UInt64 { counter.mapping.base.atomic(UInt64.self).pointee.load(ordering: .acquiring) }
@@ -228,7 +252,8 @@ private final class CkptWorld {
         daemons[node] =
             try lab.spawn(
                 ["ckptd"], on: node,
-                descriptors: [DescriptorMapping(output.raw, as: 1), DescriptorMapping(output.raw, as: 2)]
+                descriptors: [DescriptorMapping(output.raw, as: 1), DescriptorMapping(output.raw, as: 2)],
+                environment: ["SAF_LOG_STDERR=1"]
             ).pid
     }
 
@@ -240,9 +265,17 @@ private final class CkptWorld {
 
     // MARK: Workers
 
-    func write(_ name: String, _ kind: String, on node: Int) throws {
+    /// - Parameter milliseconds: from one write to the next.
+    func write(_ name: String, _ kind: String, on node: Int, every milliseconds: Int = 1) throws {
         files += 1
-        writers[node] = try Writer(lab, name, kind, on: node, lab.folder(of: node) + "/counter\(files)")
+        let path = lab.folder(of: node) + "/counter\(files)"
+        writers[node] = try Writer(lab, name, kind, on: node, path, milliseconds: milliseconds)
+    }
+
+    /// How often a ckptd of this node has said that a replica is copied.
+    func copies(on node: Int) throws -> Int {
+        let text = try File.readText(lab.folder(of: node) + "/log/ckptd.out", limit: 1 << 26)
+        return text.split(separator: "\n").count { $0.contains("is copied anew") }
     }
 
     /// A worker that says "ready" when it has done its part.
@@ -370,12 +403,16 @@ private final class CkptWorld {
         }
     }
 
-    /// The replicas of these nodes are current and have the same data.
-    func awaitEqual(_ name: String, _ nodes: [Int]) throws {
+    func awaitCurrent(_ name: String, _ nodes: [Int]) throws {
         _ = try lab.wait(for: "current replicas of \(name)", timeout: .seconds(60), every: .milliseconds(200)) {
             let replicas = try replicas(name, on: nodes[0])
             return nodes.allSatisfy { node in replicas.contains { $0.hasPrefix("\(node) current") } } ? true : nil
         }
+    }
+
+    /// The replicas of these nodes are current and have the same data.
+    func awaitEqual(_ name: String, _ nodes: [Int]) throws {
+        try awaitCurrent(name, nodes)
         _ = try lab.wait(for: "equal replicas of \(name) on \(nodes)", timeout: .seconds(60), every: .milliseconds(200))
         {
             let first = try ask(["local", name], on: nodes[0])

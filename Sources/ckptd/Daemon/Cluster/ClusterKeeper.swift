@@ -244,6 +244,7 @@ final class ClusterKeeper {
             if !send(to: peer) { answer(.copiedBlocked(message.checkpoint, peer)) }
         case .apply, .takePiece, .finishCopy: take(effect)
         case .wipe(let id, let base):
+            tellCopy(id)
             shell.process(.wipe(id, base: base))
             shell.startSubscriptionsAnew(id)
         case .keepEpoch(let id, let epoch, let history): shell.process(.keepEpoch(id, epoch: epoch, history))
@@ -345,6 +346,14 @@ final class ClusterKeeper {
             journal.write(.error, "checkpoint \(frame.message.checkpoint): data that cannot be understood: \(error)")
             answer(.applied(frame.message.checkpoint, false))
         }
+    }
+
+    /// Worth a line: it takes time, and the network, in proportion to the data.
+    private func tellCopy(_ id: CheckpointID) {
+        guard let entry = replication.entry(id) else { return }
+        let known = replication.version(id)?.change ?? 0
+        journal.write(
+            .notice, "checkpoint \(entry.name) (\(id)): the replica here is copied anew, up to change \(known)")
     }
 
     // MARK: To be told
