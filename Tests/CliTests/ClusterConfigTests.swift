@@ -94,7 +94,7 @@ struct ClusterConfigTests {
         other.corosync.isEncrypted = false
         other.corosync.logFile = "/var/log/c o.log"
         other.corosync.quorum = QuorumSettings()
-        other.corosync.quorum.device = QuorumDevice(host: "true", algorithm: .lms)
+        other.corosync.quorum.device = QuorumDevice(host: "true", algorithm: .lms, isEncrypted: false)
         other.description.clusterName = "on"
         other.description.leasePercent = 95
         let again = ClusterText.yaml(other)

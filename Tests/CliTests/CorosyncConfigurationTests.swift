@@ -28,6 +28,7 @@ struct CorosyncConfigurationTests {
                   cluster_name: shop
                   transport: knet
                   token: 300
+                  token_coefficient: 0
                   link_mode: active
                   crypto_cipher: aes256
                   crypto_hash: sha256
@@ -103,6 +104,10 @@ struct CorosyncConfigurationTests {
         #expect(
             quorum(3) { $0.device = QuorumDevice(host: "q", algorithm: .lms) }
                 == "provider: corosync_votequorum device { model: net net { host: q algorithm: lms } }")
+        #expect(
+            quorum(2) { $0.device = QuorumDevice(host: "q", isEncrypted: false) }
+                == "provider: corosync_votequorum device { model: net votes: 1 "
+                + "net { host: q algorithm: ffsplit tls: off } }")
     }
 
     @Test("What excludes what is said in a sentence")

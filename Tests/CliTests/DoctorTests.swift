@@ -70,6 +70,21 @@ struct DoctorTests {
             } == [])
     }
 
+    @Test("A quorum device must be registered, and give its vote")
+    func quorumDevice() {
+        let table = "Ring ID: 1.8\nQuorate: Yes\nNodeid Votes Qdevice\n1 1 A\n2 1 A\n3 1 A\n"
+        func troubles(_ row: String) -> [String] {
+            self.troubles {
+                $0.plan.corosync.quorum.device = QuorumDevice(host: "q")
+                $0.corosync?.configuration = CorosyncConfiguration.text($0.plan)
+                $0.corosync?.quorum = QuorumStatus(table + row)
+            }
+        }
+        #expect(troubles("0 1 Qdevice") == [])
+        #expect(troubles("0 0 Qdevice (votes 1)") == ["quorum device: attention"])
+        #expect(troubles("") == ["quorum device: wrong"])
+    }
+
     @Test("Certificates: of whom, by whom, until when")
     func certificates() {
         let check = "certificate in /etc/swiftsaf/certificates"

@@ -146,6 +146,10 @@ struct LabValueTests {
         #expect(QuorumStatus(text)?.members == [2, 3])
         #expect(QuorumStatus(text)?.ringID == "2.1d")
         #expect(QuorumStatus(text)?.isQuorate == true)
+        #expect(QuorumStatus(text)?.deviceVotes == nil)
+        let withDevice = text + "\n         0          1            Qdevice"
+        #expect(QuorumStatus(withDevice)?.members == [2, 3] && QuorumStatus(withDevice)?.deviceVotes == 1)
+        #expect(QuorumStatus(text + "\n   0      0     Qdevice (votes 1)")?.deviceVotes == 0)
         #expect(QuorumStatus("Cannot initialize QUORUM service") == nil)
         #expect(QuorumStatus("") == nil)
     }

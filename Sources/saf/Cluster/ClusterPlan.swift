@@ -69,9 +69,12 @@ public struct QuorumDevice: Hashable, Sendable {
     /// Where corosync-qnetd runs.
     public var host: String
     public var algorithm: Algorithm
+    /// TLS to it, with certificates that corosync-qdevice-net-certutil(8) makes on each node.
+    public var isEncrypted: Bool
 
-    public init(host: String, algorithm: Algorithm = .ffsplit) {
+    public init(host: String, algorithm: Algorithm = .ffsplit, isEncrypted: Bool = true) {
         self.host = host
         self.algorithm = algorithm
+        self.isEncrypted = isEncrypted
     }
 }

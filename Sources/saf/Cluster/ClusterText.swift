@@ -42,7 +42,9 @@ public enum ClusterText {
         if let votes = settings.expectedVotes { parts.append("expectedVotes: \(votes)") }
         if let flag = settings.waitForAll { parts.append("waitForAll: \(flag)") }
         if let device = settings.device {
-            parts.append("qdevice: { host: \(quoted(device.host)), algorithm: \(device.algorithm.rawValue) }")
+            let security = device.isEncrypted ? "" : ", tls: false"
+            parts.append(
+                "qdevice: { host: \(quoted(device.host)), algorithm: \(device.algorithm.rawValue)\(security) }")
         }
         return parts
     }

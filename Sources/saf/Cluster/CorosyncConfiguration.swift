@@ -94,7 +94,9 @@ public enum CorosyncConfiguration {
         if let waits = settings.waitForAll { entries.append(.line("wait_for_all", waits ? "1" : "0")) }
         if settings.autoTieBreaker { entries.append(.line("auto_tie_breaker", "1")) }
         if let device = settings.device {
-            let net = Section("net", [.line("host", device.host), .line("algorithm", device.algorithm.rawValue)])
+            let security: [Section.Entry] = device.isEncrypted ? [] : [.line("tls", "off")]
+            let net = Section(
+                "net", [.line("host", device.host), .line("algorithm", device.algorithm.rawValue)] + security)
             var lines: [Section.Entry] = [.line("model", "net")]
             if device.algorithm == .ffsplit { lines.append(.line("votes", "1")) }
             entries.append(.section(Section("device", lines + [.section(net)])))

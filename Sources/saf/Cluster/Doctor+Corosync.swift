@@ -75,12 +75,31 @@ extension Doctor {
         let verdict: DoctorFinding.Verdict =
             !status.isQuorate || !strangers.isEmpty ? .wrong : missing.isEmpty ? .good : .attention
         let state = status.isQuorate ? "quorate" : "not quorate"
-        return [
+        return device(status, plan) + [
             DoctorFinding(
                 "quorum", verdict, found: "\(state), nodes \(text(status.members))", expected: expected,
                 remedy: missing.isEmpty
                     ? "the same cluster.yaml and corosync.conf on all nodes"
                     : "nodes \(text(missing)): do they run, and is UDP port 5405 and up open both ways?")
+        ]
+    }
+
+    private static func device(_ status: QuorumStatus, _ plan: ClusterPlan) -> [DoctorFinding] {
+        guard let device = plan.corosync.quorum.device else { return [] }
+        let expected = "corosync-qdevice registered, with a vote of \(device.host)"
+        guard let votes = status.deviceVotes else {
+            return [
+                DoctorFinding(
+                    "quorum device", .wrong, found: "none is registered", expected: expected,
+                    remedy: "systemctl enable --now corosync-qdevice")
+            ]
+        }
+        let certificates = device.isEncrypted ? "; are its certificates there (corosync-qdevice-net-certutil)" : ""
+        return [
+            DoctorFinding(
+                "quorum device", votes > 0 ? .good : .attention,
+                found: votes > 0 ? "registered, votes \(votes)" : "registered, gives no vote", expected: expected,
+                remedy: "does corosync-qnetd run on \(device.host), and is TCP port 5403 open\(certificates)?")
         ]
     }
 

@@ -41,6 +41,8 @@ extension ClusterCommand {
         var payloads: [String] = []
         @Option(help: "Corosync's token in ms: a node's death is known after about 2.2 times as long.") var token =
             1_000
+        @Option(help: "A host that is no node, where corosync-qnetd runs: it decides which of two halves goes on.")
+        var qdevice: String?
         @Option(help: "Links between the daemons: tls, or none on a network nobody else can reach.")
         var linkSecurity = "tls"
         @Option(help: "Writes corosync.conf here; otherwise into SAF_CONFIG_DIR/corosync.", completion: .file())
@@ -105,10 +107,12 @@ extension ClusterCommand {
                 throw ValidationError("--payload \(payload): no --node of this name")
             }
             let local = described.first { "\($0.name)" == Tool.places.nodeName } ?? described[0]
+            var corosync = CorosyncSettings()
+            corosync.quorum.device = qdevice.map { QuorumDevice(host: $0) }
             return ClusterPlan(
                 ClusterDescription(
                     clusterName: name, groupEngine: .corosync, localNode: local.id, nodes: described,
-                    links: LinkSettings(security: security), token: .milliseconds(token)))
+                    links: LinkSettings(security: security), token: .milliseconds(token)), corosync)
         }
     }
 

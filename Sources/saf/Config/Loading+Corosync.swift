@@ -32,11 +32,12 @@ extension Loading {
         let inner = MapReader(node, what: "qdevice", file: map.file, at: node.position, diagnostics)
         let host = inner.text("host")
         let algorithm: QuorumDevice.Algorithm = inner.word("algorithm", algorithmWords) ?? .ffsplit
+        let isEncrypted = inner.flag("tls") ?? true
         inner.finish()
         guard let host, !host.isEmpty else {
             inner.report(node.position, "the key 'host' (where corosync-qnetd runs) is missing")
             return nil
         }
-        return QuorumDevice(host: host, algorithm: algorithm)
+        return QuorumDevice(host: host, algorithm: algorithm, isEncrypted: isEncrypted)
     }
 }
