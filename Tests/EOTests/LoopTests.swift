@@ -437,6 +437,9 @@ struct SpinBudgetTests {
         #expect(Spinning.limit(setting: "100", cpuCount: 1) == .zero)
         #expect(Spinning.limit(setting: "0", cpuCount: 4) == .zero)
         #expect(Spinning.limit(setting: nil, cpuCount: 2) == .microseconds(40))
+        #expect(Spinning.limit(setting: nil, cpuCount: 2, standard: 100) == .microseconds(100))
+        #expect(Spinning.limit(setting: "0", cpuCount: 2, standard: 100) == .zero)
+        #expect(Spinning.limit(setting: nil, cpuCount: 1, standard: 100) == .zero)
         #expect(Spinning.limit(setting: "99999", cpuCount: 2) == .microseconds(1000))
         #expect(Spinning.limit(setting: "nonsense", cpuCount: 2) == .microseconds(40))
     }

@@ -212,6 +212,12 @@ public final class Loop: @unchecked Sendable {
 
     public func removeSpinner(_ id: SpinnerID) { spinners.removeAll { $0.number == id.number } }
 
+    /// From now on the loop polls up to so long before it sleeps, where that is more than before and it polls at all.
+    public func pollLonger(upTo limit: Duration) {
+        guard budget.limit > .zero, limit > budget.limit else { return }
+        budget = SpinBudget(limit: limit)
+    }
+
     // MARK: Running
 
     /// Runs until ``stop()``; may be called again after it.

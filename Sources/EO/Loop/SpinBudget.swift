@@ -15,13 +15,15 @@ public struct SpinBudget: Hashable, Sendable {
     static let patienceMin = 3
     static let patienceMax = 96
 
-    private let limit: Int64
+    private let limitNanoseconds: Int64
     private var allowed: Int64 = 0
     private var shortSleeps = 0
     private var patience = SpinBudget.patienceMin
 
     /// - Parameter limit: the most a poller may spin at a time; zero never spins.
-    public init(limit: Duration) { self.limit = max(0, limit.nanoseconds) }
+    public init(limit: Duration) { limitNanoseconds = max(0, limit.nanoseconds) }
+
+    public var limit: Duration { .nanoseconds(limitNanoseconds) }
 
     /// The most to spin now; zero says: sleep at once.
     public var current: Duration { .nanoseconds(allowed) }
@@ -36,8 +38,8 @@ public struct SpinBudget: Hashable, Sendable {
     ///
     /// Late finds do not count: with both sides on one CPU the sender runs only when the poller is interrupted.
     public mutating func found(since start: Instant, now: Instant) {
-        guard Int64(clamping: now.nanoseconds &- start.nanoseconds) <= limit / 2 else { return spent() }
-        allowed = limit
+        guard Int64(clamping: now.nanoseconds &- start.nanoseconds) <= limitNanoseconds / 2 else { return spent() }
+        allowed = limitNanoseconds
         patience = Self.patienceMin
     }
 
@@ -45,7 +47,7 @@ public struct SpinBudget: Hashable, Sendable {
     public mutating func spent() {
         shortSleeps = 0
         allowed /= 2
-        guard allowed < limit / 8 else { return }
+        guard allowed < limitNanoseconds / 8 else { return }
         allowed = 0
         patience = min(patience * 2, Self.patienceMax)
     }
@@ -59,6 +61,6 @@ public struct SpinBudget: Hashable, Sendable {
         shortSleeps += 1
         guard shortSleeps >= patience else { return }
         shortSleeps = 0
-        allowed = limit
+        allowed = limitNanoseconds
     }
 }

@@ -85,6 +85,7 @@ public final class PeerLinks {
         } catch {
             throw LinkError("links of \(service.name): \(error)")
         }
+        loop.pollLonger(upTo: Spinning.networkLimit)
         spinner = loop.addSpinner(
             { [unowned(unsafe) self] in poll() }, beforeSleep: { [unowned(unsafe) self] in isBusy })
     }
