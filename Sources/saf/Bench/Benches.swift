@@ -24,9 +24,19 @@ public enum Benches {
             name: "idle", help: "wake-ups and memory of idle daemons",
             run: { _, publish in try NodeBench.idle(publish) }),
         Bench(
-            name: "cluster", help: "several nodes, in a lab on this machine (root, corosync); only when named",
-            isUsual: false, run: ClusterBench.run),
+            name: "cluster-failover", help: "deaths of a component and of a node, in a lab of three nodes (root)",
+            isUsual: false, run: { _, publish in try ClusterFailover.run(publish) }),
+        Bench(
+            name: "cluster-ckpt", help: "replicated checkpoints, in a lab of two nodes (root)",
+            isUsual: false, run: { _, publish in try ClusterCheckpoints.run(publish) }),
     ]
+
+    /// What may be named: each bench, and `cluster` for those whose names begin with it.
+    public static var names: [String] { all.map(\.name) + ["cluster"] }
+
+    private static func isMeant(_ bench: Bench, by names: [String]) -> Bool {
+        names.isEmpty ? bench.isUsual : names.contains { bench.name == $0 || bench.name.hasPrefix($0 + "-") }
+    }
 
     /// Measures the floor and then each named bench (the usual ones when none is named); prints a table or JSON lines.
     /// - Returns: false when a figure is beyond its bound or a bench failed.
@@ -47,7 +57,7 @@ public enum Benches {
             publish(
                 BenchResult(
                     name: "floor.cold", unit: "µs", samples: try floor.cold(rounds: 400), note: "the same, every 3 ms"))
-            for bench in all where names.isEmpty ? bench.isUsual : names.contains(bench.name) {
+            for bench in all where isMeant(bench, by: names) {
                 do {
                     try bench.run(floor, publish)
                 } catch {

@@ -7,7 +7,7 @@ struct BenchCommand: ParsableCommand {
         discussion: """
             \(Benches.all.map { "\($0.name): \($0.help)" }.joined(separator: "\n"))
 
-            Without a name all but cluster are run, on private nodes in temporary
+            cluster stands for both of its kind. Without a name all but those are run, on private nodes in temporary
             folders; about two minutes. Figures of a debug build mean nothing. Exit status 1 when a
             figure is beyond its bound.
 
@@ -16,14 +16,14 @@ struct BenchCommand: ParsableCommand {
             Example, one object a line: saf bench --json
             """)
 
-    @Argument(help: "Which benches; all but cluster when none is named.", completion: .list(Benches.all.map(\.name)))
+    @Argument(help: "Which benches; all but cluster when none is named.", completion: .list(Benches.names))
     var names: [String] = []
     @Flag(help: "One JSON object a line.") var json = false
 
     func validate() throws {
-        for name in names where !Benches.all.contains(where: { $0.name == name }) {
+        for name in names where !Benches.names.contains(name) {
             throw ValidationError(
-                "there is no bench '\(name)'; \(Benches.all.map(\.name).joined(separator: ", ")) expected")
+                "there is no bench '\(name)'; \(Benches.names.joined(separator: ", ")) expected")
         }
     }
 

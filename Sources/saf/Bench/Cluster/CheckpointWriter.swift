@@ -1,6 +1,7 @@
 import CkptClient
 import CkptProtocol
 import EngineKit
+import IOCCluster
 import OSAL
 import SAFTypes
 import SafStage
@@ -81,14 +82,17 @@ private func measureSynchronous(_ host: String, redis: RedisClient?, _ file: Int
 /// What is not on two nodes must not be measured as if it were.
 private func look() throws {
     guard let name = SaName("safCkpt=bench-synchronous") else { return }
-    let data: [UInt8]
-    do throws(AisError) {
-        let checkpoint = try Checkpoint.openBlocking(name, [.read], timeout: .seconds(10))
-        data = try checkpoint.readBlocking(at: 0, count: 1_024)
-    } catch {
-        throw StageError("what one node writes to a checkpoint is not there on the other: \(error)")
-    }
+    let nodes = try currentReplicas(of: name)
+    guard nodes.count == 2 else { throw StageError("two replicas that have everything expected, found on \(nodes)") }
+    let checkpoint = try Checkpoint.openBlocking(name, [.read], timeout: .seconds(10))
+    let data = try checkpoint.readBlocking(at: 0, count: 1_024)
     guard data == [UInt8](repeating: 7, count: 1_024) else { throw StageError("the nodes see different checkpoints") }
+}
+
+/// The nodes whose replica of the checkpoint has everything.
+private func currentReplicas(of name: SaName) throws -> [NodeID] {
+    let checkpoints = try CheckpointService.shared.clusterList().checkpoints
+    return checkpoints.first { $0.name == name }?.replicas.filter { $0.state == .current }.map(\.node) ?? []
 }
 
 /// Bytes and nanoseconds of each stretch of writes, until every replica has them.
@@ -117,13 +121,17 @@ enum LargeCheckpoint {
     static let sectionBytes = 1 << 20
     static var bytes: Int { sections * sectionBytes }
 
-    static func open(for record: String, creating: Bool) throws -> Checkpoint {
-        let attributes = CreationAttributes(
+    static func name(for record: String) throws -> SaName {
+        guard let file = record.split(separator: "/").last, let name = SaName("safCkpt=\(file)") else {
+            throw StageError("\(record) is no name")
+        }
+        return name
+    }
+
+    static var attributes: CreationAttributes {
+        CreationAttributes(
             flags: [.writeAllReplicas, .collocated], checkpointSize: UInt64(bytes), sectionsMax: UInt32(sections),
             sectionSizeMax: UInt64(sectionBytes))
-        let name = record.split(separator: "/").last.map(String.init) ?? "large"
-        guard let name = SaName("safCkpt=\(name)") else { throw StageError("\(name) is no name") }
-        return try Checkpoint.openBlocking(name, creating: creating ? attributes : nil, timeout: .seconds(120))
     }
 
     static func section(_ number: Int) -> SectionID { SectionID(Array("section \(number)".utf8)) }
@@ -131,7 +139,8 @@ enum LargeCheckpoint {
 
 /// Says `filled` when it is, writes 1 KiB again and again until it reads `copied`, and says `written` how often.
 private func fillAndWrite(_ path: String, _ file: Int32) throws {
-    let checkpoint = try LargeCheckpoint.open(for: path, creating: true)
+    let checkpoint = try Checkpoint.openBlocking(
+        LargeCheckpoint.name(for: path), creating: LargeCheckpoint.attributes, timeout: .seconds(20))
     let content = [UInt8](repeating: 7, count: LargeCheckpoint.sectionBytes)
     for number in 0..<LargeCheckpoint.sections {
         try checkpoint.createSectionBlocking(LargeCheckpoint.section(number), content, timeout: .seconds(20))
@@ -152,19 +161,16 @@ private func fillAndWrite(_ path: String, _ file: Int32) throws {
     try checkpoint.closeBlocking()
 }
 
-/// From the open that makes a replica until all are current: `copied` bytes, nanoseconds.
+/// `copied` bytes, nanoseconds: from the open, which makes a replica here, until it has everything.
 private func measureCopy(_ path: String, _ file: Int32) throws {
+    let (name, node) = (try LargeCheckpoint.name(for: path), try ClusterDescription.load(.fromEnvironment()).localNode)
     let start = MonotonicClock.now()
-    let checkpoint = try LargeCheckpoint.open(for: path, creating: false)
-    while try !isEverywhere(checkpoint.name) { PrivateNode.pause(.milliseconds(5)) }
+    let checkpoint = try Checkpoint.openBlocking(name, timeout: .seconds(20))
+    while try !currentReplicas(of: name).contains(node) {
+        guard MonotonicClock.now() - start < .seconds(120) else { throw StageError("no copy within 120 s") }
+        PrivateNode.pause(.milliseconds(5))
+    }
     let time = UInt64((MonotonicClock.now() - start).nanoseconds)
     try Record.append("copied", [UInt64(LargeCheckpoint.bytes), time], to: file)
     try checkpoint.closeBlocking()
-}
-
-/// Two replicas or more, and all have everything.
-private func isEverywhere(_ name: SaName) throws -> Bool {
-    let known = try CheckpointService.shared.clusterList(timeout: .seconds(20)).checkpoints.first { $0.name == name }
-    guard let replicas = known?.replicas else { return false }
-    return replicas.count > 1 && replicas.allSatisfy { $0.state == .current && !$0.isPartial }
 }

@@ -8,23 +8,13 @@ import SafStage
 /// Everything is measured by processes inside the nodes, which write down what they saw with the one clock of the
 /// machine.
 enum ClusterBench {
-    static func run(_ floor: Floor, _ publish: (BenchResult) -> Void) throws {
-        if let obstacle = ClusterLab.obstacle() { throw StageError(obstacle) }
-        var failures: [String] = []
-        func part(_ name: String, _ body: () throws -> Void) {
-            do { try body() } catch { failures.append("\(name): \(error)") }
-        }
-        part("failover") { try ClusterFailover.run(publish) }
-        part("checkpoints") { try ClusterCheckpoints.run(publish) }
-        if !failures.isEmpty { throw StageError(failures.joined(separator: "\nsaf bench cluster: ")) }
-    }
-
     /// A lab of the bench, formed.
     static func lab(nodes: Int, name: String, isEncrypted: Bool = false) throws -> ClusterLab {
         var options = LabOptions()
         options.nodes = nodes
         options.name = name
         options.areLinksEncrypted = isEncrypted
+        if let obstacle = ClusterLab.obstacle() { throw StageError(obstacle) }
         let lab = try ClusterLab.up(options)
         let folder = lab.folder
         Interruption.atEnd(folder) { try? ClusterLab.remove(folder: folder) }  // what is left is swept by the next lab
