@@ -94,6 +94,48 @@ private func report() -> StatusReport {
 
 @Suite("saf status")
 struct StatusTextTests {
+    /// Two nodes beside this one, one plane to the second cut, one checkpoint being copied.
+    private func sights() -> ClusterSights {
+        var sights = ClusterSights()
+        for (node, number, isUp) in [(2, 0, true), (2, 1, false), (3, 0, true)] {
+            sights.links.append(.init(node: NodeID(UInt32(node)), number: number, isUp: isUp))
+        }
+        sights.checkpoints = 2
+        sights.placements = [.init(node: NodeID(1)), .init(node: NodeID(2))]
+        sights.placements[0].replicas = 2
+        sights.placements[0].active = 2
+        sights.placements[1].replicas = 1
+        sights.incomplete = ["safCkpt=words: node 2 being copied, 7 updates behind"]
+        return sights
+    }
+
+    @Test("On several nodes: links, where the replicas are, and what is not complete")
+    func cluster() {
+        var status = report()
+        status.problems = sights().troubles { "node\($0)" }
+        let text = StatusText.render(status, sights: sights(), now: now)
+        #expect(text.hasPrefix("Cluster swiftsaf: link 1 to node2 is down\n"))
+        #expect(
+            text.contains(
+                """
+
+                LINK  TO node 2  TO node 3
+                0     up         up
+                1     down       -
+                checkpoints: 2; replicas: demo 2 (2 active), node 2 1
+                  safCkpt=words: node 2 being copied, 7 updates behind
+
+                """), "\(text)")
+        var unknown = ClusterSights()
+        unknown.linksProblem = "corosync does not answer"
+        #expect(
+            StatusText.render(report(), sights: unknown, now: now)
+                .contains("\nlinks: not known, corosync does not answer\n"))
+        let json = StatusText.json(report(), sights: sights()).text()
+        #expect(json.contains(#"{"node":2,"number":1,"up":false}"#), "\(json)")
+        #expect(StatusText.json(report()).text().contains(#""links":null"#))
+    }
+
     @Test("A small model fits 80 columns and 24 lines")
     func golden() {
         let text = StatusText.render(report(), now: now)

@@ -28,6 +28,9 @@ struct CorosyncLibrary: Sendable {
     typealias GetConstContext = @convention(c) (Handle, UnsafeMutablePointer<UnsafeRawPointer?>?) -> cs_error_t
     typealias TrackStart = @convention(c) (Handle, UInt32) -> cs_error_t
     typealias CmapInitialize = @convention(c) (UnsafeMutablePointer<Handle>?) -> cs_error_t
+    typealias CmapInitializeMap = @convention(c) (UnsafeMutablePointer<Handle>?, cmap_map_t) -> cs_error_t
+    typealias CmapGetByte =
+        @convention(c) (Handle, UnsafePointer<CChar>?, UnsafeMutablePointer<UInt8>?) -> cs_error_t
     typealias CmapIterate = @convention(c) (Handle, UnsafePointer<CChar>?, UnsafeMutablePointer<Handle>?) -> cs_error_t
     typealias CmapNext =
         @convention(c) (
@@ -47,6 +50,8 @@ struct CorosyncLibrary: Sendable {
     let quorumContext: GetConstContext
     let quorumTrackStart: TrackStart
     let cmapInitialize: CmapInitialize
+    let cmapInitializeMap: CmapInitializeMap
+    let cmapGetByte: CmapGetByte
     let cmapIterate: CmapIterate
     let cmapNext: CmapNext
 
@@ -82,6 +87,8 @@ struct CorosyncLibrary: Sendable {
         quorumTrackStart = try quorum.function("quorum_trackstart")
         let cmap = try DynamicLibrary("libcmap.so.4")
         cmapInitialize = try cmap.function("cmap_initialize")
+        cmapInitializeMap = try cmap.function("cmap_initialize_map")
+        cmapGetByte = try cmap.function("cmap_get_uint8")
         cmapFinalize = try cmap.function("cmap_finalize")
         cmapIterate = try cmap.function("cmap_iter_init")
         cmapNext = try cmap.function("cmap_iter_next")

@@ -137,6 +137,10 @@ struct CkptCommand: ParsableCommand {
 /// Asks ckptd what the commands show.
 struct Checkpoints {
     private let service = CheckpointService(places: Tool.places)
+    /// Of each question.
+    private let timeout: Duration
+
+    init(timeout: Duration = .seconds(5)) { self.timeout = timeout }
 
     func all() throws -> [CheckpointSummary] {
         var found: [CheckpointSummary] = []
@@ -144,7 +148,7 @@ struct Checkpoints {
         while true {
             let page: AdminListReply
             do throws(AisError) {
-                page = try service.list(after: after)
+                page = try service.list(after: after, timeout: timeout)
             } catch {
                 throw failure(error, "ckpt list")
             }
@@ -161,7 +165,7 @@ struct Checkpoints {
         while true {
             let page: ClusterListReply
             do throws(AisError) {
-                page = try service.clusterList(after: after)
+                page = try service.clusterList(after: after, timeout: timeout)
             } catch {
                 if error == .notSupported { return nil }
                 throw failure(error, "ckpt list")

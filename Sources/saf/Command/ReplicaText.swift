@@ -28,6 +28,15 @@ enum ReplicaText {
         }
     }
 
+    /// What is not as it should be, and how far it has come; nil when nothing is missing.
+    static func trouble(_ checkpoint: ClusterCheckpoint) -> String? {
+        var parts = checkpoint.replicas.filter { $0.state != .current }.map { replica in
+            "node \(replica.node) \(word(replica))" + (lag(replica, checkpoint).map { ", \($0) updates behind" } ?? "")
+        }
+        if checkpoint.isElecting { parts.append("the next active replica is being elected") }
+        return parts.isEmpty ? nil : "\(checkpoint.name): \(parts.joined(separator: "; "))"
+    }
+
     /// One line for each replica.
     static func text(_ checkpoint: ClusterCheckpoint) -> String {
         var text = "\(checkpoint.name)\(checkpoint.isUnlinked ? "  (unlinked: ends with its last close)" : "")\n"

@@ -35,34 +35,46 @@ struct StatusCommand: AsyncParsableCommand {
         if watch { return try await follow(client) }
         let isTroubled: Bool
         do throws(CallError) {
-            let report = try await client.statusAsync()
+            let report = try await seen(client)
             StandardOutput.write(text(report))
-            isTroubled = check && !StatusText.troubles(in: report).isEmpty
+            isTroubled = check && !StatusText.troubles(in: report.0).isEmpty
         } catch {
             throw Tool.explain(error, doing: "status")
         }
         if isTroubled { throw ExitCode(Tool.Status.failed.rawValue) }
     }
 
-    private func text(_ report: StatusReport) -> String {
-        if json { return StatusText.json(report).text() + "\n" }
+    /// What is seen on several nodes beside amfd's report; kept for the text.
+    private func seen(_ client: AdminClient) async throws(CallError) -> (StatusReport, ClusterSights?) {
+        var report = try await client.statusAsync()
+        guard report.nodes.count > 1 else { return (report, nil) }
+        let sights = ClusterSights.gather()
+        report.problems += sights.troubles { id in report.nodes.first { $0.id == id }?.name ?? "node \(id)" }
+        return (report, sights)
+    }
+
+    private func text(_ seen: (report: StatusReport, sights: ClusterSights?)) -> String {
+        let (report, sights) = seen
+        if json { return StatusText.json(report, sights: sights).text() + "\n" }
         if check { return StatusText.summary(report, width: Tool.width, isColoured: Tool.isColoured) }
         let now = MonotonicClock.wallNanoseconds()
-        return StatusText.render(report, now: now, width: Tool.width, isColoured: Tool.isColoured)
+        return StatusText.render(report, sights: sights, now: now, width: Tool.width, isColoured: Tool.isColoured)
     }
 
     /// Asks amfd when it tells of a change, and not oftener than five times a second.
     private func follow(_ client: AdminClient) async throws {
         let isScreen = isTerminal(StandardOutput.raw) && !json
         let changes = ChangeSignals(places: Tool.places, ticks: isScreen)
-        var shown: StatusReport?
+        var shown: (StatusReport, ClusterSights?)?
         var said = ""
         for await _ in changes.signals {
             var trouble = changes.notice
             if changes.takeChange() || shown == nil {
                 do throws(CallError) {
-                    let report = try await client.statusAsync()
-                    if !isScreen, report != shown { StandardOutput.write(text(report) + (json ? "" : "\n")) }
+                    let report = try await seen(client)
+                    if !isScreen, shown.map({ $0 == report }) != true {
+                        StandardOutput.write(text(report) + (json ? "" : "\n"))
+                    }
                     shown = report
                 } catch {
                     if shown == nil, error.code != .tryAgain { throw Tool.explain(error, doing: "status") }

@@ -5,8 +5,10 @@ import SAFTypes
 extension StatusText {
     /// `saf status --json`: every field of the report, and its troubles; states as the words of the text form, times in
     /// ns since 1970 UTC.
-    public static func json(_ report: StatusReport) -> JSONValue {
+    public static func json(_ report: StatusReport, sights: ClusterSights? = nil) -> JSONValue {
         [
+            "links": sights.map { .array($0.links.map(link)) } ?? .null,
+            "checkpoints": sights.map(checkpoints) ?? .null,
             "cluster": .string(report.cluster),
             "adminState": .string(report.adminState.word),
             "problems": .array(report.problems.map { .string($0) }),
@@ -14,6 +16,26 @@ extension StatusText {
             "quorate": .bool(report.isQuorate), "oldest": .integer(Int64(report.oldest.rawValue)),
             "nodes": .array(report.nodes.map(node)),
             "applications": .array(report.applications.map(application)),
+        ]
+    }
+
+    private static func link(_ link: ClusterSights.Link) -> JSONValue {
+        [
+            "node": .integer(Int64(link.node.rawValue)), "number": .integer(Int64(link.number)), "up": .bool(link.isUp),
+        ]
+    }
+
+    private static func checkpoints(_ sights: ClusterSights) -> JSONValue {
+        guard let count = sights.checkpoints else { return .null }
+        let placements = sights.placements.map { place -> JSONValue in
+            [
+                "node": .integer(Int64(place.node.rawValue)), "replicas": .integer(Int64(place.replicas)),
+                "active": .integer(Int64(place.active)),
+            ]
+        }
+        return [
+            "count": .integer(Int64(count)), "placements": .array(placements),
+            "incomplete": .array(sights.incomplete.map { .string($0) }),
         ]
     }
 

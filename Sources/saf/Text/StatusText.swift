@@ -15,11 +15,17 @@ public enum StatusText {
     /// - Parameters:
     ///   - now: UTC, nanoseconds since 1970; uptimes count up to it.
     ///   - width: of the terminal; names are cut for it, what does not fit goes on in the next line.
-    public static func render(_ report: StatusReport, now: SaTime, width: Int = 80, isColoured: Bool = false) -> String
-    {
+    ///   - sights: of several nodes, what else is to be seen.
+    public static func render(
+        _ report: StatusReport, sights: ClusterSights? = nil, now: SaTime, width: Int = 80, isColoured: Bool = false
+    ) -> String {
         let rendering = StatusRendering(report: report, now: now)
         var text = rendering.headline.text(width: width, isColoured: isColoured)
         text += "\n" + rendering.nodes.text(width: width, isColoured: isColoured)
+        if let sights {
+            let table = sights.table { id in report.nodes.first { $0.id == id }?.name ?? "node \(id)" }
+            if !table.rows.isEmpty { text += "\n" + table.text(width: width, isColoured: isColoured) }
+        }
         for application in report.applications where !application.isMiddleware {
             text += "\n" + rendering.units(of: application).text(width: width, isColoured: isColoured)
             let instances = rendering.instances(of: application)
