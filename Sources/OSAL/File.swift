@@ -222,11 +222,12 @@ public enum File {
 
     static func size(_ fd: Int32) throws(OSError) -> Int { try stat(descriptor: fd).size }
 
-    /// Grows a file to `size` with every block allocated. posix_fallocate(3) returns its error instead of setting
-    /// errno.
-    static func reserve(_ fd: Int32, size: Int, path: String) throws(OSError) {
+    /// Grows a file to `size` with every block from `start` on allocated: looking at those before takes time, too.
+    /// posix_fallocate(3) returns its error instead of setting errno.
+    static func reserve(_ fd: Int32, from start: Int = 0, size: Int, path: String) throws(OSError) {
+        guard size > start else { return }
         while true {
-            let code = posix_fallocate(fd, 0, size)
+            let code = posix_fallocate(fd, start, size - start)
             if code == 0 { return }
             if code != EINTR { throw OSError(code: code, call: "posix_fallocate", subject: "\(path) (\(size) bytes)") }
         }

@@ -186,7 +186,7 @@ public final class SharedFile: Sendable {
     ///
     /// - Throws: ENOSPC when the file system is full; the file is then as long as before.
     public func grow(to size: Int) throws(OSError) -> Mapping {
-        try File.reserve(raw, size: size, path: path)
+        try File.reserve(raw, from: try File.size(raw), size: size, path: path)
         return try Mapping.map(raw, count: size, writable: true)
     }
 

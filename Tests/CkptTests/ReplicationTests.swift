@@ -74,5 +74,26 @@ struct ReplicationTests {
         #expect(write())
         _ = replication.handle(.blocked(Self.id, Self.follower, change: change), at: .start)
         #expect(!write(), "the lane is full")
+        #expect(replication.handle(.writable(Self.follower), at: .start).contains(.complete(change)))
+    }
+
+    @Test("A copy that cannot be sent holds writers up, but not for longer than silence is borne")
+    func heldUp() throws {
+        var (replication, epoch) = try leader(.writeAllReplicas, change: 9)
+        let hello = ReplicaMessage(Self.id, epoch: epoch, .follow(round: 1, .empty, isPartial: true))
+        let copied = replication.handle(.message(hello, from: Self.follower), at: .start)
+        #expect(copied.contains { if case .sendPiece = $0 { true } else { false } })
+        #expect(replication.handle(.wrote(Self.id, change: 10, ticket: 1), at: .start).contains(.complete(1)))
+        _ = replication.handle(.blocked(Self.id, Self.follower, change: 10), at: .start)
+        #expect(!replication.handle(.wrote(Self.id, change: 11, ticket: 2), at: .start).contains(.complete(2)))
+        let early = Instant.start + replication.silenceMax / 2
+        #expect(!replication.handle(.tick, at: early).contains(.complete(2)))
+        #expect(replication.handle(.tick, at: .start + replication.silenceMax).contains(.complete(2)))
+        #expect(replication.handle(.wrote(Self.id, change: 12, ticket: 3), at: early).contains(.complete(3)))
+        // It takes something: writers are considerate again.
+        _ = replication.handle(.writable(Self.follower), at: early)
+        _ = replication.handle(.streamed(Self.id, Self.follower, upTo: 11, .full), at: early)
+        #expect(!replication.handle(.wrote(Self.id, change: 13, ticket: 4), at: early).contains(.complete(4)))
+        #expect(replication.handle(.linkDown(Self.follower), at: early).contains(.complete(4)))
     }
 }

@@ -104,6 +104,7 @@ extension Replication {
         for (id, replica) in replicas {
             if let leading = replica.leading, leading.followers.contains(peer) {
                 replicas[id]?.leading?.followers[peer]?.unlink()
+                letGo(id, now, &effects)
                 effects.append(.send(ReplicaMessage(id, epoch: leading.epoch, .lead), to: peer))
             }
             if replica.following?.active == peer {
@@ -122,6 +123,10 @@ extension Replication {
             if replica.restsUntil != .start, replica.restsUntil <= now {
                 replicas[id]?.restsUntil = .start
                 review(id, now, &effects)
+            }
+            if let leading = replica.leading, !leading.held.isEmpty {
+                mustWake = true
+                if now - leading.heldSince >= silenceMax { giveUp(id, now, &effects) }
             }
             if let leading = replica.leading, let first = leading.waiting.first {
                 mustWake = true

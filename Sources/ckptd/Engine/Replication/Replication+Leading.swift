@@ -43,12 +43,13 @@ extension Replication {
         replica.leading = leading
         replicas[id] = replica
         progress(id, now, &effects)
+        letGo(id, now, &effects)
         replica = replicas[id] ?? replica
     }
 
     func stopLeading(_ replica: inout Replica, _ effects: inout [ReplicationEffect]) {
         guard let leading = replica.leading else { return }
-        for waiting in leading.waiting { effects.append(.redirect(waiting.ticket)) }
+        for waiting in leading.waiting + leading.held { effects.append(.redirect(waiting.ticket)) }
         replica.leading = nil
     }
 
@@ -64,11 +65,35 @@ extension Replication {
             replicas[id]?.leading?.followers[peer]?.sent = change
         }
         if !nodes.isEmpty { effects.append(.live(id, epoch: leading.epoch, change: change, to: nodes)) }
+        guard leading.isHeldUp else { return settle(id, change, ticket, now, &effects) }
+        if leading.held.isEmpty { replicas[id]?.leading?.heldSince = now }
+        replicas[id]?.leading?.held.append(Waiting(change: change, ticket: ticket))
+        wake(now, &effects)
+    }
+
+    private mutating func settle(
+        _ id: CheckpointID, _ change: UInt64, _ ticket: UInt64, _ now: Instant, _ effects: inout [ReplicationEffect]
+    ) {
         if replicas[id]?.entry.attributes.flags.contains(.writeAllReplicas) ?? false {
             wait(id, change, ticket, now, &effects)
         } else {
             paced(id, change, ticket, now, &effects)
         }
+    }
+
+    /// Writers that waited for room go on, if there is.
+    mutating func letGo(_ id: CheckpointID, _ now: Instant, _ effects: inout [ReplicationEffect]) {
+        guard let leading = replicas[id]?.leading, !leading.held.isEmpty, !leading.isHeldUp else { return }
+        replicas[id]?.leading?.held = []
+        for held in leading.held { settle(id, held.change, held.ticket, now, &effects) }
+    }
+
+    /// Whoever takes nothing at all is not waited for by writers; what it lacks comes from the log, or as a copy.
+    mutating func giveUp(_ id: CheckpointID, _ now: Instant, _ effects: inout [ReplicationEffect]) {
+        for (peer, follower) in replicas[id]?.leading?.followers ?? [:] where follower.isStalled {
+            replicas[id]?.leading?.followers[peer]?.isSlow = true
+        }
+        letGo(id, now, &effects)
     }
 
     /// Asynchronous updates wait for nobody, but no faster than the followers can take them: what the log has no more
@@ -149,6 +174,7 @@ extension Replication {
         else { return }
         replicas[id]?.leading?.followers[peer]?.unlink()
         replicas[id]?.leading?.followers[peer]?.round = round
+        letGo(id, now, &effects)
         guard !isPartial, Self.continues(data, version) else {
             return copy(id, peer, now, &effects)
         }
@@ -261,11 +287,13 @@ extension Replication {
                 let follower = leading.followers[peer], follower.isStalled
             else { continue }
             replicas[id]?.leading?.followers[peer]?.isStalled = false
+            replicas[id]?.leading?.followers[peer]?.isSlow = false
             if follower.sent < data.version.change {
                 effects.append(.stream(id, epoch: leading.epoch, after: follower.sent, to: peer))
             } else {
                 goOn(id, peer, now, &effects)
             }
+            letGo(id, now, &effects)
         }
     }
 

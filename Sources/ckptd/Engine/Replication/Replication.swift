@@ -31,6 +31,8 @@ public struct Replication: Engine, Sendable {
         var isProposed = false
         /// The lane to it is full.
         var isStalled = false
+        /// It has been so for too long: writers do not wait for room any more.
+        var isSlow = false
     }
 
     struct Waiting: Hashable, Sendable {
@@ -43,11 +45,16 @@ public struct Replication: Engine, Sendable {
         var epoch: UInt64
         var followers = OrderedMap<NodeID, Follower>()
         var waiting: [Waiting] = []
+        /// Updates whose writers wait until the lanes have room again; see ``isHeldUp``.
+        var held: [Waiting] = []
+        var heldSince = Instant.start
         /// The first of those that wait has done so since then.
         var waitsSince = Instant.start
         /// Every counted follower has had everything up to here.
         var safe: UInt64 = 0
         var isHandingOver = false
+        /// A writer that is faster than a lane would outrun the log, and who follows would need a copy again and again.
+        var isHeldUp: Bool { followers.contains { $0.value.isStalled && !$0.value.isSlow } }
         /// To whom the directory is being told to hand over.
         var proposedSuccessor: NodeID?
     }
@@ -92,7 +99,7 @@ public struct Replication: Engine, Sendable {
     /// Checkpoints with a follower there whose lane is full.
     var stalled = OrderedMap<NodeID, [CheckpointID]>()
 
-    static let piecesInFlightMax = 4
+    static let piecesInFlightMax = 8
     /// An asynchronous follower this close to the active replica counts as having everything, and stays so close.
     static let lagMax: UInt64 = 64
 
@@ -123,7 +130,11 @@ public struct Replication: Engine, Sendable {
             replicas[id]?.leading?.followers[node]?.stage = .ending
             stall(id, node)
         case .linkUp(let peer): linked(peer, now, &effects)
-        case .linkDown(let peer): for id in leadingIDs(to: peer) { replicas[id]?.leading?.followers[peer]?.unlink() }
+        case .linkDown(let peer):
+            for id in leadingIDs(to: peer) {
+                replicas[id]?.leading?.followers[peer]?.unlink()
+                letGo(id, now, &effects)
+            }
         case .writable(let peer): resume(peer, now, &effects)
         case .mayAct(let isAllowed):
             guard isAllowed != mayAct else { break }
@@ -185,6 +196,6 @@ extension Replication.Follower {
     /// What was on its way may be lost.
     mutating func unlink() {
         stage = .unknown
-        isStalled = false
+        (isStalled, isSlow) = (false, false)
     }
 }
