@@ -175,7 +175,8 @@ let package = Package(
         program(
             "saf", "Sources/saf/Command",
             client + [
-                "SafConfig", "SafCluster", "SafText", "SafBench", "IOCCluster", "IOCCorosync", "IOCLinks", "CliProtocol", "CliClient",
+                "SafConfig", "SafCluster", "SafText", "SafBench", "DBAL", "IOCCluster", "IOCCorosync", "IOCLinks",
+                "CliProtocol", "CliClient",
                 "AmfProtocol", "AmfClient",
                 "CkptClient",
                 "LogClient", "EventClient", "ClmClient",

@@ -85,6 +85,19 @@ struct DoctorTests {
         #expect(troubles("") == ["quorum device: wrong"])
     }
 
+    @Test("The engine of the databases is looked for where it is not the one that is always there")
+    func database() {
+        #expect(self.troubles { $0.databaseTrouble = "not asked for" } == [])
+        func troubles(_ trouble: String?) -> [String] {
+            self.troubles {
+                $0.plan.description.database = .gdbm
+                $0.databaseTrouble = trouble
+            }
+        }
+        #expect(troubles(nil) == [])
+        #expect(troubles("no libgdbm.so.6") == ["database engine: wrong"])
+    }
+
     @Test("Certificates: of whom, by whom, until when")
     func certificates() {
         let check = "certificate in /etc/swiftsaf/certificates"

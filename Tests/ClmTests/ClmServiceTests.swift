@@ -149,12 +149,22 @@ struct ClmServiceTests {
         #expect(try await tracker.member().isMember)
         #expect(throws: AisError.failedOperation) { try administrator.administer(.shutdown, NodeID(1)) }
         #expect(try wait(steps, 2).map(\.step) == [.validate, .aborted])
-        let locking = Task { try administrator.administer(.lock, NodeID(1), timeout: .seconds(20)) }
+        // A thread of its own: tests that wait may have all of the tasks'.
+        let outcome = Monitor<Result<Void, AisError>?>(nil)
+        let locking = try OSThread.spawn(name: "administrator") {
+            do throws(AisError) {
+                try administrator.administer(.lock, NodeID(1), timeout: .seconds(20))
+                outcome.update { $0 = .success(()) }
+            } catch {
+                outcome.update { $0 = .failure(error) }
+            }
+        }
         let start = try wait(steps, 3)[2]
         #expect(start.step == .start && start.rootCause == NodeID(1))
         #expect(try tracker.node().isMember, "not before the tracker has answered")
         try tracker.respond(start.invocation, .ok)
-        try await locking.value
+        locking.join()
+        try outcome.wait(until: MonotonicClock.now()) { $0 }?.get()
         #expect(throws: AisError.notExist) { try tracker.respond(start.invocation, .ok) }
         let left = try wait(views, 1)[0]
         #expect(left.viewNumber == 2 && left.notifications.map(\.change) == [.left] && !left.isLocalMember)

@@ -44,7 +44,7 @@ enum Rooms {
             "Sources/saf/Lab": ["EngineKit", "OSAL", "SAFTypes", "IOC", "IOCCluster", "IOCLinks", "SafCluster"],
             "Sources/saf/Bench": running.union(clients).union(protocols).union(["SafStage", "SafLab", "IOCCorosync"]),
             "Sources/saf/Command": running.union(clients).union(protocols).union([
-                "ArgumentParser", "SafConfig", "SafCluster", "SafText", "SafBench", "IOCCorosync", "IOCLinks",
+                "ArgumentParser", "SafConfig", "SafCluster", "SafText", "SafBench", "IOCCorosync", "IOCLinks", "DBAL",
             ]),
         ]
         for (name, folder) in services {

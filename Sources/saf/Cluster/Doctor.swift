@@ -18,8 +18,20 @@ public enum Doctor {
         findings += versions(facts)
         guard facts.plan.description.groupEngine == .corosync else { return findings }
         findings.insert(contentsOf: kernel(facts), at: 0)
-        findings += names(facts) + ports(facts) + certificates(facts) + corosync(facts)
+        findings += names(facts) + ports(facts) + certificates(facts) + database(facts) + corosync(facts)
         return findings
+    }
+
+    /// Of controllers, when it is not the one that is always there.
+    private static func database(_ facts: DoctorFacts) -> [DoctorFinding] {
+        let cluster = facts.plan.description
+        guard cluster.database != .sqlite, cluster.local.role == .controller else { return [] }
+        return [
+            DoctorFinding(
+                "database engine", facts.databaseTrouble == nil ? .good : .wrong,
+                found: facts.databaseTrouble ?? "\(cluster.database)", expected: "\(cluster.database)",
+                remedy: "install its library (libdb5.3, libgdbm6) on every controller; or database: sqlite")
+        ]
     }
 
     // MARK: The machine

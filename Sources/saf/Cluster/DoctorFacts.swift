@@ -13,6 +13,8 @@ public struct DoctorFacts: Sendable {
     public var ownAddresses: [String] = []
     /// Where checkpoints live, and what is free there.
     public var sharedMemory: Space?
+    /// Why the engine of the databases on disk cannot be used here; nil: it can.
+    public var databaseTrouble: String?
     public var ports: [Port] = []
     public var isNodeRunning = false
     /// Who, and which version: this program first.

@@ -1,3 +1,4 @@
+import DBAL
 import EOLoop
 import IOC
 import IOCCluster
@@ -24,6 +25,7 @@ struct DoctorGatherer {
             facts.resolved["\(node.name)"] = Network.addresses(of: "\(node.name)")
         }
         facts.ownAddresses = (try? Network.ownAddresses()) ?? []
+        facts.databaseTrouble = DatabaseEngine(rawValue: "\(plan.description.database)")?.missing?.text
         facts.ports = ports()
         if plan.description.links.security == .tls { facts.certificates = certificates() }
         facts.corosync = corosync()
