@@ -92,6 +92,9 @@ extension ClusterLabTests {
             try world.advance()
             try world.stop([1, 2, 3])
             try world.check("c", [1, 2, 3])
+            // Each writer has made its section, and then written.
+            let executed = try world.change("c", on: 1)
+            #expect(executed == world.acknowledged.values.reduce(3, +), "every request was executed once")
             try world.awaitEqual("c", [1, 2, 3])
             try world.lab.down()
         }
