@@ -94,6 +94,29 @@ struct GlobalTests {
         finish(world, seed)
     }
 
+    @Test("A follower whose disk stands still is waited for once, and comes in sync again", arguments: 0..<8)
+    func stalled(_ run: Int) {
+        let seed = UInt64(run) + 100
+        let world = GlobalWorld(controllers: 3, payloads: 1, seed: seed)
+        #expect(world.settle { world.nodes[0].engine.ownership.inSync.count == 3 }, "seed \(seed)")
+        let owner = Int(world.nodes[0].engine.ownership.owner?.node.rawValue ?? 1) - 1
+        world.slowDisks = [(owner + 1) % 3]
+        let start = world.now
+        var longest = Duration.zero
+        var (released, since) = (UInt64(0), world.now)
+        while world.now - start < .seconds(20) {
+            world.write(3)
+            for _ in 0..<40 { world.step() }
+            if world.nodes[3].released > released { (released, since) = (world.nodes[3].released, world.now) }
+            longest = max(longest, world.now - since)
+        }
+        #expect(longest < .seconds(4), "seed \(seed): nothing for \(longest)")
+        #expect(world.nodes[0].engine.ownership.inSync.count == 2, "seed \(seed)")
+        world.slowDisks = []
+        #expect(world.settle { world.nodes[0].engine.ownership.inSync.count == 3 }, "seed \(seed)")
+        finish(world, seed)
+    }
+
     @Test("A controller that missed more than the others keep goes on with what there is")
     func reset() {
         let world = GlobalWorld(controllers: 3, payloads: 0, seed: 5)

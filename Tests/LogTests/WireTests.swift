@@ -11,6 +11,8 @@ struct WireTests {
         .tail(stream: .system, threshold: .trace, backlog: 10_000, follows: false),
         .setSeverity(.application, .debug), .setSeverity(.system, nil),
         .setRules("(*:*.*.*)[*]=DEBUG\n"), .setRotation(.system, fileBytesMax: 5_000_000, filesMax: 4), .status,
+        .open(SaName("a")!, StreamAttributes(fileName: "orders")), .open(SaName("a")!, nil), .close(.alarm),
+        .globalStatus,
     ]
 
     static let status = LogStatus(
@@ -39,7 +41,13 @@ struct WireTests {
         // system · 5,000,000 · 4
         #expect(Self.requests[6].body == [1, 0x40, 0x4B, 0x4C, 0, 0, 0, 0, 0, 4, 0, 0, 0])
         #expect(Self.requests[7].body == [])
-        #expect(Self.requests.map(\.code) == [1, 2, 2, 3, 3, 4, 5, 6])
+        #expect(Self.requests.map(\.code) == [1, 2, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9])
+        // name · present · file name · 5,000,000 · 4 · rotate · all severities
+        let attributes: [UInt8] =
+            [6, 0, 0, 0] + Array("orders".utf8) + [0x40, 0x4B, 0x4C, 0, 0, 0, 0, 0, 4, 0, 0, 0, 3, 0xFF, 1]
+        #expect(Self.requests[8].body == [1, 0, 0, 0, 0x61, 1] + attributes)
+        #expect(Self.requests[9].body == [1, 0, 0, 0, 0x61, 0])
+        #expect(Self.requests[10].body == [4])
         #expect(
             LogLines(dropped: 3, bytes: Array("a\n".utf8)).encoded == [3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0x61, 0x0A])
     }
@@ -72,7 +80,7 @@ struct WireTests {
             let bytes = (0..<Int.random(in: 0...60, using: &random)).map { _ in
                 UInt8.random(in: 0...(Bool.random(using: &random) ? 9 : 255), using: &random)
             }
-            for code in UInt16(0)...7 { _ = try? decode(code, bytes) }
+            for code in UInt16(0)...10 { _ = try? decode(code, bytes) }
             _ = try? LogLines(decoding: bytes)
             _ = try? LogStatus(decoding: bytes)
             _ = try? RuleMistakes(decoding: bytes)
@@ -86,6 +94,10 @@ struct WireTests {
             .setRotation(.system, fileBytesMax: 5000, filesMax: 0),
             .tail(stream: nil, threshold: .info, backlog: 10_001, follows: true),
             .captureOutput(component: SaName("a")!, process: 0, output: .standardOutput),
+            .setRotation(.alarm, fileBytesMax: 5000, filesMax: 4),
+            .open(SaName("a")!, StreamAttributes(fileName: "../a")),
+            .open(SaName("a")!, StreamAttributes(fileName: "a", fileBytesMax: 1)),
+            .open(SaName("a")!, StreamAttributes(fileName: "a", filesMax: 128)),
         ]
         for request in wrong { #expect(throws: DecodeError.self) { try decode(request.code, request.body) } }
     }

@@ -35,6 +35,8 @@ struct Leading: Sendable {
     var adding: OrderedMap<NodeID, UInt64> = [:]
     /// What those in sync had stored, and since when.
     var watched: OrderedMap<NodeID, (acked: UInt64, since: Instant)> = [:]
+    /// What those that were dropped had stored: they must have more before they are waited for again.
+    var stalled: OrderedMap<NodeID, UInt64> = [:]
     /// What each sender may forget.
     var acknowledged: OrderedMap<NodeID, LedgerState.Origin> = [:]
     var sessions: OrderedMap<NodeID, UInt64> = [:]
@@ -220,6 +222,8 @@ extension GlobalLogEngine {
             follower.acked >= committed, !ownership.inSync.contains(other), !leading.adding.contains(other),
             ownership.keepers.contains(where: { $0.node == other })
         else { return }
+        if let at = leading.stalled[other], follower.acked <= at { return }
+        self.leading?.stalled[other] = nil
         add(other)
     }
 
@@ -361,6 +365,7 @@ extension GlobalLogEngine {
             }
             guard acked < stored, now - watch.since >= limits.lagMax else { continue }
             self.leading?.watched[other] = (acked, now)
+            self.leading?.stalled[other] = max(acked, committed)
             effects.append(.note(isError: false, "node \(other.rawValue) does not keep up; it is not waited for"))
             _ = propose(.lagging(other, epoch: ownership.epoch))
         }

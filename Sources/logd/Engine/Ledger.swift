@@ -150,13 +150,17 @@ public struct LedgerState: Hashable, Sendable, WireCodable {
         guard count <= 65_536 else { throw .badValue("\(count) nodes") }
         for _ in 0..<count {
             let node: NodeID = try reader.value()
-            origins[node] = Origin(incarnation: try reader.integer(), last: try reader.integer())
+            let origin = Origin(incarnation: try reader.integer(), last: try reader.integer())
+            guard origin.last < LedgerPosition.max else { throw .badValue("record \(origin.last)") }
+            origins[node] = origin
         }
         let streams = try reader.integer(UInt32.self)
         guard streams <= Self.countsMax else { throw .badValue("\(streams) streams") }
         for _ in 0..<streams {
             let stream: StreamID = try reader.value()
-            counts[stream] = try reader.integer()
+            let count = try reader.integer(UInt64.self)
+            guard count < LedgerPosition.max else { throw .badValue("\(count) records") }
+            counts[stream] = count
         }
     }
 }

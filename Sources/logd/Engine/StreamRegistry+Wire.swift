@@ -68,12 +68,14 @@ extension StreamRegistry: WireCodable {
         }
         controllers = try reader.integer()
         nextOrder = try reader.integer()
+        guard nextOrder < LedgerPosition.max else { throw .badValue("arrival \(nextOrder)") }
         nextID = try reader.integer()
         nextNumber = try reader.integer()
         guard LogStream.created.contains(nextNumber) else { throw .badValue("stream number \(nextNumber)") }
         let due = try reader.integer(UInt64.self)
         electAt = due == 0 ? nil : Instant(nanoseconds: due)
         epoch = try reader.integer()
+        guard epoch < LedgerPosition.max else { throw .badValue("epoch \(epoch)") }
         owner = try reader.optional()
         inSync = try reader.list(max: 65_536)
         for _ in 0..<(try Self.count(&reader, max: Self.streamsMax)) {

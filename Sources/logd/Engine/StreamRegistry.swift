@@ -20,7 +20,11 @@ public struct LedgerPosition: Hashable, Comparable, Sendable, WireCodable {
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
         epoch = try reader.integer()
         number = try reader.integer()
+        guard epoch < Self.max, number < Self.max else { throw .badValue("ledger position \(epoch), \(number)") }
     }
+
+    /// No cluster lives long enough for it; sums stay in range.
+    static let max: UInt64 = 1 << 62
 }
 
 /// A global stream as every node knows it. name · attributes · number u8 · openers.

@@ -100,6 +100,8 @@ final class GlobalFiles {
             rollBack()
             throw error
         }
+        // Not before: what the former note names is needed to go back to it. What stays goes with the next rotation.
+        for old in pieces.flatMap({ $0.segments.flatMap(\.removals) }) { _ = try? File.remove(directory + "/" + old) }
         return pieces.map { ($0.stream, $0.lines) }
     }
 
@@ -115,7 +117,6 @@ final class GlobalFiles {
     }
 
     private func append(_ segment: FileSeries.Segment, _ lines: [UInt8]) throws(OSError) {
-        for old in segment.removals { try File.remove(directory + "/" + old) }
         let file = try File.openForAppending(directory + "/" + segment.file, mode: 0o640)
         let number = file.raw
         try lines.withUnsafeBufferPointer { (buffer) throws(OSError) in

@@ -41,7 +41,7 @@ final class GlobalLog {
     private let places: Places
     private let life: UInt64
     private let note: (_ isError: Bool, String) -> Void
-    private let spool: SpoolFile
+    let spool: SpoolFile
     private let journal: RamJournal
     private(set) var engine: GlobalLogEngine
     private(set) var links: PeerLinks?
@@ -72,12 +72,7 @@ final class GlobalLog {
         openers = StreamOpeners(loop: loop, path: directory + "/openers")
         let isController = description.local.role == .controller
         worker = isController ? Self.worker(loop, places, options, life, note) : nil
-        // A controller's registry outlives the machine: it knows whose ledger is complete.
-        let registryPath = worker == nil ? directory + "/registry" : places.stateDirectory + "/log/registry"
-        journal = try RamJournal(path: registryPath)
-        if let damage = journal.damage {
-            note(true, "\(registryPath) was damaged, the registry begins anew: \(damage)")
-        }
+        journal = try Self.journal(worker == nil ? nil : places.stateDirectory + "/log", else: directory, note)
         host = ReplicaHost(
             loop: loop, description: description, incarnation: life, core: StreamRegistry(), restoring: journal.records
         ) { configuration in
@@ -105,6 +100,24 @@ final class GlobalLog {
             note(true, "this controller keeps no files of global streams until logd is started again: \(error)")
             return nil
         }
+    }
+
+    /// A controller's registry outlives the machine: it knows whose ledger is complete.
+    private static func journal(
+        _ disk: String?, else memory: String, _ note: (Bool, String) -> Void
+    ) throws(OSError) -> RamJournal {
+        var journal: RamJournal?
+        if let disk {
+            do throws(OSError) {
+                journal = try RamJournal(path: disk + "/registry")
+            } catch {
+                note(true, "the registry of streams will not survive a restart of this machine: \(error)")
+            }
+        }
+        let kept: RamJournal
+        if let journal { kept = journal } else { kept = try RamJournal(path: memory + "/registry") }
+        if let damage = kept.damage { note(true, "the registry of streams was damaged and begins anew: \(damage)") }
+        return kept
     }
 
     func start() {
@@ -282,7 +295,7 @@ final class GlobalLog {
         host.onStateReplaced = { [unowned self] in registryChanged() }
         host.onStatus = { [unowned self] _ in registryChanged() }
         host.onView = { [unowned self] view in
-            for member in view.members where member.node != description.localNode { links?.reach(member.node) }
+            links?.follow(view.members.map(\.node).filter { $0 != description.localNode })
             registryChanged()
         }
         host.onNote = { [unowned self] event in
@@ -361,9 +374,7 @@ final class GlobalLog {
             }
             links.onTrouble = { [unowned self] text in note(false, text) }
             self.links = links
-            for member in host.view?.members ?? [] where member.node != description.localNode {
-                links.reach(member.node)
-            }
+            links.follow((host.view?.members ?? []).map(\.node).filter { $0 != description.localNode })
         } catch {
             note(true, "records of global streams stay on this node: \(error)")
             loop.schedule(after: .seconds(1)) { [weak self] in self?.openLinks() }
@@ -377,44 +388,6 @@ final class GlobalLog {
         } catch {
             note(true, "node \(node.rawValue) sent what is no message of logd: \(error)")
         }
-    }
-
-    // MARK: Status
-
-    var nodeStatus: GlobalNodeStatus {
-        GlobalNodeStatus(
-            node: description.localNode, keepsFiles: worker != nil, incarnation: spool.incarnation,
-            accepted: spool.committed.count, acknowledged: spool.released.count, spoolBytes: UInt64(spool.bytes),
-            lost: lost, ledger: engine.state.number, committed: engine.committed, written: engine.published,
-            lastError: worker?.lastError ?? "")
-    }
-
-    /// Asks the other nodes, too; those that do not answer in time are left out.
-    func status(then: @escaping (GlobalStatus) -> Void) {
-        let others = (host.view?.members ?? []).map(\.node).filter { $0 != description.localNode }
-        guard let links, !others.isEmpty else { return then(status([])) }
-        var (found, open) = ([GlobalNodeStatus](), others.count)
-        for node in others {
-            links.call(Self.statusCode, [], to: node, timeout: Self.statusTimeout) { [weak self] result in
-                if case .success(let body) = result, let status = try? GlobalNodeStatus(decoding: body) {
-                    found.append(status)
-                }
-                open -= 1
-                if open == 0, let self { then(self.status(found.sorted { $0.node < $1.node })) }
-            }
-        }
-    }
-
-    private func status(_ others: [GlobalNodeStatus]) -> GlobalStatus {
-        let core = host.core
-        let streams = core.streams.map { id, stream in
-            GlobalStreamStatus(
-                name: stream.name, attributes: stream.attributes, stream: stream.number,
-                records: engine.state.counts[id] ?? 0, openers: stream.openers)
-        }
-        return GlobalStatus(
-            registry: "\(host.status)", owner: core.owner, epoch: core.epoch, inSync: core.inSync, streams: streams,
-            nodes: [nodeStatus] + others)
     }
 }
 
