@@ -11,6 +11,18 @@ struct ReplicationTests {
 
     /// Node 1 is active in the first epoch, node 2 is to become current.
     private func leader(_ flags: CreationFlags, change: UInt64) throws -> (Replication, epoch: UInt64) {
+        let directory = try directory(flags)
+        let entry = try #require(directory.entry(Self.id))
+        #expect(entry.active == NodeID(1) && entry.replicas[Self.follower] == .synchronising)
+        var replication = Replication(node: NodeID(1))
+        _ = replication.handle(.mayAct(true), at: .start)
+        let version = ReplicaVersion(epoch: entry.epoch, change: change)
+        _ = replication.handle(.held(Self.id, ReplicaData(version: version)), at: .start)
+        _ = replication.handle(.entry(Self.id, entry), at: .start)
+        return (replication, entry.epoch)
+    }
+
+    private func directory(_ flags: CreationFlags = .writeAllReplicas) throws -> Directory {
         var directory = Directory()
         for node: UInt32 in 1...2 {
             _ = directory.handle(
@@ -23,14 +35,7 @@ struct ReplicationTests {
         let attributes = CreationAttributes(flags: flags, checkpointSize: 10, sectionsMax: 2, sectionSizeMax: 5)
         _ = directory.handle(
             .open(name, handle: HandleID(rawValue: 1), on: NodeID(1), id: Self.id, attributes: attributes), at: .start)
-        let entry = try #require(directory.entry(Self.id))
-        #expect(entry.active == NodeID(1) && entry.replicas[Self.follower] == .synchronising)
-        var replication = Replication(node: NodeID(1))
-        _ = replication.handle(.mayAct(true), at: .start)
-        let version = ReplicaVersion(epoch: entry.epoch, change: change)
-        _ = replication.handle(.held(Self.id, ReplicaData(version: version)), at: .start)
-        _ = replication.handle(.entry(Self.id, entry), at: .start)
-        return (replication, entry.epoch)
+        return directory
     }
 
     private func isCurrentProposed(_ effects: [ReplicationEffect]) -> Bool {
@@ -95,5 +100,33 @@ struct ReplicationTests {
         _ = replication.handle(.streamed(Self.id, Self.follower, upTo: 11, .full), at: early)
         #expect(!replication.handle(.wrote(Self.id, change: 13, ticket: 4), at: early).contains(.complete(4)))
         #expect(replication.handle(.linkDown(Self.follower), at: early).contains(.complete(4)))
+    }
+
+    @Test("What was sent to a follower before it asked anew does not make it ask again; what never comes does, later")
+    func updatesBeforeTheStart() throws {
+        var replication = Replication(node: Self.follower, silenceMax: .seconds(1))
+        _ = replication.handle(.mayAct(true), at: .start)
+        _ = replication.handle(.held(Self.id, ReplicaData(version: .empty)), at: .start)
+        let entry = try #require(try directory().entry(Self.id))
+        let epoch = entry.epoch
+        _ = replication.handle(.entry(Self.id, entry), at: .start)
+        func hear(_ body: ReplicaMessage.Body, at now: Instant = .start) -> [ReplicationEffect] {
+            replication.handle(.message(ReplicaMessage(Self.id, epoch: epoch, body), from: NodeID(1)), at: now)
+        }
+        func asked(_ effects: [ReplicationEffect]) -> UInt32? {
+            for case .send(let message, _) in effects {
+                if case .follow(let round, _, _) = message.body { return round }
+            }
+            return nil
+        }
+        let round = try #require(asked(hear(.lead)))
+        _ = hear(.start(round: round, from: 0, EpochHistory(start: 9, previous: 0)))
+        // Of the answer to an earlier question, of which the first was not listened to.
+        for change: UInt64 in 5...9 { #expect(asked(hear(.update(change: change))) == nil) }
+        #expect(hear(.update(change: 1)).contains(.apply(Self.id, change: 1, tolerant: false)))
+        _ = replication.handle(.applied(Self.id, true), at: .start)
+        #expect(asked(hear(.update(change: 3))) == nil)
+        #expect(asked(replication.handle(.tick, at: .start + .seconds(3))) == nil)
+        #expect(asked(replication.handle(.tick, at: .start + .seconds(4))) == round + 1)
     }
 }

@@ -141,9 +141,11 @@ extension Replication {
                 mustWake = true
                 if now - replica.electingSince >= silenceMax { proposeMissing(id, replica.entry, &effects) }
             }
-            if let following = replica.following, following.stage == .asked {
+            if let following = replica.following, following.stage == .asked || following.missesSince != nil {
                 mustWake = true
-                if now - following.since >= silenceMax {
+                let isSilent = following.stage == .asked && now - following.since >= silenceMax
+                let isLost = following.missesSince.map { now - $0 >= silenceMax * Self.missesMax } ?? false
+                if isSilent || isLost {
                     var asking = replica
                     ask(id, &asking, following.active, now, &effects)
                     replicas[id] = asking

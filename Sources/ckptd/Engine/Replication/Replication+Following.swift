@@ -47,7 +47,8 @@ extension Replication {
         case .update(let change):
             if case .asked = following.stage { return }
             if change <= data.version.change { return acknowledge(id, &effects) }
-            guard change == data.version.change + 1 else { return askAgain(id, now, &effects) }
+            guard change == data.version.change + 1 else { return missed(id, following, now, &effects) }
+            replicas[id]?.following?.missesSince = nil
             effects.append(.apply(id, change: change, tolerant: data.isPartial))
         case .piece(let round):
             guard round == replica.round, following.stage == .copying else { return }
@@ -61,6 +62,15 @@ extension Replication {
             effects.append(.finishCopy(id))
         case .follow, .acknowledge, .pieceTaken: break
         }
+    }
+
+    /// Updates do not overtake each other: this one was sent before the active replica knew what is lacking here, and
+    /// what continues is behind it. To ask at once would have everything sent again for each that is still on its way.
+    private mutating func missed(
+        _ id: CheckpointID, _ following: Following, _ now: Instant, _ effects: inout [ReplicationEffect]
+    ) {
+        if following.missesSince == nil { replicas[id]?.following?.missesSince = now }
+        wake(now, &effects)
     }
 
     /// The store has said what became of an update or a piece.

@@ -71,6 +71,8 @@ public struct Replication: Engine, Sendable {
         var epoch: UInt64
         var stage = Stage.asked
         var since: Instant
+        /// Updates come that do not continue what it has, and since then none that does.
+        var missesSince: Instant?
     }
 
     struct Replica: Hashable, Sendable {
@@ -100,6 +102,8 @@ public struct Replication: Engine, Sendable {
     var stalled = OrderedMap<NodeID, [CheckpointID]>()
 
     static let piecesInFlightMax = 8
+    /// So many times ``silenceMax`` what does not continue a follower's data may be on its way.
+    static let missesMax = 4
     /// An asynchronous follower this close to the active replica counts as having everything, and stays so close.
     static let lagMax: UInt64 = 64
 
