@@ -99,7 +99,7 @@ final class ClusterKeeper {
         }
         directory.onOthers = { [unowned self] nodes in
             others = nodes
-            for node in nodes { links?.reach(node) }
+            links?.follow(nodes)
         }
     }
 
@@ -132,7 +132,7 @@ final class ClusterKeeper {
             links.onRequest = { [unowned self] head, request, body in enter { execute(head, request, body) } }
             links.onQuestion = { [unowned self] id in standings(id) }
             self.links = links
-            for node in others { links.reach(node) }
+            links.follow(others)
         } catch {
             journal.write(.error, "no links to other nodes, their replicas are not kept equal: \(error)")
             loop.schedule(after: .seconds(1)) { [weak self] in self?.openLinks() }

@@ -57,8 +57,8 @@ final class ReplicaLinks {
 
     var status: [LinkStatus] { links.status }
 
-    /// A view says that the node is there.
-    func reach(_ node: NodeID) { links.reach(node) }
+    /// A view says that these nodes are there, and no others: what was asked of another is known to have no answer.
+    func follow(_ nodes: [NodeID]) { links.follow(nodes) }
     func close() { links.close() }
 
     // MARK: Replicas
