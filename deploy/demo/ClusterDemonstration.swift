@@ -10,7 +10,7 @@ func demonstrateCluster(_ options: Options) throws -> Bool {
     defer { if !options.keepsFolder { try? File.removeTree(folder) } }
     let text = folder + "/text"
     let source = try Text.prepare(options.input, bytes: (options.megabytes ?? 192) << 20, at: text)
-    let plan = planFaults(options.kills ?? 135, seed: options.seed)
+    let plan = planFaults(options.kills ?? 135, only: options.only, seed: options.seed)
 
     var choice = LabOptions()
     (choice.name, choice.payloads, choice.areLinksEncrypted) = ("demo", [3], true)

@@ -62,10 +62,11 @@ struct Fault: Equatable {
 
 /// The plan of a run is a pure function of seed and number: every kind in turn, in an order of chance, every second one
 /// where the active component is.
-func planFaults(_ count: Int, seed: UInt64) -> [Fault] {
+func planFaults(_ count: Int, only: String, seed: UInt64) -> [Fault] {
     var random = SeededRandom(seed: seed)
+    let all = Fault.Kind.all.filter { only.isEmpty || $0.name.contains(only) }
     var kinds: [Fault.Kind] = []
-    while kinds.count < count { kinds += Fault.Kind.all.shuffled(using: &random) }
+    while kinds.count < count, !all.isEmpty { kinds += all.shuffled(using: &random) }
     return kinds.prefix(count).map { kind in
         let place: Fault.Place = random.chance(percent: 50) ? .active : random.chance(percent: 50) ? .standby : .payload
         return Fault(

@@ -10,9 +10,12 @@ struct Options {
     var megabytes: Int?
     var example = "deploy/examples/wordcount"
     var keepsFolder = false
+    /// Part of the names of the faults that are wanted; empty: all.
+    var only = ""
 
     static let help = """
         USAGE: demo [--cluster] [--kills N] [--seed N] [--input FILE] [--megabytes N] [--example DIR] [--keep]
+                    [--only TEXT]
 
         Runs the word-count service, active and standby, on one node, and kills it while it works:
         the active component, every daemon, amfd and the guard, with SIGKILL at random moments.
@@ -29,6 +32,7 @@ struct Options {
           --megabytes N   the size of the text (default 36: about 20 seconds; of a cluster 192, cut when it was enough)
           --example DIR   where model.yaml of the example is (default deploy/examples/wordcount)
           --keep          keep the folder of the run, with all logs
+          --only TEXT     of a cluster, only the faults whose names contain this: frozen, ckptd, network
 
         Exit status: 0 the result is identical; 1 it is not, two were active at once, or something did not
         recover; 2 usage; 3 skipped: this machine cannot show a cluster.
@@ -61,6 +65,7 @@ struct Options {
             case "--input": options.input = value(of: argument)
             case "--megabytes": options.megabytes = number(of: argument, 1...10_000)
             case "--example": options.example = value(of: argument)
+            case "--only": options.only = value(of: argument)
             case "--keep": options.keepsFolder = true
             case "--help", "-h":
                 StandardOutput.write(help + "\n")
