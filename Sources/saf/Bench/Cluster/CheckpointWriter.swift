@@ -49,7 +49,20 @@ func runCheckpointWriter(_ word: String, floor host: String, record path: String
 
 private func open(_ name: String, _ attributes: CreationAttributes) throws -> Checkpoint {
     guard let name = SaName("safCkpt=\(name)") else { throw StageError("\(name) is no name") }
-    return try Checkpoint.openBlocking(name, creating: attributes, timeout: .seconds(20))
+    return try insist { () throws(AisError) in
+        try Checkpoint.openBlocking(name, creating: attributes, timeout: .seconds(20))
+    }
+}
+
+/// Tries again as long as that is the answer, for half a minute: the nodes have just come up.
+private func insist<Value>(_ body: () throws(AisError) -> Value) throws(AisError) -> Value {
+    let deadline = MonotonicClock.now() + .seconds(30)
+    while true {
+        do throws(AisError) { return try body() } catch {
+            guard error == .tryAgain, MonotonicClock.now() < deadline else { throw error }
+            PrivateNode.pause(.milliseconds(20))
+        }
+    }
 }
 
 /// In slices, so that all see the same load.
@@ -58,7 +71,7 @@ private func measureSynchronous(_ host: String, redis: RedisClient?, _ file: Int
     let minute = SaTime(60_000_000_000)
     let checkpoint = try open("bench-synchronous", .singleSection(of: 64 << 10, retained: minute))
     let data = [UInt8](repeating: 7, count: 1_024)
-    func write() throws { try checkpoint.writeBlocking(at: 0, data) }
+    func write() throws { _ = try insist { () throws(AisError) in try checkpoint.writeBlocking(at: 0, data) } }
     func nanoseconds(_ body: () throws -> Void) rethrows -> UInt64 {
         let start = MonotonicClock.now()
         try body()
@@ -106,7 +119,9 @@ private func measureAsynchronous(_ file: Int32) async throws {
         let start = MonotonicClock.now()
         let bytes = 64 << 20
         for index in 0..<bytes / data.count {
-            try checkpoint.writeBlocking(at: index * data.count % size, data, timeout: .seconds(20))
+            _ = try insist { () throws(AisError) in
+                try checkpoint.writeBlocking(at: index * data.count % size, data, timeout: .seconds(20))
+            }
         }
         try await checkpoint.synchronize(timeout: .seconds(60))
         let time = UInt64((MonotonicClock.now() - start).nanoseconds)
@@ -139,11 +154,15 @@ enum LargeCheckpoint {
 
 /// Says `filled` when it is, writes 1 KiB again and again until it reads `copied`, and says `written` how often.
 private func fillAndWrite(_ path: String, _ file: Int32) throws {
-    let checkpoint = try Checkpoint.openBlocking(
-        LargeCheckpoint.name(for: path), creating: LargeCheckpoint.attributes, timeout: .seconds(20))
+    let name = try LargeCheckpoint.name(for: path)
+    let checkpoint = try insist { () throws(AisError) in
+        try Checkpoint.openBlocking(name, creating: LargeCheckpoint.attributes, timeout: .seconds(20))
+    }
     let content = [UInt8](repeating: 7, count: LargeCheckpoint.sectionBytes)
     for number in 0..<LargeCheckpoint.sections {
-        try checkpoint.createSectionBlocking(LargeCheckpoint.section(number), content, timeout: .seconds(20))
+        _ = try insist { () throws(AisError) in
+            try checkpoint.createSectionBlocking(LargeCheckpoint.section(number), content, timeout: .seconds(20))
+        }
     }
     try Record.append("filled", [], to: file)
     let (record, data) = (Record(path: path), [UInt8](repeating: 8, count: 1_024))
@@ -151,7 +170,9 @@ private func fillAndWrite(_ path: String, _ file: Int32) throws {
     var looked = MonotonicClock.now()
     while true {
         let section = LargeCheckpoint.section(count % LargeCheckpoint.sections)
-        try checkpoint.writeBlocking(section, at: 0, data, timeout: .seconds(60))
+        _ = try insist { () throws(AisError) in
+            try checkpoint.writeBlocking(section, at: 0, data, timeout: .seconds(60))
+        }
         count += 1
         guard MonotonicClock.now() - looked > .milliseconds(50) else { continue }
         looked = MonotonicClock.now()
