@@ -79,7 +79,8 @@ struct ReplicationTests {
         #expect(write())
         _ = replication.handle(.blocked(Self.id, Self.follower, change: change), at: .start)
         #expect(!write(), "the lane is full")
-        #expect(replication.handle(.writable(Self.follower), at: .start).contains(.complete(change)))
+        let everything = ReplicaMessage(Self.id, epoch: epoch, .acknowledge(change: change))
+        #expect(replication.handle(.message(everything, from: Self.follower), at: .start).contains(.complete(change)))
     }
 
     @Test("A copy that cannot be sent holds writers up, but not for longer than silence is borne")

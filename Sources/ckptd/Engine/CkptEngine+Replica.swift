@@ -125,31 +125,35 @@ extension CkptEngine {
         of id: CheckpointID, from cursor: CopyCursor, bytesMax: Int
     ) -> (parts: [CopiedPart], next: CopyCursor)? {
         guard let checkpoint = checkpoints[id] else { return nil }
-        let after = cursor.offset > 0 ? cursor.serial - 1 : cursor.serial
-        let page = checkpoint.sections.page(after: after, limit: Self.partsPerPiece) { _ in true }.sections
+        var after = cursor.offset > 0 ? cursor.serial - 1 : cursor.serial
         var parts: [CopiedPart] = []
         var next = cursor
         var left = bytesMax
-        for section in page {
-            guard left > 0 else { break }
-            let descriptor = section.descriptor
-            let size = descriptor.state == .valid ? Int(clamping: descriptor.size) : 0
-            // What was sent in part may be gone, or smaller, by now.
-            let offset = descriptor.serial == next.serial ? next.offset : 0
-            next = CopyCursor(serial: descriptor.serial)
-            if offset > 0, offset >= size { continue }
-            let count = min(size - offset, left)
-            parts.append(CopiedPart(slot: section.slot, descriptor: descriptor, offset: offset, count: count))
-            left -= count + descriptor.id.bytes.count + Self.partOverhead
-            guard offset + count == size else {
-                next.offset = offset + count
-                break
+        while left > 0 {
+            let page = checkpoint.sections.page(after: after, limit: Self.sectionsPerLook) { _ in true }
+            for section in page.sections where left > 0 {
+                let descriptor = section.descriptor
+                let size = descriptor.state == .valid ? Int(clamping: descriptor.size) : 0
+                // What was sent in part may be gone, or smaller, by now.
+                let offset = descriptor.serial == next.serial ? next.offset : 0
+                next = CopyCursor(serial: descriptor.serial)
+                if offset > 0, offset >= size { continue }
+                let count = min(size - offset, left)
+                parts.append(CopiedPart(slot: section.slot, descriptor: descriptor, offset: offset, count: count))
+                left -= count + descriptor.id.bytes.count + Self.partOverhead
+                if offset + count < size {
+                    next.offset = offset + count
+                    left = 0
+                }
             }
+            guard page.hasMore else { break }
+            after = next.serial
         }
         return parts.isEmpty ? nil : (parts, next)
     }
 
-    private static let partsPerPiece = 4_096
+    /// Large sections are looked at few at a time: one may be all that a piece holds.
+    private static let sectionsPerLook = 16
     private static let partOverhead = 64
 
     /// Who has written, and what was executed; the end of a copy.

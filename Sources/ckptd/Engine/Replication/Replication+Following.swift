@@ -151,5 +151,6 @@ extension Replication {
         else { return }
         replicas[id]?.leading?.followers[peer]?.acknowledged = max(change, follower.acknowledged)
         progress(id, now, &effects)
+        letGo(id, now, &effects)
     }
 }

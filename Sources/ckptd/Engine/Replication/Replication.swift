@@ -54,7 +54,10 @@ public struct Replication: Engine, Sendable {
         var safe: UInt64 = 0
         var isHandingOver = false
         /// A writer that is faster than a lane would outrun the log, and who follows would need a copy again and again.
-        var isHeldUp: Bool { followers.contains { $0.value.isStalled && !$0.value.isSlow } }
+        /// Those that are counted are waited for anyway.
+        var isHeldUp: Bool {
+            followers.contains { $0.value.isStalled && !$0.value.isSlow && !$0.value.isCounted }
+        }
         /// To whom the directory is being told to hand over.
         var proposedSuccessor: NodeID?
     }
