@@ -22,10 +22,10 @@ struct DirectoryMemoryTests {
         return name
     }
 
-    private func known(holders: [UInt32], epoch: UInt64 = 5) -> RememberedCheckpoint {
+    private func known(holders: [UInt32], epoch: UInt64 = 5, active: UInt32? = nil) -> RememberedCheckpoint {
         RememberedCheckpoint(
             id: Self.id, name: name(), attributes: Self.attributes, retention: 60_000_000_000, epoch: epoch,
-            holders: holders.map { NodeID($0) })
+            holders: holders.map { NodeID($0) }, active: (active ?? holders.first).map { NodeID($0) })
     }
 
     private func join(_ node: UInt32, _ held: [ReplicaVersion] = [], incarnation: UInt64 = 1) -> DirectoryEvent {
@@ -67,6 +67,25 @@ struct DirectoryMemoryTests {
         // Without its data there is nothing to wait for: what is left is taken.
         let lost = try #require(after([join(2)], &other))
         #expect(lost.active == nil && lost.isElecting && lost.replicas[NodeID(1)] == .current)
+    }
+
+    @Test("A holder that was not active may have left since: it is no reason to wait, and no election for it alone")
+    func formerHolder() throws {
+        var directory = Directory()
+        // Node 4 led in epoch 5, with a follower on node 2 that left when the others went on.
+        remember(&directory, [known(holders: [2, 4], active: 4)])
+        let waiting = try #require(after([join(1, [new]), join(3), .recoveryOver], &directory))
+        #expect(waiting.replicas[NodeID(4)] == .absent && waiting.replicas[NodeID(2)] == nil)
+        let back = try #require(after([join(2, [old])], &directory))
+        #expect(back.active == nil && back.replicas[NodeID(2)] == .synchronising)
+        let lost = try #require(after([join(4)], &directory))
+        #expect(lost.isElecting && lost.replicas[NodeID(1)] == .current && lost.replicas[NodeID(2)] == .current)
+        var reports: [DirectoryEvent] = []
+        for (node, version) in [(1, new), (2, old)] as [(UInt32, ReplicaVersion)] {
+            let report = ReplicaReport(id: Self.id, epoch: lost.epoch, version: version)
+            reports.append(.report(NodeID(node), [report]))
+        }
+        #expect(after(reports, &directory)?.active == NodeID(1), "the newest of what is left")
     }
 
     @Test(
@@ -251,9 +270,26 @@ struct DirectoryMemoryTests {
         file.close()
     }
 
+    @Test("What the version before has written is read")
+    func version1() throws {
+        let entry = entry(1, "a", on: [1, 2])
+        var records = DirectoryRecords()
+        records.put(entry.id, entry, at: stamp(7))
+        let written = records.next() ?? []
+        let old = written.map { record in
+            var value = record.value ?? []
+            value[0] = 1
+            if record.key != [0] { value.removeLast() }  // no active replica: one byte
+            return (key: record.key, value: value)
+        }
+        let found = try DirectoryRecords.decode(old.reversed())
+        #expect(found?.stamp == stamp(7) && found?.checkpoints == [RememberedCheckpoint(entry)].compactMap(\.self))
+    }
+
     @Test("What is no record of the directory is refused by name")
     func strange() {
         #expect(throws: DecodeError.self) { try DirectoryRecords.decode([(key: [7], value: [])]) }
+        #expect(throws: DecodeError.self) { try DirectoryRecords.decode([(key: [0], value: [2])]) }
         #expect(throws: DecodeError.self) {
             try DirectoryRecords.decode([(key: [0], value: [9, 0] + [UInt8](repeating: 0, count: 16))])
         }

@@ -28,10 +28,13 @@ public struct RememberedCheckpoint: Hashable, Sendable {
     public var epoch: UInt64
     /// The nodes whose replicas had everything, ascending.
     public var holders: [NodeID]
+    /// The active replica of that epoch: whatever was acknowledged in it, this one has. Another holder may have left
+    /// since, and what is written here of it may be old.
+    public var active: NodeID?
 
     public init(
         id: CheckpointID, name: SaName, attributes: CreationAttributes, retention: SaTime, epoch: UInt64,
-        holders: [NodeID]
+        holders: [NodeID], active: NodeID? = nil
     ) {
         self.id = id
         self.name = name
@@ -39,6 +42,7 @@ public struct RememberedCheckpoint: Hashable, Sendable {
         self.retention = retention
         self.epoch = epoch
         self.holders = holders
+        self.active = active
     }
 
     /// Nil for what ends with the processes that have it open.
@@ -47,7 +51,7 @@ public struct RememberedCheckpoint: Hashable, Sendable {
         let holders = entry.replicas.filter { $0.value != .synchronising }.keys
         self.init(
             id: entry.id, name: entry.name, attributes: entry.attributes, retention: entry.retention,
-            epoch: entry.epoch, holders: holders)
+            epoch: entry.epoch, holders: holders, active: entry.active)
     }
 }
 
@@ -108,7 +112,9 @@ extension Directory {
         for known in newest?.checkpoints ?? [] {
             let missing = known.holders.filter { !isComplete($0) }
             if let entry = entries[known.id] {
-                if !missing.isEmpty { wait(for: missing, of: known, entry, now, &effects) }
+                if let active = known.active, missing.contains(active) {
+                    wait(for: active, of: known, entry, now, &effects)
+                }
             } else if named[known.name] == nil {
                 restore(known, missing, now, &effects)
             }
@@ -117,9 +123,9 @@ extension Directory {
 
     private func isComplete(_ node: NodeID) -> Bool { members[node]?.isComplete ?? false }
 
-    /// What is here is older than what a missing node has: it is not taken for all there was.
+    /// What is here may be older than what the missing active replica has: it is not taken for all there was.
     private mutating func wait(
-        for missing: [NodeID], of known: RememberedCheckpoint, _ entry: DirectoryEntry, _ now: Instant,
+        for active: NodeID, of known: RememberedCheckpoint, _ entry: DirectoryEntry, _ now: Instant,
         _ effects: inout [DirectoryEffect]
     ) {
         guard entry.isFound, let reports = entry.reports, !reports.isEmpty else { return }
@@ -128,7 +134,7 @@ extension Directory {
         if entry.replicas.contains(where: { $0.value == .current && known.holders.contains($0.key) }) { return }
         change(known.id, now, &effects) { entry in
             entry.replicas.updateAll { _, state in state = .synchronising }
-            for node in missing { entry.replicas[node] = .absent }
+            entry.replicas[active] = .absent
             (entry.reports, entry.isFound) = (nil, false)
         }
     }
@@ -159,7 +165,7 @@ extension DirectoryStamp: WireCodable {
     }
 }
 
-/// checkpoint u64 · name · attributes · retention i64 · epoch u64 · holders.
+/// checkpoint u64 · name · attributes · retention i64 · epoch u64 · holders · (active).
 extension RememberedCheckpoint: WireCodable {
     public func encode(to writer: inout ByteWriter) {
         writer.integer(id.rawValue)
@@ -168,6 +174,7 @@ extension RememberedCheckpoint: WireCodable {
         writer.integer(retention)
         writer.integer(epoch)
         writer.list(holders)
+        writer.optional(active)
     }
 
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -177,6 +184,7 @@ extension RememberedCheckpoint: WireCodable {
         retention = try reader.integer()
         epoch = try reader.integer()
         holders = try reader.list(max: 1_024)
+        active = try reader.optional()
     }
 }
 

@@ -13,7 +13,8 @@ public struct DirectoryRecord: Hashable, Sendable {
 /// Key 0: version u16 · stamp. Key 1 · id (big-endian, so that they lie in their order): version u16 · checkpoint.
 /// However fast checkpoints change, of each only the last state waits; so what waits is bounded by how many there are.
 public struct DirectoryRecords: Sendable {
-    static let version: UInt16 = 1
+    /// Version 1 did not say which replica was active.
+    static let versions: ClosedRange<UInt16> = 1...2
     public static let batchMax = 1_000
 
     private static let stampKey: [UInt8] = [0]
@@ -88,7 +89,7 @@ public struct DirectoryRecords: Sendable {
 
     private static func value(_ value: some WireCodable) -> [UInt8] {
         var writer = ByteWriter()
-        writer.integer(version)
+        writer.integer(versions.upperBound)
         writer.value(value)
         return writer.bytes
     }
@@ -106,7 +107,7 @@ public struct DirectoryRecords: Sendable {
             if record.key == stampKey {
                 stamp = try decode(record.value)
             } else if record.key.count == 9, record.key.starts(with: checkpointPrefix) {
-                let known: RememberedCheckpoint = try decode(record.value)
+                let known: RememberedCheckpoint = try decode(record.value, since2: [0])
                 guard key(known.id) == record.key else { throw .badValue("checkpoint \(known.id) under another's key") }
                 checkpoints.append(known)
             } else {
@@ -117,24 +118,15 @@ public struct DirectoryRecords: Sendable {
         return stamp.map { ($0, checkpoints) }
     }
 
-    private static func decode<Value: WireCodable>(_ bytes: [UInt8]) throws(DecodeError) -> Value {
-        try Versioned<Value>(decoding: bytes).value
-    }
-
-    private struct Versioned<Value: WireCodable>: WireCodable {
-        var value: Value
-
-        init(decoding reader: inout ByteReader) throws(DecodeError) {
-            let version = try reader.integer(UInt16.self)
-            guard version == DirectoryRecords.version else {
-                throw .badValue("a record of version \(version); \(DirectoryRecords.version) expected")
-            }
-            value = try reader.value()
+    /// - Parameter since2: what stands for the fields that came with version 2, at the end.
+    private static func decode<Value: WireCodable>(
+        _ bytes: [UInt8], since2: [UInt8] = []
+    ) throws(DecodeError) -> Value {
+        guard bytes.count >= 2 else { throw .truncated(needed: 2, remaining: bytes.count) }
+        let version = UInt16(bytes[0]) | UInt16(bytes[1]) << 8
+        guard versions.contains(version) else {
+            throw .badValue("a record of version \(version); \(versions) expected")
         }
-
-        func encode(to writer: inout ByteWriter) {
-            writer.integer(DirectoryRecords.version)
-            writer.value(value)
-        }
+        return try Value(decoding: Array(bytes.dropFirst(2)) + (version == 1 ? since2 : []))
     }
 }
