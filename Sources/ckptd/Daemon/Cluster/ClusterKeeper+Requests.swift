@@ -161,6 +161,8 @@ extension ClusterKeeper {
             return mayAct && shell.engine.isServable(id) && replication.isCurrent(id) ? .here : .later
         case .checkpoint(let id):
             let route = replication.route(id)
+            // Nobody is there to answer: the directory will say who does.
+            if case .there(let node) = route, !others.contains(node) { return .later }
             guard route == .nowhere else { return route }
             guard let entry = replication.entry(id) else { return .later }
             // Else somebody comes back with what was written, or another is elected.

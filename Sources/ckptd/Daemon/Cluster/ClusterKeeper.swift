@@ -39,7 +39,7 @@ final class ClusterKeeper {
     /// Nil while the addresses of this node cannot be had.
     private(set) var links: ReplicaLinks?
     private(set) var replication: Replication
-    private var others: [NodeID] = []
+    var others: [NodeID] = []
     private var frame: Frame?
     private var writer = ByteWriter(reserving: 4096)
     private var tickTimer: LoopTimer?
@@ -100,6 +100,7 @@ final class ClusterKeeper {
         directory.onOthers = { [unowned self] nodes in
             others = nodes
             links?.follow(nodes)
+            enter { changedRoutes += Set(pending.values.map(\.subject)).sorted() }
         }
     }
 
