@@ -206,7 +206,10 @@ extension ClusterLabTests {
             }
             try world.lab.boot([1, 2, 3])
             try world.lab.awaitFormed()
-            for node in 1...3 { try world.start(node) }
+            for node in 1...2 { try world.start(node) }
+            // Two of three wait for the third, and so does who asks.
+            #expect(try world.ask(["open", "made-meanwhile", "sync"], on: 1) == ["done"])
+            try world.start(3)
             let never = try world.lab.run(["ckptworker", "read", "never-made"], on: 2, timeout: .seconds(90))
             #expect(never.complaints.contains("does not exist"), "\(never.complaints)")
             let lost = try world.lab.run(["ckptworker", "read", name], on: 2, timeout: .seconds(90))

@@ -67,6 +67,7 @@ extension ClusterKeeper {
     /// one waits for its followers.
     private static let answerMax = silenceMax * 2
     private static let closeRetryDelay = Duration.milliseconds(50)
+    private static let recoveryDelay = Duration.milliseconds(200)
     private static let closesMax = 1_000
 
     /// - Parameter body: as the client sent it; valid during the call.
@@ -385,6 +386,12 @@ extension ClusterKeeper {
         switch outcome {
         case .notNow: return settle(token, .failed(token, .untouched))
         case .unknown: return settle(token, .failed(token, .unknown))
+        case .refused(.tryAgain, _):
+            // The nodes have not told yet what they have: soon they have, or are not waited for.
+            loop.schedule(after: Self.recoveryDelay) { [unowned self] in
+                enter { settle(token, .failed(token, .untouched)) }
+            }
+            return
         case .opened(let id, let isCreated): opened(id, isCreated: isCreated, pending, origin)
         case .done: pending.request.reply([])
         case .refused(.notExist, _) where isUnlinked(pending, by: origin): pending.request.reply([])
