@@ -64,7 +64,9 @@ struct GlobalTests {
         #expect(world.nodes[0].engine.ownership.inSync.count == 3)
     }
 
-    @Test("Kills, broken links, partitions and slow disks lose and repeat nothing", arguments: 0..<12)
+    @Test(
+        "Kills, broken links, partitions and slow disks lose and repeat nothing",
+        arguments: Array(0..<8) + Array(1014..<1019) + [1033])
     func chaos(_ run: Int) {
         let seed = UInt64(run) &* 7919 &+ 11
         let world = GlobalWorld(controllers: 2 + run % 2, payloads: run % 3 == 0 ? 2 : 1, seed: seed)

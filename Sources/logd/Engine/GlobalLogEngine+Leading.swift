@@ -31,8 +31,13 @@ struct Leading: Sendable {
     var confirmed: [NodeID]?
     var confirming: (ticket: UInt64, set: [NodeID])?
     var followers: OrderedMap<NodeID, Follower> = [:]
-    /// They have everything, and are waited for from now on; the registry is being told.
+    /// They have everything, and are waited for from now on; the registry is being told. Ticket 0: it is not known
+    /// whether it was told; the next tick tells it again.
     var adding: OrderedMap<NodeID, UInt64> = [:]
+    /// The registry did not hear it; not again before the next tick.
+    var unheard: [NodeID] = []
+    /// When those that are not served were last asked to call.
+    var invited: OrderedMap<NodeID, Instant> = [:]
     /// What those in sync had stored, and since when.
     var watched: OrderedMap<NodeID, (acked: UInt64, since: Instant)> = [:]
     /// What those that were dropped had stored: they must have more before they are waited for again.
@@ -79,9 +84,12 @@ extension GlobalLogEngine {
         }
         guard let node = leading.adding.first(where: { $0.value == ticket })?.key else { return }
         switch isDone {
-        case .some: self.leading?.adding[node] = nil
+        case true?: self.leading?.adding[node] = nil
+        case false?:
+            self.leading?.adding[node] = nil
+            self.leading?.unheard.append(node)
         // Perhaps it is in sync, or will be.
-        case nil: add(node)
+        case nil: self.leading?.adding[node] = 0
         }
         advance()
     }
@@ -222,6 +230,7 @@ extension GlobalLogEngine {
             follower.acked >= committed, !ownership.inSync.contains(other), !leading.adding.contains(other),
             ownership.keepers.contains(where: { $0.node == other })
         else { return }
+        if leading.unheard.contains(other) { return }
         if let at = leading.stalled[other], follower.acked <= at { return }
         self.leading?.stalled[other] = nil
         add(other)
@@ -319,7 +328,8 @@ extension GlobalLogEngine {
 
     var leadingNeedsTick: Bool {
         guard let leading else { return false }
-        if leading.confirmed == nil || leading.confirming != nil || stored < state.number { return true }
+        if leading.confirmed != ownership.inSync || leading.confirming != nil || stored < state.number { return true }
+        if !leading.unheard.isEmpty || !leading.adding.isEmpty { return true }
         return ownership.keepers.contains { peer in
             guard peer.node != node else { return false }
             guard let follower = leading.followers[peer.node] else { return true }
@@ -333,8 +343,18 @@ extension GlobalLogEngine {
     mutating func tickLeading() {
         guard let leading else { return }
         if leading.confirming == nil, leading.confirmed != ownership.inSync { confirm() }
+        self.leading?.unheard = []
+        for (other, ticket) in leading.adding where ticket == 0 { add(other) }
+        advance()
         for peer in ownership.keepers where peer.node != node {
-            guard let follower = leading.followers[peer.node] else { continue }
+            guard let follower = leading.followers[peer.node] else {
+                // It may believe that it is served still.
+                if now - leading.invited[peer.node, default: leading.since] >= limits.patience {
+                    self.leading?.invited[peer.node] = now
+                    send(.invite, to: peer.node)
+                }
+                continue
+            }
             if follower.isStreaming, follower.acked >= state.number {
                 self.leading?.followers[peer.node]?.progress = now
             } else if now - follower.progress >= limits.patience {

@@ -313,10 +313,21 @@ final class GlobalLog {
             return handle(.answered(ticket: known, isDone: isDone))
         }
         if ticket == arrivalTicket || ticket == presentTicket {
-            if ticket == arrivalTicket { arrivalTicket = nil } else { presentTicket = nil }
-            return registryChanged()
+            if case .failure = result { return toldRegistry(ticket, isDone: false) }
+            return toldRegistry(ticket, isDone: true)
         }
         answers.removeValue(forKey: ticket)?(result)
+    }
+
+    /// A proposal of the shell's own is through. One that failed is made again, but not at once: it may fail at once.
+    private func toldRegistry(_ ticket: UInt64, isDone: Bool) {
+        guard isDone else {
+            loop.schedule(after: .milliseconds(200)) { [weak self] in self?.toldRegistry(ticket, isDone: true) }
+            return
+        }
+        if ticket == arrivalTicket { arrivalTicket = nil }
+        if ticket == presentTicket { presentTicket = nil }
+        registryChanged()
     }
 
     private func registryChanged() {
