@@ -119,6 +119,7 @@ final class ClusterStand {
         }
     }
 
+    /// Between two looks at what actors write, so that each look sees lines that are newer than its beginning.
     static func pause(_ time: Duration) { OSThread.sleep(time) }
 
     /// Since the last time, nobody acted after another had begun, however often the work moved.

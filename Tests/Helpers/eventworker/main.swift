@@ -40,6 +40,7 @@ func publish(_ channelName: String, _ name: String, _ path: String, pause: Durat
         }
         number += 1
         acknowledged.pointee.store(number, ordering: .releasing)
+        // The rate that was asked for; nobody waits for it.
         if pause > .zero { try await Task.sleep(for: pause) }
     }
 }
