@@ -28,8 +28,25 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String
     .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", exclude: exclude, swiftSettings: strict)
 }
 
-/// `SAF_TESTS=AmfTests,EOTests swift build --build-tests` builds only these test targets: quicker while working in a room.
-let chosenTests = Context.environment["SAF_TESTS"].map { Set($0.split(separator: ",").map(String.init)) }
+/// `SAF_TESTS=AmfTests,EOTests swift build --build-tests` builds only these test targets and the rooms they need: much
+/// quicker while working in a room. A target that is no test may be named, too.
+let chosenTargets = Context.environment["SAF_TESTS"].map { $0.split(separator: ",").map(String.init) }
+
+/// The chosen targets and what they depend on, directly or not.
+func needed(_ chosen: [String], of targets: [Target]) -> [Target] {
+    var kept: Set<String> = []
+    var open = chosen
+    while let name = open.popLast() {
+        guard kept.insert(name).inserted, let target = targets.first(where: { $0.name == name }) else { continue }
+        for dependency in target.dependencies {
+            switch dependency {
+            case .targetItem(let name, _), .byNameItem(let name, _): open.append(name)
+            default: break
+            }
+        }
+    }
+    return targets.filter { kept.contains($0.name) }
+}
 
 let base: [Target.Dependency] = ["EngineKit", "SAFTypes"]
 let client: [Target.Dependency] = base + ["OSAL", "EOLoop", "IOC"]
@@ -52,7 +69,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
-    targets: ([
+    targets: [
         // The ground everything stands on.
         .target(name: "COSAL", path: "Sources/OSAL/CShim", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
         ground("OSAL", "OSAL", ["COSAL", "EngineKit"], exclude: ["CShim", "README.md"]),
@@ -288,8 +305,10 @@ let package = Package(
                 "ClmClient",
                 "CliClient",
             ]),
-    ] as [Target]).filter { target in
-        guard let chosenTests, target.isTest else { return true }
-        return chosenTests.contains(target.name)
-    }
+    ]
 )
+
+if let chosenTargets {
+    package.targets = needed(chosenTargets, of: package.targets)
+    package.products = []
+}
