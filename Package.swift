@@ -240,7 +240,7 @@ let package = Package(
             base + [
                 "OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync", "SafLab",
                 "SafCluster", "groupmember", "clmmember", "eventd", "eventworker", "logd", "logwriter",
-                "ckptd", "ckptworker", "AmfProtocol",
+                "ckptd", "ckptworker", "linkpeer", "AmfProtocol",
                 "AmfClient", "IOC", "amfd", "testcomponent",
             ]),
         program(

@@ -35,6 +35,10 @@ public struct TcpStatus: Hashable, Sendable {
     public var roundTrip: Duration
     /// Segments sent again so far.
     public var retransmissions: UInt32
+    /// Segments sent that the other machine has not acknowledged.
+    public var unacknowledged: UInt32
+    /// Bytes it has acknowledged so far.
+    public var acknowledgedBytes: UInt64
 }
 
 /// TCP sockets; every descriptor made here is non-blocking, closed on exec, and has Nagle's algorithm off.
@@ -100,11 +104,13 @@ public enum TcpSocket {
     }
 
     public static func status(_ fd: Int32) -> TcpStatus? {
-        var info = tcp_info()
-        var length = socklen_t(MemoryLayout<tcp_info>.size)
+        // The kernel's structure goes on where the C library's ends: tcpi_bytes_acked stands at offset 120.
+        var info = (tcp_info(), pacing: (UInt64(0), UInt64(0)), acknowledgedBytes: UInt64(0))
+        var length = socklen_t(MemoryLayout.size(ofValue: info))
         guard getsockopt(fd, Int32(IPPROTO_TCP), TCP_INFO, &info, &length) == 0 else { return nil }
         return TcpStatus(
-            roundTrip: .microseconds(Int64(info.tcpi_rtt)), retransmissions: UInt32(info.tcpi_total_retrans))
+            roundTrip: .microseconds(Int64(info.0.tcpi_rtt)), retransmissions: UInt32(info.0.tcpi_total_retrans),
+            unacknowledged: UInt32(info.0.tcpi_unacked), acknowledgedBytes: info.acknowledgedBytes)
     }
 
     private static func parts(_ slices: UnsafeBufferPointer<IOSlice>) -> UnsafeMutablePointer<iovec>? {

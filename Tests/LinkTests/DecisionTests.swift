@@ -79,6 +79,47 @@ struct LinkDecisionTests {
         }
     }
 
+    private static func sight(
+        open isOpen: Bool, acknowledged: UInt64, received: UInt64 = 0, waiting: Bool = false
+    ) -> PathWatch.Sight {
+        PathWatch.Sight(
+            isAllAcknowledged: !isOpen, acknowledgedBytes: acknowledged, receivedBytes: received, isWaiting: waiting)
+    }
+
+    @Test("A path is broken when nothing was acknowledged for as long as patience lasts, and not before")
+    func brokenPath() {
+        var watch = PathWatch(patience: .milliseconds(300))
+        func at(_ milliseconds: Int64) -> Instant { Instant.start + .milliseconds(milliseconds) }
+        #expect(watch.look(Self.sight(open: true, acknowledged: 5), now: at(1000)) == .fine)
+        #expect(watch.look(Self.sight(open: true, acknowledged: 5), now: at(1200)) == .fine)
+        // Something got through: patience begins anew.
+        #expect(watch.look(Self.sight(open: true, acknowledged: 9), now: at(1290)) == .fine)
+        #expect(watch.look(Self.sight(open: true, acknowledged: 9), now: at(1580)) == .fine)
+        #expect(watch.look(Self.sight(open: true, acknowledged: 9), now: at(1590)) == .broken)
+    }
+
+    @Test("How long nothing was sent counts for nothing; nobody who waits for nothing is watched")
+    func idlePath() {
+        var watch = PathWatch(patience: .milliseconds(300))
+        func at(_ milliseconds: Int64) -> Instant { Instant.start + .milliseconds(milliseconds) }
+        #expect(watch.look(Self.sight(open: true, acknowledged: 5), now: at(1000)) == .fine)
+        #expect(watch.look(Self.sight(open: false, acknowledged: 9), now: at(1100)) == .idle)
+        #expect(watch.look(Self.sight(open: true, acknowledged: 9), now: at(9000)) == .fine)
+        #expect(watch.look(Self.sight(open: true, acknowledged: 9), now: at(9299)) == .fine)
+    }
+
+    @Test("Who waits for an answer probes once in a while; a slow peer that acknowledges is left alone")
+    func slowPeer() {
+        var watch = PathWatch(patience: .milliseconds(300))
+        func at(_ milliseconds: Int64) -> Instant { Instant.start + .milliseconds(milliseconds) }
+        var verdicts: [PathWatch.Verdict] = []
+        for step in 0..<10 {
+            let sight = Self.sight(open: false, acknowledged: UInt64(step), waiting: true)
+            verdicts.append(watch.look(sight, now: at(Int64(step) * 100)))
+        }
+        #expect(verdicts == [.fine, .fine, .fine, .probe, .fine, .fine, .probe, .fine, .fine, .probe])
+    }
+
     @Test("Addresses are tried in order, then there is a pause that doubles and is never longer than its bound")
     func redial() {
         var redial = Redial(addressCount: 3, pauseFirst: .milliseconds(10), pauseMax: .milliseconds(40), seed: 1)

@@ -36,6 +36,7 @@ final class LinkConnection {
     /// The version of what the services say on it.
     var messages: UInt8 = 1
     var upSince: Instant?
+    var path: PathWatch
     /// As the edge-triggered poller left it: a read or a write may succeed.
     var canRead = false
     var canWrite = false
@@ -54,13 +55,16 @@ final class LinkConnection {
     /// The TLS handshake is done, and nobody has looked at the certificate yet.
     var isFreshlySecured = false
 
-    init(socket: consuming Descriptor, role: Role, remote: SocketAddress, phase: Phase, bodyMax: Int) {
+    init(
+        socket: consuming Descriptor, role: Role, remote: SocketAddress, phase: Phase, options: LinkOptions
+    ) {
         fd = socket.raw
         self.socket = SharedDescriptor(socket)
         self.role = role
         self.remote = remote
         self.phase = phase
-        receiver = LinkReceiver(bodyMax: bodyMax)
+        receiver = LinkReceiver(bodyMax: options.limits.bodyMax)
+        path = PathWatch(patience: options.pathPatience)
         if case .dialed(let node, _) = role { peer = node }
     }
 

@@ -44,7 +44,7 @@ extension PeerLinks {
                     continue
                 }
                 let connection = LinkConnection(
-                    socket: socket, role: .accepted, remote: remote, phase: .greeting, bodyMax: limits.bodyMax)
+                    socket: socket, role: .accepted, remote: remote, phase: .greeting, options: options)
                 if let security {
                     do throws(LinkError) {
                         connection.cipher = try TlsSession(security.current(trouble), isServer: true)

@@ -68,7 +68,7 @@ extension PeerLinks {
             let connection = LinkConnection(
                 socket: try TcpSocket.connect(to: peer.addresses[index], options: tcp),
                 role: .dialed(peer, address: index), remote: peer.addresses[index], phase: .connecting,
-                bodyMax: limits.bodyMax)
+                options: options)
             peer.outgoing = connection
             try watch(connection)
             connection.deadline = loop.schedule(after: options.connectTimeout) { [unowned self, unowned connection] in

@@ -121,7 +121,7 @@ public final class PeerLinks {
         for stranger in strangers { discard(stranger) }
         strangers = []
         for peer in order {
-            if let timer = peer.retryTimer { loop.cancel(timer) }
+            for timer in [peer.retryTimer, peer.pathTimer].compactMap({ $0 }) { loop.cancel(timer) }
             if let connection = peer.outgoing { discard(connection) }
             if let connection = peer.incoming { discard(connection) }
             (peer.outgoing, peer.incoming) = (nil, nil)
@@ -263,6 +263,7 @@ public final class PeerLinks {
             }
         }
         guard case .dialed(let peer, _) = connection.role, connection.phase == .up else { return }
+        watchPath(peer)
         for lane in Lane.allCases where peer.lanesWanted[Int(lane.rawValue)] {
             let half = limits.laneBytesMax[Int(lane.rawValue)] / 2
             guard connection.sender.queuedBytes(lane) <= half else { continue }

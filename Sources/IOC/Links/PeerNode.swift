@@ -50,6 +50,7 @@ final class PeerNode {
     var outgoing: LinkConnection?
     var isWanted = false
     var retryTimer: LoopTimer?
+    var pathTimer: LoopTimer?
     var knownIncarnation: UInt64?
     var calls = CallTable()
     var lanesWanted: [Bool] = [false, false, false, false]
