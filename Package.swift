@@ -72,6 +72,10 @@ let package = Package(
     targets: [
         // The ground everything stands on.
         .target(name: "COSAL", path: "Sources/OSAL/CShim", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+        // The headers of the C libraries.
+        .target(
+            name: "CSAF", path: "Sources/SAF/Headers", exclude: ["README.md"], publicHeadersPath: ".",
+            cSettings: [.unsafeFlags(["-std=c11", "-Wall", "-Wextra", "-Werror"])]),
         ground("OSAL", "OSAL", ["COSAL", "EngineKit"], exclude: ["CShim", "README.md"]),
         ground("Containers", "Containers", [], exclude: ["README.md"]),
         ground("SAFTypes", "SAF/SAFTypes"),
