@@ -116,7 +116,7 @@ struct EngineTests {
         #expect(open(.read, sound) == .invalidParam)
         #expect(open(.create, nil) == .invalidParam)
         #expect(open(.read, nil) == .notExist)
-        for flags: UInt32 in [0, 3, 8, 16, 15] {
+        for flags: UInt32 in [0, 3, 8, 16, 15, 33] {
             #expect(open(.create, EngineWorld.attributes(CreationFlags(rawValue: flags))) == .invalidParam)
         }
         var wrong = sound

@@ -71,7 +71,7 @@ extension CkptEngine {
             throw Refusal(
                 .invalidParam,
                 "creation flags \(attributes.flags.rawValue); one of WR_ALL_REPLICAS, WR_ACTIVE_REPLICA, "
-                    + "WR_ACTIVE_REPLICA_WEAK expected, with or without COLLOCATED")
+                    + "WR_ACTIVE_REPLICA_WEAK expected, with or without COLLOCATED and PERSISTENT")
         }
         guard attributes.sectionsMax > 0 else { throw Refusal(.invalidParam, "maxSections 0; at least 1 expected") }
         guard attributes.retentionDuration >= 0 else {

@@ -13,10 +13,13 @@ public struct CreationFlags: OptionSet, Hashable, Sendable {
     public static let writeActiveReplicaWeak = CreationFlags(rawValue: 4)
     /// SA_CKPT_CHECKPOINT_COLLOCATED: replicas only where a process has the checkpoint open.
     public static let collocated = CreationFlags(rawValue: 8)
+    /// SAF_CKPT_CHECKPOINT_PERSISTENT, not of AIS: kept on the disk of every node with a replica, and there again after
+    /// all of them were without power. An update returns when it is durable.
+    public static let persistent = CreationFlags(rawValue: 16)
 
-    /// Exactly one of the three update modes, optionally collocated, and no unknown bit.
+    /// Exactly one of the three update modes, optionally collocated or persistent, and no unknown bit.
     public var isValid: Bool {
-        guard rawValue & ~15 == 0 else { return false }
+        guard rawValue & ~31 == 0 else { return false }
         return (rawValue & 7).nonzeroBitCount == 1
     }
 
