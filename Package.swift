@@ -132,12 +132,13 @@ let package = Package(
         // ckptd: checkpoints.
         room("CkptProtocol", "ckptd/Protocol", ["SAFTypes", "Containers"]),
         room("CkptEngine", "ckptd/Engine", base + ["CkptProtocol", "Containers", "EOReplicated"]),
-        room("CkptClient", "ckptd/Client", client + ["CkptProtocol"]),
-        room("CkptStore", "ckptd/Store", base + ["OSAL", "CkptProtocol", "Containers", "DBAL"]),
+        room("CkptClient", "ckptd/Client", client + ["CkptProtocol", "CkptLayout"]),
+        ground("CkptLayout", "ckptd/Layout", ["SAFTypes", "OSAL", "CkptProtocol"]),
+        room("CkptStore", "ckptd/Store", base + ["OSAL", "CkptProtocol", "CkptLayout", "Containers", "DBAL"]),
         program(
             "ckptd", "Sources/ckptd/Daemon",
             daemon + [
-                "EOHost", "IOCCluster", "IOCLinks", "DBAL", "CkptProtocol", "CkptEngine", "CkptStore",
+                "EOHost", "IOCCluster", "IOCLinks", "DBAL", "CkptProtocol", "CkptLayout", "CkptEngine", "CkptStore",
                 "LogProtocol", "AmfClient", "CliClient", "CliProtocol",
             ]),
 
@@ -272,7 +273,8 @@ let package = Package(
         tests(
             "CkptTests",
             [
-                "CkptProtocol", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL", "IOC",
+                "CkptProtocol", "CkptLayout", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL",
+                "IOC",
                 "IOCGroups", "EOReplicated", "Containers", "DBAL",
             ]),
         tests(

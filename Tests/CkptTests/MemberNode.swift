@@ -4,6 +4,7 @@ import EngineKit
 import SAFTypes
 import Testing
 
+@testable import CkptLayout
 @testable import CkptStore
 
 /// The engine of a member with real images in memory, and nobody around it: what it wants done with files is done,

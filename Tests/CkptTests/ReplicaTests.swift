@@ -4,6 +4,7 @@ import EngineKit
 import SAFTypes
 import Testing
 
+@testable import CkptLayout
 @testable import CkptStore
 
 /// An active replica on node 1 with two writers, one of them on node 3, and a follower on node 2.

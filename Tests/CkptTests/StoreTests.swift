@@ -3,6 +3,7 @@ import EngineKit
 import SAFTypes
 import Testing
 
+@testable import CkptLayout
 @testable import CkptStore
 
 @Suite("Checkpoint image")

@@ -2,6 +2,7 @@ import CkptProtocol
 import EngineKit
 import SAFTypes
 
+@testable import CkptLayout
 @testable import CkptStore
 
 /// Memory that can show what a reader would find had its writer died after any one of its stores.

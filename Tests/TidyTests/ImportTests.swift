@@ -59,7 +59,10 @@ enum Rooms {
             table["Sources/\(folder)/Daemon"] = running.union(["IOCLinks"]).union(own).union(clients).union(protocols)
         }
         table["Sources/cliserver/Shell"]?.insert("SafText")
-        table["Sources/ckptd/Store"]?.insert("DBAL")
+        table["Sources/ckptd/Layout"] = ["SAFTypes", "OSAL", "Synchronization", "CkptProtocol"]
+        table["Sources/ckptd/Store"]?.formUnion(["DBAL", "CkptLayout"])
+        table["Sources/ckptd/Client"]?.insert("CkptLayout")
+        table["Sources/ckptd/Daemon"]?.insert("CkptLayout")
         table["Sources/ckptd/Daemon"]?.insert("DBAL")
         table["Sources/amfd/Shell"]?.insert("IOCCorosync")  // the lease has a group without a replicated engine
         table["Sources/amfd/Client"]?.formUnion(["LogClient", "ExecutionObject"])

@@ -1,4 +1,5 @@
 import CkptEngine
+import CkptLayout
 import CkptProtocol
 import CkptStore
 import EOLoop

@@ -1,5 +1,6 @@
+public import CkptLayout
 public import CkptProtocol
-import OSAL
+public import OSAL
 import SAFTypes
 
 /// The RAM files of one node's checkpoints: one each, named by id, in one directory that belongs to one daemon at a
@@ -14,12 +15,8 @@ public final class CheckpointFiles {
     }
 
     private final class Entry {
-        let file: SharedFile
         var image: CheckpointImage<MappedMemory>
-        init(file: SharedFile, image: CheckpointImage<MappedMemory>) {
-            self.file = file
-            self.image = image
-        }
+        init(_ image: CheckpointImage<MappedMemory>) { self.image = image }
     }
 
     /// Damaged files that are kept for somebody to look at; they take RAM, so the oldest go.
@@ -30,14 +27,20 @@ public final class CheckpointFiles {
     public let directory: String
     public let limits: StoreLimits
     private let lock: Descriptor
+    /// What others may do with a checkpoint's file as long as nothing else is said of it.
+    private let serviceAtFirst: ServiceWord
+    private let lease: SharedFile
     private var entries: [CheckpointID: Entry] = [:]
     /// Those with other replicas; said before there is a file, as a rule.
     private var replicated: Set<CheckpointID> = []
 
     /// - Throws: `.system` when the directory cannot be made or another daemon has it.
-    public init(directory: String, limits: StoreLimits = .init(logBytesMin: 2 << 10)) throws(StoreError) {
+    public init(
+        directory: String, limits: StoreLimits = .init(logBytesMin: 2 << 10), service: ServiceWord = []
+    ) throws(StoreError) {
         self.directory = directory
         self.limits = limits
+        serviceAtFirst = service
         let held: Descriptor?
         do throws(OSError) {
             try File.makeDirectories(directory, mode: 0o700)
@@ -49,7 +52,25 @@ public final class CheckpointFiles {
             throw .system("\(directory) is in use by another ckptd; give this one another SAF_SHM_DIR or stop that one")
         }
         lock = held
+        do throws(OSError) { lease = try Self.leasePage(directory) } catch {
+            throw error.isNoSpace ? .noSpace("\(error)") : .system("\(error)")
+        }
     }
+
+    /// The page of the last life, if there is one: who has mapped it goes on with it.
+    private static func leasePage(_ directory: String) throws(OSError) -> SharedFile {
+        let path = "\(directory)/\(LeasePage.name)"
+        if let found = try? SharedFile.open(path, writable: true),  // none, or none of ours: a new one
+            LeasePage.isSound(UnsafeRawBufferPointer(found.mapping.bytes))
+        {
+            LeasePage.setUntil(0, found.mapping.base)
+            return found
+        }
+        return try SharedFile.create(path, size: LeasePage.bytes, mode: 0o600) { LeasePage.format($0.base) }
+    }
+
+    /// Until when this node's replicas may be read without asking: monotonic nanoseconds, see ``LeasePage``.
+    public func setReadable(until nanoseconds: UInt64) { LeasePage.setUntil(nanoseconds, lease.mapping.base) }
 
     private func path(_ id: CheckpointID) -> String { "\(directory)/\(id)\(Self.suffix)" }
 
@@ -74,14 +95,15 @@ public final class CheckpointFiles {
     private func recover(_ path: String, _ name: String) throws(StoreError) -> RestoredCheckpoint {
         let file: SharedFile
         do throws(OSError) { file = try SharedFile.open(path, writable: true) } catch { throw .damaged("\(error)") }
-        let memory = MappedMemory(file)
+        let memory = MappedMemory(file, path: path)
         let restored: RestoredCheckpoint
         if let tombstone = try CheckpointImage<MappedMemory>.tombstone(in: memory) {
             restored = tombstone
         } else {
-            let image = try CheckpointImage(recovering: memory, limits: limits)
+            var image = try CheckpointImage(recovering: memory, limits: limits)
+            image.setService(serviceAtFirst)
             restored = image.restored()
-            entries[restored.checkpoint] = Entry(file: file, image: image)
+            entries[restored.checkpoint] = Entry(image)
         }
         guard "\(restored.checkpoint)\(Self.suffix)" == name else {
             entries[restored.checkpoint] = nil
@@ -97,9 +119,11 @@ public final class CheckpointFiles {
             let file = try systemCall { () throws(OSError) in
                 try SharedFile.create(temporary, size: Mapping.pageBytes, mode: 0o600)
             }
-            let image = try CheckpointImage(creating: new, in: MappedMemory(file), limits: limits)
+            let memory = MappedMemory(file, path: path(new.checkpoint))
+            var image = try CheckpointImage(creating: new, in: memory, limits: limits)
+            image.setService(serviceAtFirst)
             try systemCall { () throws(OSError) in try File.rename(temporary, to: path(new.checkpoint)) }
-            let entry = Entry(file: file, image: image)
+            let entry = Entry(image)
             entry.image.keepsForReplicas = replicated.contains(new.checkpoint)
             entries[new.checkpoint] = entry
         } catch {
@@ -182,25 +206,51 @@ public final class CheckpointFiles {
 
     public func fileBytes(_ id: CheckpointID) -> Int { entries[id]?.image.fileBytes ?? 0 }
 
-    public func remove(_ id: CheckpointID) {
-        entries[id] = nil
+    // MARK: For processes that map the files
+
+    /// What others may do with the file from now on; in effect before this returns.
+    public func setService(_ id: CheckpointID, _ word: ServiceWord) { entries[id]?.image.setService(word) }
+
+    public func service(_ id: CheckpointID) -> ServiceWord { entries[id]?.image.service ?? .retired }
+
+    /// The data of a section turned out not to be what was written: nobody reads it without asking any more.
+    public func hide(_ id: CheckpointID, slot: Int) { entries[id]?.image.hide(slot: slot) }
+
+    /// For a process that may read: the checkpoint's file, not writable. ENOENT when there is none.
+    public func openForReading(_ id: CheckpointID) throws(OSError) -> Descriptor { try File.open(path(id)) }
+
+    /// The ``LeasePage``, not writable.
+    public func openLease() throws(OSError) -> Descriptor { try File.open(lease.path) }
+
+    /// Whoever maps the file lets it go.
+    private func forget(_ id: CheckpointID) -> Entry? {
         replicated.remove(id)
+        guard let entry = entries.removeValue(forKey: id) else { return nil }
+        entry.image.setService(.retired)
+        return entry
+    }
+
+    public func remove(_ id: CheckpointID) {
+        _ = forget(id)
         _ = try? File.remove(path(id))
     }
 
     /// Gives the memory back but for the header, which says by whose request the checkpoint was unlinked.
     public func retire(_ id: CheckpointID) {
-        guard let entry = entries.removeValue(forKey: id) else { return }
-        replicated.remove(id)
+        guard let entry = forget(id) else { return }
         do throws(OSError) {
-            try entry.file.truncate(to: Layout.headerBytes)
+            // A file of its own: who still maps the old one must not find its end.
+            _ = try SharedFile.create(path(id), size: Layout.headerBytes, mode: 0o600) { header in
+                header.bytes.copyMemory(
+                    from: UnsafeRawBufferPointer(rebasing: entry.image.memory.bytes[..<Layout.headerBytes]))
+            }
         } catch {
             _ = try? File.remove(path(id))
         }
     }
 
     public func setAside(_ id: CheckpointID, _ reason: String) -> Damage {
-        entries[id] = nil
+        _ = forget(id)
         return moveAside(path(id), "\(id)\(Self.suffix)", reason)
     }
 

@@ -1,3 +1,4 @@
+import CkptLayout
 import CkptProtocol
 import OSAL
 import SAFTypes
@@ -64,13 +65,21 @@ extension CheckpointImage {
         root = next
         writeRoot()
         memory.publish(root.sequence, at: Layout.commitOffset)
+        let isTableMoved = previous.sections != root.sections
+        if isTableMoved { bumpSerial() }
         // From here on the step has happened; a successor would carry it out from the record just as this does.
         let record = scratch
         record.bytes.withUnsafeBytes { bytes in
             if let head = RecordHead(bytes, isOurs: true) { carryOut(bytes, head) }
         }
+        if isTableMoved { bumpSerial() }
         memory.publish(root.sequence, at: Layout.appliedOffset)
         settle(transaction, previous: previous)
+    }
+
+    /// Odd: the section table is being replaced. Even: it is where the root says.
+    private mutating func bumpSerial() {
+        memory.publish(memory.load(UInt64.self, at: Layout.serialOffset) &+ 1, at: Layout.serialOffset)
     }
 
     /// Follows the operations in order and notes what each does to which section.
@@ -331,6 +340,7 @@ extension CheckpointImage {
         scratch.removeAll()
         let flags =
             (isUpdate ? RecordHead.Flag.update : 0) | (omitsData ? RecordHead.Flag.dataOmitted : 0)
+            | (staged.contains { $0.before == nil && $0.entry != nil } ? RecordHead.Flag.creates : 0)
         RecordHead(
             sequence: root.sequence + 1, change: transaction.state.change, previous: root.recordPosition,
             time: transaction.time, sectionImages: staged.count, openerImages: transaction.openers.count,
@@ -343,7 +353,7 @@ extension CheckpointImage {
             if let entry = image.entry {
                 entry.encode(to: &scratch, id: memory.slice(entry.extent.offset, entry.idLength))
             } else {
-                for _ in 0..<(Layout.sectionEntryBytes / 8) { scratch.integer(UInt64(0)) }
+                for _ in 0..<(Layout.sectionImageBytes / 8) { scratch.integer(UInt64(0)) }
             }
         }
         for step in transaction.openers {
@@ -380,6 +390,8 @@ extension CheckpointImage {
 
     /// Carries out a published step. Doing it twice, or the second half twice, ends the same.
     mutating func carryOut(_ record: UnsafeRawBufferPointer, _ head: RecordHead) {
+        // Readers who do not ask see by the sequence that what they have read is of two states.
+        publishSequence(2 &* head.sequence &- 1, record, head)
         var items = RecordItems(record, head)
         if !head.isDataOmitted {
             while let (item, _, data) = items.next() {
@@ -396,8 +408,10 @@ extension CheckpointImage {
             let offset = head.sectionImagesOffset + index * RecordHead.imageBytes
             let slot = Int(UInt32(littleEndian: record.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
             let entry = UnsafeRawBufferPointer(rebasing: record[(offset + 8)..<(offset + RecordHead.imageBytes)])
-            memory.copy(entry, to: root.sections.extent.offset + slot * Layout.sectionEntryBytes)
+            memory.copy(entry, to: entryOffset(slot) + Layout.entryImageOffset)
         }
+        publishSequence(2 &* head.sequence, record, head)
+        if head.createsSections { memory.publish(head.sequence, at: Layout.createdOffset) }
         for index in 0..<head.openerImages {
             let offset = head.openerImagesOffset + index * RecordHead.imageBytes
             let slot = Int(UInt32(littleEndian: record.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
@@ -409,6 +423,16 @@ extension CheckpointImage {
             let offset = openerOffset(Int(head.openerSlot)) + Layout.openerHeadBytes + Int(head.executedIndex) * 16
             memory.store(head.requestNumber, at: offset)
             memory.store(head.change, at: offset + 8)
+        }
+    }
+
+    private mutating func publishSequence(
+        _ sequence: UInt64, _ record: UnsafeRawBufferPointer, _ head: RecordHead
+    ) {
+        for index in 0..<head.sectionImages {
+            let offset = head.sectionImagesOffset + index * RecordHead.imageBytes
+            let slot = Int(UInt32(littleEndian: record.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
+            memory.publish(sequence, at: entryOffset(slot))
         }
     }
 

@@ -1,3 +1,4 @@
+import CkptLayout
 import CkptProtocol
 import OSAL
 import SAFTypes
@@ -15,6 +16,21 @@ extension CheckpointImage {
         if count > 0 { try verify(entry, slot: slot, from: offset, to: offset + count) }
         return memory.slice(entry.dataOffset + offset, count)
     }
+
+    /// Whoever reads the section from its own mapping asks instead, until the section is changed: its data is not what
+    /// was written.
+    public mutating func hide(slot: Int) {
+        guard slot < sections.count, sections[slot] != nil else { return }
+        memory.publish(memory.load(UInt64.self, at: entryOffset(slot)) | 1, at: entryOffset(slot))
+    }
+
+    /// What others may do with the file; takes effect before this returns.
+    public mutating func setService(_ word: ServiceWord) {
+        guard service != word else { return }
+        memory.publish(word.rawValue, at: Layout.serviceOffset)
+    }
+
+    public var service: ServiceWord { ServiceWord(rawValue: memory.load(at: Layout.serviceOffset)) }
 
     public func descriptor(slot: Int, state: SectionState) -> SectionDescriptor? {
         guard slot < sections.count, let entry = sections[slot] else { return nil }

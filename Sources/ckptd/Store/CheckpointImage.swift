@@ -1,3 +1,4 @@
+public import CkptLayout
 import CkptProtocol
 import OSAL
 import SAFTypes
@@ -95,8 +96,14 @@ public struct CheckpointImage<Memory: StoreMemory> {
             root.log.capacity >= RecordHead.bytes, root.log.capacity % 8 == 0
         else { throw .damaged("table sizes") }
         allocator = ExtentAllocator(start: Layout.headerBytes, used: [])
-        if memory.load(UInt64.self, at: Layout.appliedOffset) != sequence { try redo() }
+        let isFinished = memory.load(UInt64.self, at: Layout.appliedOffset) == sequence
+        let serial: UInt64 = memory.load(at: Layout.serialOffset)
+        // Whoever reads meanwhile would take data that is carried out a second time for data that stands still.
+        let mustHide = !isFinished || serial & 1 == 1
+        if mustHide { self.memory.publish(serial | 1, at: Layout.serialOffset) }
+        if !isFinished { try redo() }
         try readTables()
+        if mustHide { self.memory.publish((serial | 1) &+ 1, at: Layout.serialOffset) }
         allocator = try findFreeSpace()
     }
 
@@ -117,8 +124,8 @@ public struct CheckpointImage<Memory: StoreMemory> {
         sections = Array(repeating: nil, count: root.sections.capacity)
         var ids: Set<[UInt8]> = []
         for slot in 0..<root.sections.capacity {
-            let offset = root.sections.extent.offset + slot * Layout.sectionEntryBytes
-            let bytes = UnsafeRawBufferPointer(rebasing: file[offset..<(offset + Layout.sectionEntryBytes)])
+            let offset = entryOffset(slot) + Layout.entryImageOffset
+            let bytes = UnsafeRawBufferPointer(rebasing: file[offset..<(offset + Layout.sectionImageBytes)])
             guard let entry = try SectionEntry(bytes, file: file, "section entry \(slot)") else { continue }
             guard ids.insert(Array(file[entry.extent.offset..<(entry.extent.offset + entry.idLength)])).inserted else {
                 throw .damaged("section entry \(slot): id used twice")
@@ -181,6 +188,8 @@ public struct CheckpointImage<Memory: StoreMemory> {
             checkpoint: checkpoint, name: name, attributes: superblock.attributes, state: root.state, sections: found,
             openers: foundOpeners)
     }
+
+    func entryOffset(_ slot: Int) -> Int { root.sections.extent.offset + slot * Layout.sectionEntryBytes }
 
     func openerOffset(_ slot: Int) -> Int { root.openers.extent.offset + slot * Layout.openerEntryBytes }
 

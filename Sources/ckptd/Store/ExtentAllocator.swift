@@ -1,15 +1,13 @@
+import CkptLayout
+
 /// Which parts of a checkpoint's file are free. Not stored: after a restart it is what no table refers to.
 ///
 /// Segregated fits: sizes are rounded to one of four steps per power of two, so at most a fifth of an extent is lost
 /// to rounding, and both taking and giving back are O(1).
 struct ExtentAllocator: Hashable {
-    struct Extent: Hashable {
-        var offset: Int
-        var size: Int
-        var end: Int { offset + size }
-    }
+    typealias Extent = CkptLayout.Extent
 
-    static let sizeMin = 64
+    static let sizeMin = Extent.sizeMin
     static let sizeMax = 1 << 44
     private static let classCount = classIndex(sizeMax) + 1
 

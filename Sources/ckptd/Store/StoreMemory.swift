@@ -1,17 +1,6 @@
+public import CkptLayout
 public import OSAL
 import Synchronization
-
-/// Why the store did not do what was asked. Nothing was changed.
-public enum StoreError: Error, Hashable, Sendable {
-    /// The RAM file system is full, or the checkpoint's file cannot grow.
-    case noSpace(String)
-    /// The data of the section in this slot is not what was written; overwrite or delete it.
-    case corrupted(slot: Int)
-    /// The file is not a sound checkpoint; the text says where.
-    case damaged(String)
-    /// The operating system refused.
-    case system(String)
-}
 
 /// The memory a checkpoint lives in: every change of it goes through these primitives, so that a test can stop the
 /// world after any one of them. What is read is input: others may have written it.
@@ -47,11 +36,14 @@ extension StoreMemory {
 
 /// A RAM file, mapped shared.
 public struct MappedMemory: StoreMemory {
-    private let file: SharedFile
+    private var file: SharedFile
     private var mapping: Mapping
+    private let path: String
 
-    public init(_ file: SharedFile) {
+    /// - Parameter path: where the file is found, now or soon.
+    public init(_ file: SharedFile, path: String) {
         self.file = file
+        self.path = path
         mapping = file.mapping
     }
 
@@ -86,9 +78,12 @@ public struct MappedMemory: StoreMemory {
         let pages = (count + Mapping.pageBytes - 1) / Mapping.pageBytes * Mapping.pageBytes
         guard pages < self.count else { return }
         do throws(OSError) {
-            // Nothing is mapped that would be gone.
-            mapping = try file.grow(to: pages)
-            try file.truncate(to: pages)
+            // Another file: who still reads this one must not find its end.
+            let smaller = try SharedFile.create(path, size: pages, mode: 0o600) { new in
+                new.bytes.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[..<pages]))
+            }
+            publish(ServiceWord.retired.rawValue, at: Layout.serviceOffset)
+            (file, mapping) = (smaller, smaller.mapping)
         } catch {
             return  // it stays as large as it was, and is used again
         }

@@ -1,3 +1,4 @@
+import CkptLayout
 import CkptProtocol
 import OSAL
 import SAFTypes
@@ -26,6 +27,8 @@ struct RecordHead: Hashable {
         static let update: UInt32 = 1
         /// The data did not go into the log but straight to new extents; the update cannot be told from here.
         static let dataOmitted: UInt32 = 2
+        /// There are sections after the step that were not there before it.
+        static let creates: UInt32 = 4
     }
 
     var length: Int
@@ -49,6 +52,7 @@ struct RecordHead: Hashable {
 
     var isUpdate: Bool { flags & Flag.update != 0 }
     var isDataOmitted: Bool { flags & Flag.dataOmitted != 0 }
+    var createsSections: Bool { flags & Flag.creates != 0 }
 
     func encode(to out: inout ByteWriter) {
         out.integer(UInt32(0))
@@ -100,7 +104,7 @@ struct RecordHead: Hashable {
         } catch {
             return nil
         }
-        guard flags & ~3 == 0, Self.bytes + (sectionImages + openerImages) * Self.imageBytes <= length else {
+        guard flags & ~7 == 0, Self.bytes + (sectionImages + openerImages) * Self.imageBytes <= length else {
             return nil
         }
     }

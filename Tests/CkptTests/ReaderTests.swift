@@ -1,0 +1,270 @@
+import CkptProtocol
+import EngineKit
+import SAFTypes
+import Testing
+
+@testable import CkptLayout
+@testable import CkptStore
+
+/// Memory that a reader has mapped, and that shows another moment of the writer's work whenever the test wants.
+private final class Window {
+    static let bytes = 1 << 18
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes, alignment: 64)
+    var shown = 0
+
+    init() { memory.initializeMemory(as: UInt8.self, repeating: 0) }
+    deinit { memory.deallocate() }
+
+    func show(_ content: [UInt8]) { memory.copyBytes(from: content) }
+}
+
+@Suite("Reading without asking")
+struct ReaderTests {
+    /// What a reader makes of a section while the writer goes on at three moments.
+    private static func read(
+        _ reader: inout ReplicaReader, _ id: SectionID, at first: () -> Void, _ half: () -> Void, _ last: () -> Void
+    ) -> [UInt8]? {
+        first()
+        guard case .section(let section) = id.bytes.withUnsafeBytes({ reader.find($0) { 0 } }) else { return nil }
+        let bytes = reader.bytes(section)
+        var copy = Array(bytes[..<(bytes.count / 2)])
+        half()
+        copy += bytes[(bytes.count / 2)...]
+        last()
+        return reader.holds(section) ? copy : nil
+    }
+
+    private static func limits(_ seed: UInt64) -> StoreLimits {
+        seed % 3 == 0 ? StoreLimits(logBytesMin: 512, logBytesMax: 1024) : StoreLimits(logBytesMin: 1024)
+    }
+
+    @Test(
+        "What a reader gets is wholly old or wholly new, whatever stores come in between",
+        arguments: 0..<30 as Range<UInt64>)
+    func anyInterleaving(seed: UInt64) throws {
+        let recorder = CrashRecorder()
+        recorder.isBackwards = seed % 2 == 1
+        var world = try StoreWorld(seed: seed, recorder: recorder, limits: Self.limits(seed))
+        world.image.setService(.readable)
+        var random = SeededRandom(seed: seed &+ 1000)
+        let window = Window()
+        window.show(world.image.memory.content)
+        var old = try #require(ReplicaReader(UnsafeRawBufferPointer(window.memory)))
+        var seen = (old: 0, new: 0, none: 0)
+        for _ in 0..<14 {
+            let (transaction, payload) = world.step(operationsMax: 3, sizeMax: 200)
+            let before = world.model
+            let first = world.image.memory.content
+            recorder.isRecording = true
+            recorder.images = [first]
+            try world.commit(transaction, payload)
+            recorder.isRecording = false
+            let images = recorder.images + [world.image.memory.content]
+            let ids = Set(before.sections.keys).union(world.model.sections.keys).sorted()
+            for _ in 0..<120 where !ids.isEmpty {
+                let id = ids[Int.random(in: 0..<ids.count, using: &random)]
+                // Often near the end, where it becomes new.
+                let from = random.chance(percent: 40) ? max(0, images.count - 8) : 0
+                let moments = (0..<3).map { _ in Int.random(in: from..<images.count, using: &random) }.sorted()
+                var fresh = try #require(ReplicaReader(UnsafeRawBufferPointer(window.memory)))
+                let usesFresh = random.chance(percent: 50)
+                window.show(images[moments[0]])
+                if usesFresh { swap(&fresh, &old) }
+                let data = Self.read(
+                    &old, id, at: {}, { window.show(images[moments[1]]) }, { window.show(images[moments[2]]) })
+                if usesFresh { swap(&fresh, &old) }
+                guard let data else {
+                    seen.none += 1
+                    continue
+                }
+                let wasOld = data == before.sections[id]?.data
+                let isNew = data == world.model.sections[id]?.data
+                #expect(wasOld || isNew, "seed \(seed), \(id), stores \(moments) of \(images.count)")
+                if wasOld { seen.old += 1 } else { seen.new += 1 }
+                // Nothing has happened, or all of it.
+                if moments[2] == 0 { #expect(wasOld) }
+                if moments[0] == images.count - 1 { #expect(isNew) }
+            }
+            window.show(world.image.memory.content)
+            for id in ids {
+                let data = Self.read(&old, id, at: {}, {}, {})
+                #expect(data == world.model.sections[id]?.data, "seed \(seed): at rest all is readable")
+            }
+        }
+        #expect(seen.old > 100 && seen.new > 30 && seen.none > 0, "\(seen)")
+    }
+
+    @Test("Nor while a successor carries out the step of a writer that died", arguments: 0..<12 as Range<UInt64>)
+    func recovery(seed: UInt64) throws {
+        let recorder = CrashRecorder()
+        var world = try StoreWorld(seed: seed, recorder: recorder, limits: Self.limits(seed))
+        world.image.setService(.readable)
+        for _ in 0..<8 {
+            let (transaction, payload) = world.step(operationsMax: 6, sizeMax: 200)
+            try world.commit(transaction, payload)
+        }
+        let before = world.model
+        let (transaction, payload) = world.step(operationsMax: 6, sizeMax: 200)
+        recorder.isRecording = true
+        try world.commit(transaction, payload)
+        recorder.isRecording = false
+        var random = SeededRandom(seed: seed)
+        let window = Window()
+        let ids = Set(before.sections.keys).union(world.model.sections.keys).sorted()
+        for _ in 0..<10 {
+            let death = Int.random(in: 0..<recorder.images.count, using: &random)
+            let second = CrashRecorder()
+            second.isBackwards = seed % 2 == 0
+            second.isRecording = true
+            second.images = [recorder.images[death]]
+            let image = try StoreWorld.Image(
+                recovering: TestMemory(recorder.images[death], recorder: second), limits: Self.limits(seed))
+            let images = second.images + [image.memory.content]
+            for _ in 0..<60 {
+                let id = ids[Int.random(in: 0..<ids.count, using: &random)]
+                let moments = (0..<3).map { _ in Int.random(in: 0..<images.count, using: &random) }.sorted()
+                window.show(images[moments[0]])
+                var reader = try #require(ReplicaReader(UnsafeRawBufferPointer(window.memory)))
+                let data = Self.read(
+                    &reader, id, at: {}, { window.show(images[moments[1]]) }, { window.show(images[moments[2]]) })
+                guard let data else { continue }
+                #expect(
+                    data == before.sections[id]?.data || data == world.model.sections[id]?.data,
+                    "seed \(seed), death at \(death), stores \(moments)")
+            }
+            window.show(image.memory.content)
+            let state = image.change == before.change ? before : world.model
+            var reader = try #require(ReplicaReader(UnsafeRawBufferPointer(window.memory)))
+            for (id, section) in state.sections {
+                #expect(Self.read(&reader, id, at: {}, {}, {}) == section.data, "seed \(seed), death at \(death)")
+            }
+        }
+    }
+
+    @Test("All sections of one step are of one change, or are not taken")
+    func oneStep() throws {
+        let recorder = CrashRecorder()
+        var world = try StoreWorld(seed: 4, recorder: recorder)
+        world.image.setService(.readable)
+        var random = SeededRandom(seed: 4)
+        let window = Window()
+        var taken: Set<UInt64> = []
+        for _ in 0..<10 {
+            let (transaction, payload) = world.step(operationsMax: 4, sizeMax: 100)
+            let before = world.model
+            recorder.isRecording = true
+            recorder.images = [world.image.memory.content]
+            try world.commit(transaction, payload)
+            recorder.isRecording = false
+            let images = recorder.images + [world.image.memory.content]
+            for _ in 0..<100 {
+                let moments = [0, 1].map { _ in Int.random(in: 0..<images.count, using: &random) }.sorted()
+                window.show(images[moments[0]])
+                var reader = try #require(ReplicaReader(UnsafeRawBufferPointer(window.memory)))
+                guard let step = reader.step else { continue }
+                let change = reader.change(after: step)
+                let model = change == before.change ? before : world.model
+                #expect(change == model.change)
+                var all: [SectionID: [UInt8]] = [:]
+                for id in model.sections.keys.sorted() {
+                    if id == model.sections.keys.sorted().last { window.show(images[moments[1]]) }
+                    all[id] = Self.read(&reader, id, at: {}, {}, {})
+                }
+                guard reader.holds(step: step) else { continue }
+                taken.insert(change)
+                #expect(all == model.sections.mapValues(\.data), "stores \(moments) of \(images.count)")
+            }
+        }
+        #expect(taken.count > 5)
+    }
+
+    @Test("A damaged section, a wiped replica and a file that serves nobody are asked about")
+    func asks() throws {
+        var world = try StoreWorld(seed: 7)
+        world.image.setService(.readable)
+        for _ in 0..<12 {
+            let (transaction, payload) = world.step()
+            try world.commit(transaction, payload)
+        }
+        let id = try #require(world.model.sections.keys.min())
+        let slot = try #require(world.slots[id])
+        func find(_ reader: inout ReplicaReader) -> ReplicaReader.Found {
+            id.bytes.withUnsafeBytes { reader.find($0) { 76_999 } }
+        }
+        func isThere(_ found: ReplicaReader.Found) -> Bool { if case .section = found { true } else { false } }
+        let window = Window()
+        window.show(world.image.memory.content)
+        var reader = try #require(ReplicaReader(UnsafeRawBufferPointer(window.memory)))
+        let found = find(&reader)
+        guard case .section(let section) = found else { throw StoreError.system("not found") }
+        #expect(reader.holds(section))
+        world.image.hide(slot: slot)
+        window.show(world.image.memory.content)
+        #expect(find(&reader) == .ask && !reader.holds(section), "damaged")
+
+        var overwrite = Transaction(checkpoint: world.image.checkpoint, time: 6_000, state: world.image.state)
+        overwrite.state.change += 1
+        overwrite.steps = [
+            .init(.init(kind: .overwrite, id: id, data: .init(offset: 0, count: 3)), slot: slot, serial: 0)
+        ]
+        try world.commit(overwrite, [1, 2, 3])
+        window.show(world.image.memory.content)
+        #expect(isThere(find(&reader)), "an overwrite repairs it")
+
+        overwrite.state.change += 1
+        overwrite.steps = [.init(.init(kind: .setExpiration, id: id, expiration: 77_000), slot: slot, serial: 0)]
+        try world.commit(overwrite, [])
+        window.show(world.image.memory.content)
+        #expect(isThere(find(&reader)))
+        #expect(id.bytes.withUnsafeBytes { reader.find($0) { 77_000 } } == .ask, "expired")
+
+        world.image.setService([])
+        window.show(world.image.memory.content)
+        #expect(find(&reader) == .ask)
+        world.image.setService(.readable)
+        window.show(world.image.memory.content)
+        guard case .section(let last) = find(&reader) else { throw StoreError.system("not found") }
+        var wipe = Transaction(checkpoint: world.image.checkpoint, time: 6_000, state: world.image.state)
+        wipe.purpose = .wipe
+        try world.image.commit(wipe, payload: UnsafeRawBufferPointer(start: nil, count: 0), isUpdate: false)
+        window.show(world.image.memory.content)
+        #expect(!reader.holds(last))
+        #expect(find(&reader) == .ask)
+    }
+
+    @Test(
+        "A mapping that is too short, and random bytes, are never touched beyond its end",
+        arguments: 0..<40 as Range<UInt64>)
+    func hostileFile(seed: UInt64) throws {
+        var world = try StoreWorld(seed: seed)
+        world.image.setService(.readable)
+        for _ in 0..<30 {
+            let (transaction, payload) = world.step()
+            try world.commit(transaction, payload)
+        }
+        let sound = world.image.memory.content
+        var random = SeededRandom(seed: seed &* 31)
+        for round in 0..<80 {
+            var content = sound
+            if round % 4 == 3 { content.removeLast(Int.random(in: 0...content.count, using: &random)) }
+            for _ in 0..<Int.random(in: 0...6, using: &random) where !content.isEmpty {
+                let start = world.image.root.sections.extent.offset
+                let limit = random.chance(percent: 50) ? min(content.count, 1_100) : content.count
+                let place = random.chance(percent: 40) ? start : 0
+                let at = min(content.count - 1, place + Int.random(in: 0..<limit, using: &random))
+                content[at] = UInt8.random(in: .min ... .max, using: &random)
+            }
+            // Exactly as long as the mapping, so that a sanitizer, or a crash, tells of a step beyond.
+            let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: content.count, alignment: 64)
+            defer { memory.deallocate() }
+            memory.copyBytes(from: content)
+            guard var reader = ReplicaReader(UnsafeRawBufferPointer(memory)) else { continue }
+            for id in world.model.sections.keys {
+                guard case .section(let section) = id.bytes.withUnsafeBytes({ reader.find($0) { 0 } }) else { continue }
+                let bytes = reader.bytes(section)
+                let end = UnsafeRawPointer(memory.baseAddress! + memory.count)
+                #expect(bytes.count == 0 || bytes.baseAddress! + bytes.count <= end)
+            }
+        }
+    }
+}
