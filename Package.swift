@@ -71,7 +71,9 @@ let package = Package(
     ],
     targets: [
         // The ground everything stands on.
-        .target(name: "COSAL", path: "Sources/OSAL/CShim", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+        .target(
+            name: "COSAL", path: "Sources/OSAL/CShim", exclude: ["glibc"],
+            cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
         // The headers of the C libraries.
         .target(
             name: "CSAF", path: "Sources/SAF/Headers", exclude: ["README.md"], publicHeadersPath: ".",
@@ -317,4 +319,75 @@ let package = Package(
 if let chosenTargets {
     package.targets = needed(chosenTargets, of: package.targets)
     package.products = []
+}
+
+// The C libraries: `SAF_LIBRARIES=embedded swift build -c release --scratch-path .build/libraries` builds libSaCkpt from
+// the same sources as Embedded Swift (tens of KB, needs libc only); `SAF_LIBRARIES=static` with the whole language and
+// its runtime inside (megabytes): the fallback, should Embedded Swift fail one day. Files left out are those of daemons,
+// and those that need a thread or `async`, which a C library does not bring along.
+if let kind = Context.environment["SAF_LIBRARIES"] {
+    let isEmbedded = kind == "embedded"
+    let flags =
+        isEmbedded
+        ? ["-wmo", "-Xfrontend", "-function-sections", "-Xcc", "-fvisibility=hidden"] : ["-cross-module-optimization"]
+    var settings: [SwiftSetting] = strict + [.define("SAF_LIBRARY"), .unsafeFlags(flags)]
+    if isEmbedded { settings += [.enableExperimentalFeature("Embedded")] }
+
+    func library(
+        _ name: String, _ path: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = [],
+        linker: [LinkerSetting] = []
+    ) -> Target {
+        .target(
+            name: name, dependencies: dependencies, path: "Sources/\(path)", exclude: exclude, swiftSettings: settings,
+            linkerSettings: linker)
+    }
+
+    let map = "\(Context.packageDirectory)/Sources/ckptd/SaCkpt/libSaCkpt.map"
+    let common = ["-soname", "libSaCkpt.so.1", "--version-script=\(map)", "-z", "nodelete", "--gc-sections"]
+    var linker: [LinkerSetting] = [
+        .unsafeFlags(common.flatMap { ["-Xlinker", $0] } + (isEmbedded ? [] : ["-static-stdlib"]))
+    ]
+    if isEmbedded { linker += [.linkedLibrary("m")] }
+    package.dependencies = []
+    package.products = [.library(name: "SaCkpt", type: .dynamic, targets: ["SaCkpt"])]
+    package.targets = [
+        .target(
+            name: "COSAL", path: "Sources/OSAL/CShim", exclude: ["glibc", "namespace.c", "spawn.c", "terminal.c"],
+            cSettings: [
+                .unsafeFlags(["-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-ffunction-sections"])
+            ]),
+        .target(name: "CSAF", path: "Sources/SAF/Headers", exclude: ["README.md"], publicHeadersPath: "."),
+        library("EngineKit", "EO/EngineKit"),
+        library("SAFTypes", "SAF/SAFTypes"),
+        library(
+            "OSAL", "OSAL", ["COSAL", "EngineKit"] + (isEmbedded ? ["Glibc"] : []),
+            exclude: [
+                "CShim", "README.md", "DynamicLibrary.swift", "Namespaces.swift", "Network.swift", "Process.swift",
+                "PseudoTerminal.swift", "RobustMutex.swift", "RobustSemaphore.swift", "Signals.swift",
+                "SocketAddress.swift", "Spawn.swift", "StandardOutput.swift", "TcpSocket.swift", "TerminalMode.swift",
+                "Thread.swift", "TimingWheel.swift",
+            ]),
+        library(
+            "IOC", "IOC/Transport", ["SAFTypes", "EngineKit", "OSAL"],
+            exclude: [
+                "Arrivals.swift", "ClientRuntime.swift", "Connection+Async.swift", "Connection+Runtime.swift",
+                "LoopConnection.swift", "Peer.swift", "ReplyMemory.swift", "Server.swift",
+            ]),
+        library(
+            "CkptProtocol", "ckptd/Protocol", ["SAFTypes"],
+            exclude: ["ClusterReplies.swift", "ReplicaContent.swift", "ReplicaData.swift", "Transaction.swift"]),
+        library(
+            "CkptClient", "ckptd/Client", ["SAFTypes", "EngineKit", "OSAL", "IOC", "CkptProtocol"],
+            exclude: [
+                "Checkpoint+Async.swift", "CheckpointService+Admin.swift", "CheckpointService+Async.swift",
+                "CheckpointUpdates.swift",
+            ]),
+        library(
+            "SaCkpt", "ckptd/SaCkpt",
+            ["CSAF", "SAFTypes", "EngineKit", "OSAL", "IOC", "CkptProtocol", "CkptClient"],
+            exclude: ["libSaCkpt.map", "README.md"], linker: linker),
+    ]
+    if isEmbedded {
+        package.targets.append(.systemLibrary(name: "Glibc", path: "Sources/OSAL/CShim/glibc"))
+    }
 }

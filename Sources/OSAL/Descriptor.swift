@@ -2,6 +2,7 @@ internal import COSAL
 internal import Glibc
 
 /// A file descriptor that is closed when its owner goes.
+@frozen
 public struct Descriptor: ~Copyable, Sendable {
     /// The number, valid while this value lives.
     public let raw: Int32

@@ -1,3 +1,4 @@
+internal import COSAL
 internal import Glibc
 
 /// Tells when something appears in a directory: made there, or moved there under its name. Source: inotify(7).

@@ -1,11 +1,8 @@
-public import Synchronization
 import EngineKit
+import Synchronization
 
 internal import COSAL
 internal import Glibc
-
-/// A lock within one process. Never in shared memory: use ``RobustMutex`` there.
-public typealias Lock<Value: ~Copyable> = Mutex<Value>
 
 /// A thread of this process; all signals are blocked in it, so they go to whoever holds the ``SignalDescriptor``.
 public final class OSThread: Sendable {

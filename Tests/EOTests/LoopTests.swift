@@ -1,10 +1,10 @@
 import EngineKit
-import OSAL
 import SAFTypes
 import Synchronization
 import Testing
 
 @testable import EOLoop
+@testable import OSAL
 
 /// A loop with the thread that runs it.
 final class RunningLoop: @unchecked Sendable {

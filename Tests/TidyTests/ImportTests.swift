@@ -58,6 +58,10 @@ enum Rooms {
             table["Sources/\(folder)/Shell"] = running.union(["IOCLinks"]).union(own).union(clients).union(protocols)
             table["Sources/\(folder)/Daemon"] = running.union(["IOCLinks"]).union(own).union(clients).union(protocols)
         }
+        // A C library: no thread, no loop, nothing that Embedded Swift lacks.
+        table["Sources/ckptd/SaCkpt"] = [
+            "CSAF", "SAFTypes", "EngineKit", "OSAL", "IOC", "CkptProtocol", "CkptClient", "Synchronization",
+        ]
         table["Sources/cliserver/Shell"]?.insert("SafText")
         table["Sources/ckptd/Layout"] = ["SAFTypes", "OSAL", "Synchronization", "CkptProtocol"]
         table["Sources/ckptd/Store"]?.formUnion(["DBAL", "CkptLayout"])

@@ -1,4 +1,4 @@
-import EOLoop
+import OSAL
 import SAFTypes
 
 /// A call that did not succeed. `text` is the daemon's own words when it sent some, else says what was missing.

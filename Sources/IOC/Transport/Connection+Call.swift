@@ -1,4 +1,3 @@
-import EOLoop
 import EngineKit
 import OSAL
 import SAFTypes
@@ -132,7 +131,7 @@ extension IOCConnection {
         let header = FrameHeader(
             kind: .request, lane: call.lane, code: call.code, number: call.number, acknowledged: numbers.acknowledged,
             flags: call.wasSent ? .retransmission : [])
-        let descriptors = call.descriptors.isEmpty ? [] : call.descriptors.map(\.raw)
+        let descriptors = call.descriptors.isEmpty ? [] : call.descriptors.map { $0.raw }
         switch call.withBody({ link.send(header, $0, descriptors: descriptors) }) {
         case .sent:
             call.wasSent = true
@@ -181,7 +180,7 @@ extension IOCConnection {
         case .failure(let error): call.error = error
         }
         call.isDone = true
-        if call.kind == .asynchronous { return true }
+        if call.kind != .blocking { return true }
         call.wake()
         return false
     }

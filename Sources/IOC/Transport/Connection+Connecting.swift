@@ -1,4 +1,3 @@
-import EOLoop
 import EngineKit
 import OSAL
 import SAFTypes
@@ -62,7 +61,7 @@ extension IOCConnection {
         }
     }
 
-    private var endpointPath: String? {
+    var endpointPath: String? {
         if case .endpoint(let endpoint) = destination { endpoint.path(in: places.runDirectory) } else { nil }
     }
 
@@ -98,7 +97,7 @@ extension IOCConnection {
         if !isUp, MonotonicClock.now() >= deadline { throw CallError(.tryAgain, reason) }
     }
 
-    private func rest(_ duration: Duration) {
+    func rest(_ duration: Duration) {
         var word: UInt32 = 0
         _ = withUnsafePointer(to: &word) {
             try? Futex.wait($0, expected: 0, deadline: MonotonicClock.now() + duration)
@@ -106,7 +105,7 @@ extension IOCConnection {
     }
 
     /// Nobody connects any more: whoever waits may try with his own deadline.
-    private func endConnecting() {
+    func endConnecting() {
         lock.withLock { _ in
             if phase == .connecting { phase = .down }
             for call in calls.values { call.wake() }
@@ -115,7 +114,7 @@ extension IOCConnection {
     }
 
     /// The server refuses us and will go on to do so.
-    private func failAll(_ error: AisError, _ text: String) {
+    func failAll(_ error: AisError, _ text: String) {
         let finished = lock.withLock { _ in
             var finished: [PendingCall] = []
             for number in calls.keys.sorted() {
@@ -126,7 +125,7 @@ extension IOCConnection {
         for call in finished { resume(call) }
     }
 
-    private struct Failure: Error {
+    struct Failure: Error {
         var error = AisError.tryAgain
         var text: String
         var isFinal = false
@@ -134,7 +133,7 @@ extension IOCConnection {
         var isAway = false
     }
 
-    private func attempt(until deadline: Instant) -> Result<Void, Failure> {
+    func attempt(until deadline: Instant) -> Result<Void, Failure> {
         let endpoint: Endpoint
         switch destination {
         case .endpoint(let known): endpoint = known
@@ -192,6 +191,7 @@ extension IOCConnection {
             phase = .up
             incarnation = welcome.incarnation
             downReason = ""
+            retry = PolledRetry()
             isReading = false
             isAnnounced = false
             for number in calls.keys.sorted() {
@@ -235,43 +235,5 @@ extension IOCConnection {
         }
         if let error = call.error { throw error }
         return Reply(body: call.replyBody, descriptors: call.replyDescriptors)
-    }
-
-    /// Where nobody calls but somebody listens, a thread of its own makes the connection again.
-    func reconnectInBackgroundIfNeeded() {
-        let isNeeded = lock.withLock { _ in
-            guard phase == .down, pushHandler != nil || asynchronousCount > 0, !isReconnecting else { return false }
-            isReconnecting = true
-            return true
-        }
-        guard isNeeded else { return }
-        let started = try? OSThread.spawn(name: "saf-reconnect") { [weak self] in
-            while let connection = self, connection.reconnectOnce() {}
-        }
-        if started == nil { lock.withLock { _ in isReconnecting = false } }
-    }
-
-    /// How often the background thread looks whether it is still wanted; a server that comes is found at once.
-    private static var reconnectSlice: Duration { .seconds(5) }
-
-    /// One slice of background connecting; false when it is not needed any more.
-    private func reconnectOnce() -> Bool {
-        enum Step { case connect, wait, end }
-        let step = lock.withLock { _ -> Step in
-            let isWanted = pushHandler != nil || asynchronousCount > 0
-            guard isWanted, phase == .down || phase == .connecting else {
-                isReconnecting = false
-                return .end
-            }
-            if phase == .connecting { return .wait }
-            phase = .connecting
-            return .connect
-        }
-        switch step {
-        case .end: return false
-        case .wait: rest(.milliseconds(5))
-        case .connect: connect(until: MonotonicClock.now() + Self.reconnectSlice, slice: Self.reconnectSlice)
-        }
-        return true
     }
 }

@@ -1,15 +1,14 @@
-import EOLoop
 import EngineKit
 import OSAL
 import SAFTypes
-import Synchronization
 
 /// A client for applications and tools: thread-safe, no loop needed.
 ///
 /// A call writes its request into the shared ring and waits for the answer itself: whoever waits reads the ring for all
 /// (the *reader*, one thread at a time); the others sleep until their answer is there or it is their turn to read. A
 /// caller polls for a short while when traffic is hot and sleeps otherwise. Only pushes with a handler, and calls that
-/// do not block, need the background thread (``ClientRuntime``).
+/// complete by themselves, need the background thread (``ClientRuntime``); who has a loop of his own, or no thread to
+/// spare, uses ``pushDescriptor``, ``callPolled(_:_:lane:timeout:then:)`` and ``poll()``.
 ///
 /// A lost connection is made again inside, until the deadline of whoever needs it. Requests are executed at most once
 /// by one life of the server; see ``Request/isRetransmission`` for what another life does.
@@ -18,7 +17,7 @@ public final class IOCConnection: @unchecked Sendable {
     let places: Places
     let destination: Destination
     let session = SessionID.random()
-    let lock = Mutex(())
+    let lock = Lock(())
 
     enum Destination {
         case endpoint(Endpoint)
@@ -51,7 +50,11 @@ public final class IOCConnection: @unchecked Sendable {
     var pushesDropped: UInt64 = 0
     var isDelivering = false
     var selection: PushSelection?
-    var runtimeWatch: RuntimeWatch?
+    var retry = PolledRetry()
+    var polledJobs: [(at: Instant, job: @Sendable () -> Void)] = []
+    #if !SAF_LIBRARY
+        var runtimeWatch: RuntimeWatch?
+    #endif
 
     /// Does not connect yet: the first call, or a push handler, does.
     public init(to endpoint: Endpoint, places: Places, options: ClientOptions = ClientOptions()) {
@@ -110,6 +113,7 @@ public final class IOCConnection: @unchecked Sendable {
             pushHandler = nil
             established = nil
             lost = nil
+            polledJobs = []
             for push in pushes { for descriptor in push.descriptors { IO.close(descriptor) } }
             pushes = []
             return (link, finished)

@@ -1,4 +1,3 @@
-import EOLoop
 import EngineKit
 import OSAL
 import SAFTypes

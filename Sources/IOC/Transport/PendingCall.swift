@@ -1,3 +1,4 @@
+import EngineKit
 import OSAL
 import SAFTypes
 import Synchronization
@@ -5,7 +6,13 @@ import Synchronization
 /// One call of an ``IOCConnection`` on its way; reused when it is through. Guarded by the connection's lock, but for
 /// ``word``, on which its thread sleeps.
 final class PendingCall: @unchecked Sendable {
-    enum Kind { case blocking, asynchronous }
+    enum Kind {
+        case blocking
+        /// Completed by the background thread, too.
+        case asynchronous
+        /// Completed by whoever reads next, at the latest by the owner of the push descriptor.
+        case polled
+    }
 
     var kind = Kind.blocking
     var number: UInt64 = 0
@@ -16,6 +23,8 @@ final class PendingCall: @unchecked Sendable {
     var writer = ByteWriter()
     var usesWriter = false
     var descriptors: [SharedDescriptor] = []
+    /// Of a polled call.
+    var deadline = Instant.distantFuture
     var wasSent = false
     var isDone = false
     var error: CallError?
@@ -61,5 +70,6 @@ final class PendingCall: @unchecked Sendable {
         replyDescriptors = []
         completion = nil
         kind = .blocking
+        deadline = .distantFuture
     }
 }

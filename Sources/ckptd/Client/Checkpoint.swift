@@ -1,7 +1,6 @@
 public import CkptProtocol
 import EngineKit
 import IOC
-import OSAL
 public import SAFTypes
 import Synchronization
 
@@ -16,20 +15,20 @@ import Synchronization
 public final class Checkpoint: Sendable {
     public let name: SaName
     let service: CheckpointService
-    private let flags: OpenFlags
-    private let attributes: CreationAttributes?
+    let flags: OpenFlags
+    let attributes: CreationAttributes?
     private let handleWord: Atomic<UInt64>
-    private let isClosed = Atomic(false)
+    let isClosed = Atomic(false)
     private let underWay = Atomic(0)
     /// Did this open create the checkpoint?
     public let isCreated: Bool
 
     /// Updates under way at a time, over all threads and tasks: what ckptd remembers to answer a retransmission.
-    public static let updatesUnderWayMax = OpenerRecord.executedMax - 4
+    public static let updatesUnderWayMax = CkptProtocolLimits.executedMax - 4
 
     var handle: HandleID { HandleID(rawValue: handleWord.load(ordering: .acquiring)) }
 
-    private init(
+    init(
         _ name: SaName, _ flags: OpenFlags, _ attributes: CreationAttributes?, _ reply: OpenReply,
         _ service: CheckpointService
     ) {
@@ -43,48 +42,16 @@ public final class Checkpoint: Sendable {
 
     deinit {
         if isClosed.load(ordering: .acquiring) { return }
-        var writer = ByteWriter()
-        CkptRequest.close(handle).encode(to: &writer)
-        service.connection.callAsync(CkptCode.close.rawValue, writer.bytes, timeout: .seconds(5)) { _ in }
+        service.callSoon(.close, CkptRequest.close(handle).body, timeout: .seconds(5)) { _ in }
     }
 
     // MARK: Open, close, unlink
 
-    private static func openBody(_ name: SaName, _ flags: OpenFlags, _ attributes: CreationAttributes?) -> [UInt8] {
+    static func openBody(_ name: SaName, _ flags: OpenFlags, _ attributes: CreationAttributes?) -> [UInt8] {
         var writer = ByteWriter()
         CkptRequest.open(name, flags: attributes == nil ? flags : flags.union(.create), attributes: attributes).encode(
             to: &writer)
         return writer.bytes
-    }
-
-    /// Opens a checkpoint, creating it when `creating` is given and there is none of this name.
-    ///
-    /// - Throws: `.notExist` unknown and no `creating`; `.exist` known with other attributes (the retention duration is
-    ///   not compared); `.invalidParam` attributes that contradict each other; `.badFlags`; `.noResources` a limit of
-    /// the
-    ///   service; `.noSpace` the RAM files are full.
-    /// - Source: saCkptCheckpointOpen().
-    public static func open(
-        _ name: SaName, _ flags: OpenFlags = [.read, .write], creating attributes: CreationAttributes? = nil,
-        timeout: Duration = .seconds(5), in service: CheckpointService = .shared
-    ) async throws(AisError) -> Checkpoint {
-        service.keepConnected()
-        let body = openBody(name, flags, attributes)
-        let reply = try await service.call(.open, timeout: timeout, body: body) { reader throws(DecodeError) in
-            try reader.value(OpenReply.self)
-        }
-        return Checkpoint(name, flags, attributes, reply, service)
-    }
-
-    /// As ``open(_:_:creating:timeout:in:)``, for a name that is text.
-    ///
-    /// - Throws: also `.invalidParam` when it is no name: 1 to 256 octets.
-    public static func open(
-        _ name: String, _ flags: OpenFlags = [.read, .write], creating attributes: CreationAttributes? = nil,
-        timeout: Duration = .seconds(5), in service: CheckpointService = .shared
-    ) async throws(AisError) -> Checkpoint {
-        guard let name = SaName(name) else { throw .invalidParam }
-        return try await open(name, flags, creating: attributes, timeout: timeout, in: service)
     }
 
     /// As ``open(_:_:creating:timeout:in:)``.
@@ -100,29 +67,14 @@ public final class Checkpoint: Sendable {
         return Checkpoint(name, flags, attributes, reply, service)
     }
 
-    /// Closes; the last close of all starts the retention duration. Afterwards every call fails with `.badHandle`.
-    public func close(timeout: Duration = .seconds(5)) async throws(AisError) {
-        try markClosed()
-        try await service.call(.close, timeout: timeout, body: CkptRequest.close(handle).body) { _ in }
-    }
-
     public func closeBlocking(timeout: Duration = .seconds(5)) throws(AisError) {
         try markClosed()
         try service.call(.close, timeout: timeout, { CkptRequest.close(handle).encode(to: &$0) }) { _ in }
     }
 
-    private func markClosed() throws(AisError) {
+    func markClosed() throws(AisError) {
         if isClosed.exchange(true, ordering: .acquiringAndReleasing) { throw .badHandle }
         service.endFollowing(handle)
-    }
-
-    /// The name is free at once; whoever has the checkpoint open keeps it until the last close.
-    ///
-    /// - Throws: `.notExist`. Source: saCkptCheckpointUnlink().
-    public static func unlink(
-        _ name: SaName, timeout: Duration = .seconds(5), in service: CheckpointService = .shared
-    ) async throws(AisError) {
-        try await service.call(.unlink, timeout: timeout, body: CkptRequest.unlink(name).body) { _ in }
     }
 
     public static func unlinkBlocking(
@@ -133,7 +85,7 @@ public final class Checkpoint: Sendable {
 
     // MARK: The way of every call
 
-    private func openHandle() throws(AisError) -> HandleID {
+    func openHandle() throws(AisError) -> HandleID {
         if isClosed.load(ordering: .acquiring) { throw .badHandle }
         return handle
     }
@@ -156,30 +108,8 @@ public final class Checkpoint: Sendable {
         return try service.call(code, timeout: timeout, { request(fresh, &$0) }, decode)
     }
 
-    private func perform<Value>(
-        _ code: CkptCode, _ timeout: Duration, async request: (HandleID, inout ByteWriter) -> Void,
-        _ decode: (inout ByteReader) throws(DecodeError) -> Value
-    ) async throws(AisError) -> Value {
-        let handle = try openHandle()
-        var writer = ByteWriter(reserving: 256)
-        request(handle, &writer)
-        do throws(AisError) {
-            return try await service.call(code, timeout: timeout, body: writer.bytes, decode)
-        } catch {
-            guard error == .badHandle, !isClosed.load(ordering: .acquiring) else { throw error }
-        }
-        let body = Self.openBody(name, flags, attributes)
-        let reply = try await service.call(.open, timeout: timeout, body: body) { reader throws(DecodeError) in
-            try reader.value(OpenReply.self)
-        }
-        let fresh = adopt(reply, instead: handle)
-        writer.removeAll()
-        request(fresh, &writer)
-        return try await service.call(code, timeout: timeout, body: writer.bytes, decode)
-    }
-
     /// ckptd had closed our handle (it had not heard from this process for too long); the new open takes its place.
-    private func adopt(_ reply: OpenReply, instead old: HandleID) -> HandleID {
+    func adopt(_ reply: OpenReply, instead old: HandleID) -> HandleID {
         let (isFirst, current) = handleWord.compareExchange(
             expected: old.rawValue, desired: reply.handle.rawValue, ordering: .acquiringAndReleasing)
         if isFirst {
@@ -187,9 +117,7 @@ public final class Checkpoint: Sendable {
             return reply.handle
         }
         // Another thread was faster; ours is one open too many.
-        service.connection.callAsync(
-            CkptCode.close.rawValue, CkptRequest.close(reply.handle).body, timeout: .seconds(5)
-        ) { _ in }
+        service.callSoon(.close, CkptRequest.close(reply.handle).body, timeout: .seconds(5)) { _ in }
         return HandleID(rawValue: current)
     }
 
@@ -197,7 +125,7 @@ public final class Checkpoint: Sendable {
     func reopenSoon(_ done: @escaping @Sendable (Bool) -> Void) {
         guard let old = try? openHandle() else { return done(false) }  // closed: nothing to open again
         let body = Self.openBody(name, flags, attributes)
-        service.connection.callAsync(CkptCode.open.rawValue, body, timeout: .seconds(30)) { [self] result in
+        service.callSoon(.open, body, timeout: .seconds(30)) { [self] result in
             guard case .success(let answer) = result, let reply = try? OpenReply(decoding: answer.body) else {
                 return done(false)  // the checkpoint is gone; the sequence ends
             }
@@ -206,40 +134,16 @@ public final class Checkpoint: Sendable {
         }
     }
 
-    private func beginUpdate() throws(AisError) {
+    func beginUpdate() throws(AisError) {
         if underWay.wrappingAdd(1, ordering: .relaxed).newValue > Self.updatesUnderWayMax {
             underWay.wrappingSubtract(1, ordering: .relaxed)
             throw .tryAgain
         }
     }
 
-    private func endUpdate() { underWay.wrappingSubtract(1, ordering: .relaxed) }
+    func endUpdate() { underWay.wrappingSubtract(1, ordering: .relaxed) }
 
     // MARK: Updates
-
-    /// Does several operations as one: all or none, to every reader and across every crash.
-    ///
-    /// - Parameter change: when given, nothing is done (`.badOperation`) unless it is the checkpoint's present change
-    ///   number. So a writer that lost its active assignment without knowing it cannot overwrite what its successor
-    /// wrote.
-    /// - Returns: the change number, and the ids of sections created without one.
-    /// - Throws: what its operations would; `.access` not opened for writing; `.notExist` no such section, or no active
-    ///   replica; `.exist` section exists; `.noSpace` no room in the RAM files, or a limit of the checkpoint;
-    ///   `.invalidParam` an offset, size, id or time the checkpoint does not allow.
-    @discardableResult
-    public func write(
-        ifChangeIs change: UInt64? = nil, timeout: Duration = .seconds(5), _ build: (inout UpdateBatch) -> Void
-    ) async throws(AisError) -> UpdateReply {
-        var batch = UpdateBatch()
-        build(&batch)
-        try beginUpdate()
-        defer { endUpdate() }
-        let code: CkptCode = change == nil ? .update : .updateIf
-        return try await perform(code, timeout, async: { Self.encode(batch, change, $0, &$1) }) {
-            reader throws(DecodeError) in
-            try reader.value()
-        }
-    }
 
     @discardableResult
     public func writeBlocking(
@@ -255,23 +159,13 @@ public final class Checkpoint: Sendable {
         }
     }
 
-    private static func encode(
+    static func encode(
         _ batch: UpdateBatch, _ change: UInt64?, _ handle: HandleID, _ writer: inout ByteWriter
     ) {
         if let change { writer.integer(change) }
         writer.integer(handle.rawValue)
         writer.integer(batch.count)
         writer.raw(batch.writer.bytes)
-    }
-
-    /// Writes at an offset; grows the section, fills a gap with zero bytes. Returns the change number.
-    ///
-    /// Source: saCkptCheckpointWrite().
-    @discardableResult
-    public func write(
-        _ section: SectionID = .defaultSection, at offset: Int, _ data: [UInt8], timeout: Duration = .seconds(5)
-    ) async throws(AisError) -> UInt64 {
-        try await write(timeout: timeout) { $0.write(section, at: offset, data) }.change
     }
 
     /// As above, and the hot path: nothing is allocated before the answer.
@@ -320,28 +214,11 @@ public final class Checkpoint: Sendable {
             })
     }
 
-    /// Replaces a section's data, its size included. Source: saCkptSectionOverwrite().
-    @discardableResult
-    public func overwrite(
-        _ section: SectionID, _ data: [UInt8], timeout: Duration = .seconds(5)
-    ) async throws(AisError) -> UInt64 {
-        try await write(timeout: timeout) { $0.overwrite(section, data) }.change
-    }
-
     @discardableResult
     public func overwriteBlocking(
         _ section: SectionID, _ data: [UInt8], timeout: Duration = .seconds(5)
     ) throws(AisError) -> UInt64 {
         try writeBlocking(timeout: timeout) { $0.overwrite(section, data) }.change
-    }
-
-    /// Creates a section and returns its id, which the service chooses if there is none. Source: saCkptSectionCreate().
-    @discardableResult
-    public func createSection(
-        _ section: SectionID? = nil, _ data: [UInt8] = [], expires: SaTime = .saTimeEnd, timeout: Duration = .seconds(5)
-    ) async throws(AisError) -> SectionID {
-        let reply = try await write(timeout: timeout) { $0.create(section, data, expires: expires) }
-        return reply.generated.first ?? section ?? .defaultSection
     }
 
     @discardableResult
@@ -352,45 +229,16 @@ public final class Checkpoint: Sendable {
         return reply.generated.first ?? section ?? .defaultSection
     }
 
-    /// Source: saCkptSectionDelete().
-    public func deleteSection(_ section: SectionID, timeout: Duration = .seconds(5)) async throws(AisError) {
-        try await write(timeout: timeout) { $0.delete(section) }
-    }
-
     public func deleteSectionBlocking(_ section: SectionID, timeout: Duration = .seconds(5)) throws(AisError) {
         try writeBlocking(timeout: timeout) { $0.delete(section) }
     }
 
-    /// Source: saCkptSectionExpirationTimeSet(). Nanoseconds since 1970 UTC.
-    public func setExpiration(_ section: SectionID, _ time: SaTime, timeout: Duration = .seconds(5))
-        async throws(AisError)
-    {
-        try await write(timeout: timeout) { $0.setExpiration(section, time) }
-    }
-
     // MARK: Reads
-
-    /// Reads parts of several sections as they are after one and the same update.
-    ///
-    /// - Throws: `.notExist`; `.invalidParam` an offset beyond the section's end; `.access` not opened for reading;
-    ///   `.library` corrupted. A count beyond the end is cut. Source: saCkptCheckpointRead().
-    public func read(_ ranges: [ReadRange], timeout: Duration = .seconds(5)) async throws(AisError) -> ReadReply {
-        try await perform(.read, timeout, async: { CkptRequest.read($0, ranges).encode(to: &$1) }) {
-            reader throws(DecodeError) in try reader.value()
-        }
-    }
 
     public func readBlocking(_ ranges: [ReadRange], timeout: Duration = .seconds(5)) throws(AisError) -> ReadReply {
         try perform(.read, timeout, { CkptRequest.read($0, ranges).encode(to: &$1) }) { reader throws(DecodeError) in
             try reader.value()
         }
-    }
-
-    public func read(
-        _ section: SectionID = .defaultSection, at offset: Int = 0, count: Int = .max, timeout: Duration = .seconds(5)
-    ) async throws(AisError) -> [UInt8] {
-        let range = ReadRange(id: section, offset: UInt64(bitPattern: Int64(offset)), count: UInt64(clamping: count))
-        return try await read([range], timeout: timeout).parts.first ?? []
     }
 
     public func readBlocking(
@@ -400,37 +248,9 @@ public final class Checkpoint: Sendable {
         return try readBlocking([range], timeout: timeout).parts.first ?? []
     }
 
-    /// All sections with their data, as they are after one and the same update.
-    public func readAll(timeout: Duration = .seconds(10)) async throws(AisError) -> SnapshotReply {
-        try await perform(.snapshot, timeout, async: { CkptRequest.snapshot($0).encode(to: &$1) }) {
-            reader throws(DecodeError) in try reader.value()
-        }
-    }
-
     public func readAllBlocking(timeout: Duration = .seconds(10)) throws(AisError) -> SnapshotReply {
         try perform(.snapshot, timeout, { CkptRequest.snapshot($0).encode(to: &$1) }) { reader throws(DecodeError) in
             try reader.value()
-        }
-    }
-
-    /// The sections that `chosen` selects: each one that exists from the start to the end of the call exactly once.
-    ///
-    /// - Parameter time: for the two cases of `chosen` that compare expiration times.
-    /// - Source: saCkptSectionIterationInitialize(), saCkptSectionIterationNext().
-    public func sections(
-        _ chosen: SectionsChosen = .any, time: SaTime = 0, timeout: Duration = .seconds(5)
-    ) async throws(AisError) -> [SectionDescriptor] {
-        var all: [SectionDescriptor] = []
-        while true {
-            let after = all.last?.serial ?? 0
-            let page: ListReply = try await perform(
-                .list, timeout,
-                async: {
-                    CkptRequest.list($0, after: after, limit: CkptProtocolLimits.pageMax, chosen: chosen, time: time)
-                        .encode(to: &$1)
-                }, { reader throws(DecodeError) in try reader.value() })
-            all += page.sections
-            if !page.hasMore || page.sections.isEmpty { return all }
         }
     }
 
@@ -453,56 +273,15 @@ public final class Checkpoint: Sendable {
 
     // MARK: The checkpoint itself
 
-    /// Source: saCkptCheckpointStatusGet().
-    public func status(timeout: Duration = .seconds(5)) async throws(AisError) -> CheckpointDescriptor {
-        try await perform(.status, timeout, async: { CkptRequest.status($0).encode(to: &$1) }) {
-            reader throws(DecodeError) in try reader.value()
-        }
-    }
-
     public func statusBlocking(timeout: Duration = .seconds(5)) throws(AisError) -> CheckpointDescriptor {
         try perform(.status, timeout, { CkptRequest.status($0).encode(to: &$1) }) { reader throws(DecodeError) in
             try reader.value()
         }
     }
-
-    /// How long the checkpoint outlives its last close. Throws `.badOperation` after an unlink, `.invalidParam`
-    /// negative.
-    /// Source: saCkptCheckpointRetentionDurationSet().
-    public func setRetentionDuration(_ duration: SaTime, timeout: Duration = .seconds(5)) async throws(AisError) {
-        try await perform(.setRetention, timeout, async: { CkptRequest.setRetention($0, duration).encode(to: &$1) }) {
-            _ in
-        }
-    }
-
-    /// Makes this node's replica of a collocated checkpoint the active one. Source: saCkptActiveReplicaSet().
-    public func setActiveReplica(timeout: Duration = .seconds(5)) async throws(AisError) {
-        try await perform(.setActiveReplica, timeout, async: { CkptRequest.setActiveReplica($0).encode(to: &$1) }) {
-            _ in
-        }
-    }
-
-    /// Returns when every replica has what was written before. Source: saCkptCheckpointSynchronize().
-    public func synchronize(timeout: Duration = .seconds(5)) async throws(AisError) {
-        try await perform(.synchronize, timeout, async: { CkptRequest.synchronize($0).encode(to: &$1) }) { _ in }
-    }
-
-    /// Hot standby: first a snapshot, then every update, in order, without a gap and without a repeat, also across
-    /// restarts of ckptd. A new snapshot comes only when updates were missed that ckptd no longer has.
-    ///
-    /// One consumer per open checkpoint: a second sequence ends the first. The sequence ends when the checkpoint is
-    /// closed or gone, was not opened for reading, or the task is cancelled.
-    public var updates: CheckpointUpdates {
-        let follower = Follower(self)
-        service.keepConnected()
-        service.follow(handle, follower)
-        follower.subscribe()
-        return CheckpointUpdates(follower)
-    }
 }
 
 extension CkptRequest {
-    fileprivate var body: [UInt8] {
+    var body: [UInt8] {
         var writer = ByteWriter()
         encode(to: &writer)
         return writer.bytes

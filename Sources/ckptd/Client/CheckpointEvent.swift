@@ -46,7 +46,9 @@ public enum CheckpointEvent: Hashable, Sendable {
     /// Applies the event to a copy of the sections' data, as a hot standby keeps one.
     public func apply(to sections: inout [SectionID: [UInt8]]) {
         switch self {
-        case .snapshot(_, let all): sections = Dictionary(all.map { ($0.id, $0.data) }) { _, last in last }
+        case .snapshot(_, let all):
+            sections = [:]
+            for section in all { sections[section.id] = section.data }
         case .update(_, _, let changes):
             for change in changes {
                 switch change {

@@ -1,9 +1,8 @@
-public import CkptProtocol
+import CkptProtocol
 import EngineKit
 import IOC
 public import OSAL
-public import SAFTypes
-import Synchronization
+import SAFTypes
 
 /// This process's connection with the node's checkpoint service. Thread-safe; one is enough for a process.
 ///
@@ -14,14 +13,24 @@ public final class CheckpointService: Sendable {
     public static let shared = CheckpointService(places: .fromEnvironment())
 
     let connection: IOCConnection
-    private let followers = Mutex<[UInt64: Follower]>([:])
-    private let keeping = Mutex(false)
-    private let refusalText = Mutex("")
-    private let seenDrops = Mutex<UInt64>(0)
+    private let followers = Lock<[UInt64: Follower]>([:])
+    let keeping = Lock(false)
+    private let refusalText = Lock("")
+    private let seenDrops = Lock<UInt64>(0)
+    #if SAF_LIBRARY
+        /// Pushes are handed on in their order, whoever polls.
+        let polling = Lock(())
+    #endif
 
     public init(places: Places) {
         connection = IOCConnection(to: .wellKnown(.ckptd), places: places)
-        connection.onEstablished { [weak self] _ in self?.subscribeAll() }
+        #if SAF_LIBRARY
+            // Connections are made by threads that call through us, so we live; Embedded Swift has no weak references.
+            let unowned = Unmanaged.passUnretained(self)
+            connection.onEstablished { _ in unowned.takeUnretainedValue().subscribeAll() }
+        #else
+            connection.onEstablished { [weak self] _ in self?.subscribeAll() }
+        #endif
     }
 
     deinit { connection.close() }
@@ -35,15 +44,6 @@ public final class CheckpointService: Sendable {
     func failure(_ error: CallError) -> AisError {
         refusalText.withLock { $0 = error.text }
         return error.code
-    }
-
-    /// Whoever has a checkpoint open stays connected, so that ckptd knows that it lives.
-    func keepConnected() {
-        let isFirst = keeping.withLock { keeps in
-            defer { keeps = true }
-            return !keeps
-        }
-        if isFirst { connection.onPush { [weak self] push in self?.received(push) } }
     }
 
     // MARK: Calls
@@ -61,19 +61,7 @@ public final class CheckpointService: Sendable {
         return try Self.decoded(reply, decode)
     }
 
-    func call<Value>(
-        _ code: CkptCode, timeout: Duration, body: [UInt8], _ decode: (inout ByteReader) throws(DecodeError) -> Value
-    ) async throws(AisError) -> Value {
-        let reply: Reply
-        do throws(CallError) {
-            reply = try await connection.call(code.rawValue, body, timeout: timeout)
-        } catch {
-            throw failure(error)
-        }
-        return try Self.decoded(reply, decode)
-    }
-
-    private static func decoded<Value>(
+    static func decoded<Value>(
         _ reply: Reply, _ decode: (inout ByteReader) throws(DecodeError) -> Value
     ) throws(AisError) -> Value {
         for descriptor in reply.descriptors { IO.close(descriptor) }
@@ -118,13 +106,13 @@ public final class CheckpointService: Sendable {
 
     func endFollowing(_ handle: HandleID) { followers.withLock { $0[handle.rawValue] }?.finish() }
 
-    private func subscribeAll() {
-        let all = followers.withLock { followers in followers.sorted { $0.key < $1.key }.map(\.value) }
+    func subscribeAll() {
+        let all = followers.withLock { followers in followers.sorted { $0.key < $1.key }.map { $0.value } }
         for follower in all { follower.subscribe() }
     }
 
     /// On the runtime's thread, in order.
-    private func received(_ push: Push) {
+    func received(_ push: Push) {
         for descriptor in push.descriptors { IO.close(descriptor) }
         guard push.body.count >= 8 else { return }
         let raw = push.body.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }
@@ -138,45 +126,5 @@ public final class CheckpointService: Sendable {
             return seen != dropped
         }
         if isNew { subscribeAll() }
-    }
-
-    // MARK: For people
-
-    /// A page of all checkpoints of this node, in the order of their ids. Needs root or the middleware's user.
-    public func list(after: CheckpointID = .init(rawValue: 0), timeout: Duration = .seconds(5)) throws(AisError)
-        -> AdminListReply
-    {
-        try call(
-            .adminList, timeout: timeout,
-            { CkptRequest.adminList(after: after, limit: CkptProtocolLimits.pageMax).encode(to: &$0) },
-            { reader throws(DecodeError) in try reader.value() })
-    }
-
-    /// A page of all checkpoints of the cluster, with their replicas. Throws `.notSupported` on a node alone. Needs
-    /// root or the middleware's user.
-    public func clusterList(after: CheckpointID = .init(rawValue: 0), timeout: Duration = .seconds(5)) throws(AisError)
-        -> ClusterListReply
-    {
-        let request = ClusterListRequest(after: after, limit: CkptProtocolLimits.pageMax)
-        let reply: Reply
-        do throws(CallError) {
-            reply = try connection.call(ClusterListRequest.code, timeout: timeout) { request.encode(to: &$0) }
-        } catch {
-            throw failure(error)
-        }
-        return try Self.decoded(reply) { reader throws(DecodeError) in try reader.value() }
-    }
-
-    /// A page of one checkpoint's sections with at most `dataMax` bytes of data each.
-    public func sections(
-        of name: SaName, after serial: UInt64 = 0, dataMax: Int, timeout: Duration = .seconds(5)
-    ) throws(AisError) -> AdminSectionsReply {
-        try call(
-            .adminSections, timeout: timeout,
-            {
-                CkptRequest.adminSections(
-                    name, after: serial, limit: CkptProtocolLimits.pageMax, dataMax: UInt32(clamping: dataMax)
-                ).encode(to: &$0)
-            }, { reader throws(DecodeError) in try reader.value() })
     }
 }

@@ -2,7 +2,7 @@ import CkptProtocol
 import EngineKit
 import IOC
 import SAFTypes
-import Synchronization
+import OSAL
 
 /// One consumer of a checkpoint's updates: subscribes, keeps what arrived until it is taken, and subscribes again after
 /// a loss. What the consumer does not take in time is not kept without bound: the subscription pauses, and goes on from
@@ -13,7 +13,7 @@ final class Follower: Sendable {
         var events: [CheckpointEvent] = []
         var next = 0
         var bytes = 0
-        var waiting: CheckedContinuation<CheckpointEvent?, Never>?
+        var waiting: (@Sendable (CheckpointEvent?) -> Void)?
         var isPaused = false
         var isFinished = false
         /// Answers of earlier attempts to subscribe are stale.
@@ -24,9 +24,14 @@ final class Follower: Sendable {
     private static let bytesMax = 32 << 20
 
     private let checkpoint: Checkpoint
-    private let state = Mutex(State())
+    /// Told when something can be taken, or nothing will follow; called under locks: it must not call back.
+    private let onReady: (@Sendable () -> Void)?
+    private let state = Lock(State())
 
-    init(_ checkpoint: Checkpoint) { self.checkpoint = checkpoint }
+    init(_ checkpoint: Checkpoint, onReady: (@Sendable () -> Void)? = nil) {
+        self.checkpoint = checkpoint
+        self.onReady = onReady
+    }
 
     /// Asks ckptd for the updates after the last one seen. Never blocks; any thread.
     func subscribe() {
@@ -38,8 +43,8 @@ final class Follower: Sendable {
         if isFinished { return }
         var writer = ByteWriter()
         CkptRequest.subscribe(checkpoint.handle, after: after).encode(to: &writer)
-        checkpoint.service.connection.callAsync(CkptCode.subscribe.rawValue, writer.bytes, timeout: .seconds(30)) {
-            [self] result in answered(result, attempt)
+        checkpoint.service.callSoon(.subscribe, writer.bytes, timeout: .seconds(30)) { [self] result in
+            answered(result, attempt)
         }
     }
 
@@ -88,7 +93,7 @@ final class Follower: Sendable {
     }
 
     private func again(_ attempt: UInt64) {
-        ClientRuntime.shared?.post(after: .milliseconds(50)) { [self] in
+        checkpoint.service.later(.milliseconds(50)) { [self] in
             if state.withLock({ $0.attempt == attempt && !$0.isFinished }) { subscribe() }
         }
     }
@@ -114,7 +119,7 @@ final class Follower: Sendable {
         if state.isFinished { return }
         if let waiting = state.waiting {
             state.waiting = nil
-            return waiting.resume(returning: event)
+            return waiting(event)
         }
         state.events.append(event)
         state.bytes += size(event)
@@ -138,32 +143,43 @@ final class Follower: Sendable {
         }
     }
 
-    /// The next event; nil when there will be none. One consumer at a time.
-    func next() async -> CheckpointEvent? {
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let (event, isReady, isPaused) = state.withLock { state -> (CheckpointEvent?, Bool, Bool) in
-                    if state.next < state.events.count {
-                        let event = state.events[state.next]
-                        state.next += 1
-                        state.bytes -= Self.size(event)
-                        if state.next == state.events.count { (state.events, state.next) = ([], 0) }
-                        return (event, true, false)
-                    }
-                    if state.isFinished { return (nil, true, false) }
-                    state.waiting = continuation
-                    return (nil, false, state.isPaused)
-                }
-                if isReady { continuation.resume(returning: event) } else if isPaused { subscribe() }
-            }
-        } onCancel: {
-            finish()
+    /// The next event, if it is here. One consumer at a time.
+    func take() -> CheckpointEvent? {
+        let (event, isPaused) = state.withLock { state -> (CheckpointEvent?, Bool) in
+            let event = Self.next(&state)
+            return (event, event == nil && state.isPaused && !state.isFinished)
         }
+        if isPaused { subscribe() }
+        return event
+    }
+
+    /// Nothing will follow what is here.
+    var isFinished: Bool { state.withLock { $0.isFinished } }
+
+    private static func next(_ state: inout State) -> CheckpointEvent? {
+        guard state.next < state.events.count else { return nil }
+        let event = state.events[state.next]
+        state.next += 1
+        state.bytes -= size(event)
+        if state.next == state.events.count { (state.events, state.next) = ([], 0) }
+        return event
+    }
+
+    /// Calls `then` with the next event, once, when it is here; with nil when there will be none. One consumer at a
+    /// time.
+    func whenNext(_ then: @escaping @Sendable (CheckpointEvent?) -> Void) {
+        let (event, isReady, isPaused) = state.withLock { state -> (CheckpointEvent?, Bool, Bool) in
+            if let event = Self.next(&state) { return (event, true, false) }
+            if state.isFinished { return (nil, true, false) }
+            state.waiting = then
+            return (nil, false, state.isPaused)
+        }
+        if isReady { then(event) } else if isPaused { subscribe() }
     }
 
     /// Ends the sequence; what has not been taken yet is dropped.
     func finish() {
-        let waiting = state.withLock { state -> CheckedContinuation<CheckpointEvent?, Never>? in
+        let waiting = state.withLock { state -> (@Sendable (CheckpointEvent?) -> Void)? in
             state.isFinished = true
             state.attempt += 1
             state.tracker.pause()
@@ -172,33 +188,7 @@ final class Follower: Sendable {
             return state.waiting
         }
         checkpoint.service.unfollow(checkpoint.handle, self)
-        waiting?.resume(returning: nil)
+        waiting?(nil)
+        onReady?()
     }
-}
-
-/// A checkpoint's updates; see ``Checkpoint/updates``.
-public struct CheckpointUpdates: AsyncSequence, Sendable {
-    public typealias Element = CheckpointEvent
-    public typealias Failure = Never
-
-    private let owner: Owner
-
-    /// Ends the subscription when nobody iterates any more.
-    fileprivate final class Owner: Sendable {
-        let follower: Follower
-        init(_ follower: Follower) { self.follower = follower }
-        deinit { follower.finish() }
-    }
-
-    init(_ follower: Follower) { owner = Owner(follower) }
-
-    public struct Iterator: AsyncIteratorProtocol {
-        fileprivate let owner: Owner
-        public mutating func next() async -> CheckpointEvent? { await owner.follower.next() }
-        public mutating func next(isolation actor: isolated (any Actor)?) async -> CheckpointEvent? {
-            await owner.follower.next()
-        }
-    }
-
-    public func makeAsyncIterator() -> Iterator { Iterator(owner: owner) }
 }

@@ -21,6 +21,8 @@ public enum CkptCode: UInt16, Hashable, Sendable, CaseIterable {
 public enum CkptProtocolLimits {
     /// Operations of one update, sections of one read.
     public static let operationsMax = 65_536
+    /// Executed requests that ckptd remembers of an open.
+    public static let executedMax = 28
     /// Descriptors in one page of a listing.
     public static let pageMax: UInt32 = 4_096
 }

@@ -169,7 +169,7 @@ public struct RequestWriter: Hashable, Sendable {
 /// it has written.
 public struct OpenerRecord: Hashable, Sendable {
     /// Executed requests remembered per open: a client never has more mutating requests under way on one handle.
-    public static let executedMax = 28
+    public static let executedMax = CkptProtocolLimits.executedMax
 
     public var session: ClientSession
     public var handle: HandleID

@@ -1,5 +1,3 @@
-import OSAL
-
 /// How long this process may poll before it sleeps.
 public enum Spinning {
     /// The environment variable with the limit in microseconds, 0 to 1000; 0 never polls.
