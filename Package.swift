@@ -135,7 +135,7 @@ let package = Package(
         room("CkptProtocol", "ckptd/Protocol", ["SAFTypes", "Containers"]),
         room("CkptEngine", "ckptd/Engine", base + ["CkptProtocol", "Containers", "EOReplicated"]),
         room("CkptClient", "ckptd/Client", client + ["CkptProtocol", "CkptLayout"]),
-        ground("CkptLayout", "ckptd/Layout", ["SAFTypes", "OSAL", "CkptProtocol"]),
+        ground("CkptLayout", "ckptd/Layout", ["SAFTypes", "EngineKit", "OSAL", "CkptProtocol"]),
         room("CkptStore", "ckptd/Store", base + ["OSAL", "CkptProtocol", "CkptLayout", "Containers", "DBAL"]),
         program(
             "ckptd", "Sources/ckptd/Daemon",
@@ -272,6 +272,8 @@ let package = Package(
                 "ClmProtocol", "ClmEngine", "ClmClient", "ClmShell", "SAFTypes", "EngineKit", "OSAL", "EOLoop", "IOC",
                 "EOReplicated", "IOCGroups", "IOCCluster",
             ]),
+        tests("CkptLayoutTests", ["CkptLayout", "SAFTypes", "EngineKit", "OSAL", "directwriter"]),
+        program("directwriter", "Tests/Helpers/directwriter", ["CkptLayout", "SAFTypes", "EngineKit", "OSAL"]),
         tests(
             "CkptTests",
             [

@@ -131,3 +131,17 @@ public func crc32c(_ bytes: UnsafeRawBufferPointer, seed: UInt32 = 0) -> UInt32 
 func crc32cPortable(_ bytes: UnsafeRawBufferPointer, seed: UInt32 = 0) -> UInt32 {
     cosal_crc32c_portable(bytes.baseAddress, bytes.count, seed)
 }
+
+/// Bytes of a block of ``copyBlocks(to:from:count:first:checksums:)``.
+public let checkedBlockBytes = Int(COSAL_BLOCK_BYTES)
+
+/// Copies blocks of 512 bytes and gives the CRC-32C of each as it was copied, seeded with its index from `first` on.
+///
+/// The source may change meanwhile: the checksums are those of the copy. Several blocks at once, so it costs little
+/// more than the copy.
+public func copyBlocks(
+    to target: UnsafeMutableRawPointer, from source: UnsafeRawPointer, count: Int, first: UInt32,
+    checksums: UnsafeMutablePointer<UInt32>
+) {
+    cosal_copy_blocks(target, source, count, first, checksums)
+}

@@ -63,7 +63,7 @@ enum Rooms {
             "CSAF", "SAFTypes", "EngineKit", "OSAL", "IOC", "CkptProtocol", "CkptClient", "Synchronization",
         ]
         table["Sources/cliserver/Shell"]?.insert("SafText")
-        table["Sources/ckptd/Layout"] = ["SAFTypes", "OSAL", "Synchronization", "CkptProtocol"]
+        table["Sources/ckptd/Layout"] = ["SAFTypes", "EngineKit", "OSAL", "Synchronization", "CkptProtocol"]
         table["Sources/ckptd/Store"]?.formUnion(["DBAL", "CkptLayout"])
         table["Sources/ckptd/Client"]?.insert("CkptLayout")
         table["Sources/ckptd/Daemon"]?.insert("CkptLayout")

@@ -125,6 +125,11 @@ static inline void cosal_pause(void) {
 /* The same without the instruction; for machines without it, and to compare. */
 uint32_t cosal_crc32c_portable(const void *bytes, size_t count, uint32_t seed);
 uint32_t cosal_crc32c(const void *bytes, size_t count, uint32_t seed);
+/* Copies blocks of 512 bytes and checksums what it copied, several blocks at once: the instruction takes three cycles, but
+ * three can be under way. Each byte is read once, so that the checksum is that of the copy whatever happens to the source
+ * meanwhile. The seed is the block's index: `first` for the first one. */
+#define COSAL_BLOCK_BYTES 512
+void cosal_copy_blocks(void *to, const void *from, size_t blocks, uint32_t first, uint32_t *checksums);
 
 /* ---- starting a process ---------------------------------------------------------------------------------------- */
 struct cosal_limit {

@@ -1,0 +1,18 @@
+import CkptLayout
+import OSAL
+
+// directwriter kills ROUNDS SEED: writers of direct sections that are killed at random instructions; says "ok" and what
+// it saw, or the first thing that was wrong. `together`: the same while three others go on writing.
+let arguments = CommandLine.arguments
+guard arguments.count == 4, let rounds = Int(arguments[2]), let seed = UInt64(arguments[3]) else { Environment.exit(2) }
+do {
+    let field = try KillingField(seed: seed)
+    switch arguments[1] {
+    case "kills": StandardOutput.write(try field.killAlone(rounds: rounds) + "\n")
+    case "together": StandardOutput.write(try field.killTogether(rounds: rounds) + "\n")
+    default: Environment.exit(2)
+    }
+} catch {
+    StandardError.write("directwriter, seed \(seed): \(error)\n")
+    Environment.exit(1)
+}
