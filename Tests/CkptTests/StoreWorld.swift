@@ -104,6 +104,7 @@ struct Model: Equatable {
             case .overwrite: sections[operation.id]!.data = data
             case .setExpiration: sections[operation.id]!.expiration = operation.expiration
             case .delete, .expire: sections[operation.id] = nil
+            case .require, .tag, .put: break  // no steps
             }
         }
         change = transaction.state.change

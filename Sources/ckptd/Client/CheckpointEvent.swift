@@ -25,6 +25,9 @@ public enum SectionChange: Hashable, Sendable {
         case .delete: self = .deleted(operation.id)
         case .setExpiration: self = .expirationSet(operation.id, operation.expiration)
         case .expire: self = .expired(operation.id)
+        // No steps of an update: they are not told.
+        case .require, .tag: self = .written(operation.id, offset: 0, data: [])
+        case .put: self = .overwritten(operation.id, data: data)
         }
     }
 }

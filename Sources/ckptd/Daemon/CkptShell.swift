@@ -13,12 +13,14 @@ import SAFTypes
 /// concerns other nodes goes through a ``ClusterKeeper``. It decides nothing.
 final class CkptShell {
     private let loop: Loop
+    private let localNode: NodeID
     let files: CheckpointFiles
     private let journal: Journal
     private(set) var engine: CkptEngine
     private let subscriptions: Subscriptions
     private var server: IOCServer?
     private var timers: [CkptTimer: LoopTimer] = [:]
+    private var clock: ClockWatch?
     private var writer = ByteWriter(reserving: 4096)
     /// Nil when this node is alone.
     private(set) var keeper: ClusterKeeper?
@@ -34,6 +36,7 @@ final class CkptShell {
     init(loop: Loop, places: Places, description: ClusterDescription, journal: Journal) throws {
         self.loop = loop
         self.journal = journal
+        localNode = description.localNode
         files = try CheckpointFiles(directory: "\(places.shmDirectory)/ckpt")
         subscriptions = Subscriptions(files: files)
         let found = try files.recover()
@@ -54,6 +57,7 @@ final class CkptShell {
         for (session, process) in engine.absentSessions where !isAlive(process) {
             self.process(.disconnected(session, isDead: true))
         }
+        try watchClock()
         keeper?.start()
     }
 
@@ -68,6 +72,17 @@ final class CkptShell {
         server.onDisconnect = { [unowned self] peer in disconnected(peer) }
         server.onRequest = { [unowned self] request, body in handle(request, body) }
         self.server = server
+    }
+
+    /// Expiration times are times of day: when somebody sets the date they are to be looked at again.
+    private func watchClock() throws(OSError) {
+        let clock = try ClockWatch()
+        _ = try loop.watch(clock.raw, .read, lane: .low) { [unowned self] _ in
+            // A watch that cannot go on is made up for by the engine's own looking every hour.
+            guard (try? self.clock?.take()) == true else { return }
+            process(.clockSet(time: MonotonicClock.wallNanoseconds()))
+        }
+        self.clock = consume clock
     }
 
     func stop() {
@@ -91,6 +106,7 @@ final class CkptShell {
         let session = Self.session(peer)
         let isReplaced = server?.peers.contains { $0 != peer && $0.isConnected && Self.session($0) == session } ?? false
         if isReplaced { return }
+        subscriptions.left(peer)
         let isDead = !isAlive(Self.process(peer))
         process(.disconnected(session, isDead: isDead))
         if isDead { keeper?.left(session) }
@@ -99,7 +115,8 @@ final class CkptShell {
     private func handle(_ request: Request, _ body: UnsafeRawBufferPointer) {
         for descriptor in request.descriptors { IO.close(descriptor) }
         if request.code == ClusterListRequest.code { return listCluster(request, body) }
-        guard let code = CkptCode(rawValue: request.code) else {
+        let isStrict = request.code & CkptCode.strictBit != 0
+        guard let code = CkptCode(rawValue: request.code & ~CkptCode.strictBit) else {
             return request.fail(.notSupported, "request code \(request.code) is unknown to this version")
         }
         let decoded: CkptRequest
@@ -112,7 +129,7 @@ final class CkptShell {
             identity: RequestIdentity(session: Self.session(request.peer), number: request.id.number),
             process: Self.process(request.peer), isRetransmission: request.isRetransmission,
             isAdministrator: isAdministrator(request.peer))
-        if let keeper { return keeper.handle(decoded, origin, request, body) }
+        if let keeper { return keeper.handle(decoded, origin, request, body, isStrict: isStrict) }
         process(.request(decoded, origin, time: MonotonicClock.wallNanoseconds()), .client(request), body)
     }
 
@@ -170,6 +187,8 @@ final class CkptShell {
             committed = nil
             subscriptions.publish(id, fresh, payload: body)
         case .endSubscription(let handle): subscriptions.end(handle)
+        case .endWatch(let handle): subscriptions.endWatch(handle)
+        case .replicasChanged(let id): replicasChanged(id)
         case .startTimer(let timer, let deadline): start(timer, at: deadline)
         case .cancelTimer(let timer): if let old = timers.removeValue(forKey: timer) { loop.cancel(old) }
         case .note(let note): journal.write(note)
@@ -254,6 +273,11 @@ final class CkptShell {
         case .updated(let reply): writer.value(reply)
         case .status(let descriptor): writer.value(descriptor)
         case .list(let reply): writer.value(reply)
+        case .section(let descriptor): writer.value(descriptor)
+        case .exists(let reply): writer.value(reply)
+        case .replicas(let id, let handle):
+            guard case .client(let request) = asker else { return }
+            return startWatch(id, handle, request)
         case .data(let id, let change, let parts):
             writer.integer(change)
             writer.integer(UInt32(parts.count))
@@ -302,6 +326,29 @@ final class CkptShell {
             writer.value(descriptor)
             writer.byteString(data)
         }
+    }
+
+    // MARK: Where the replicas are
+
+    private func replicaSet(_ id: CheckpointID) -> ReplicaSet {
+        guard let keeper else {
+            return ReplicaSet(
+                epoch: 0, active: engine.hasActiveReplica(id) ? localNode : nil, isElecting: false,
+                replicas: [.init(node: localNode, state: .current)])
+        }
+        return keeper.replicaSet(id)
+    }
+
+    /// The directory says something else of a checkpoint, or a node alone has its active replica.
+    func replicasChanged(_ id: CheckpointID) {
+        if subscriptions.isWatched(id) { subscriptions.tell(id, replicaSet(id)) }
+    }
+
+    private func startWatch(_ id: CheckpointID, _ handle: HandleID, _ request: Request) {
+        let set = replicaSet(id)
+        writer.value(set)
+        writer.bytes.withUnsafeBytes { request.reply($0) }
+        subscriptions.watch(handle, of: id, peer: request.peer, told: set)
     }
 
     private func startSubscription(

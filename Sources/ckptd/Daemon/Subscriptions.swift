@@ -20,6 +20,17 @@ final class Subscriptions {
     private var handles: [CheckpointID: [HandleID]] = [:]
     private var writer = ByteWriter(reserving: 4096)
 
+    /// An opener that wants to know where the replicas are.
+    private struct Watch {
+        let checkpoint: CheckpointID
+        let peer: Peer
+        /// What it has heard last.
+        var told: ReplicaSet
+        /// Not told yet, for want of room; a newer one takes its place.
+        var pending: ReplicaSet?
+    }
+    private var watches: [HandleID: Watch] = [:]
+
     init(files: CheckpointFiles) { self.files = files }
 
     func start(_ handle: HandleID, of checkpoint: CheckpointID, peer: Peer, after change: UInt64) {
@@ -115,6 +126,44 @@ final class Subscriptions {
         peer.onWritable = { [weak self, weak peer] in
             guard let self, let peer else { return }
             for handle in subscriptions.keys.sorted() where subscriptions[handle]?.peer == peer { catchUp(handle) }
+            for handle in watches.keys.sorted() where watches[handle]?.peer == peer { tellPending(handle) }
+        }
+    }
+
+    // MARK: Where the replicas are
+
+    func watch(_ handle: HandleID, of checkpoint: CheckpointID, peer: Peer, told: ReplicaSet) {
+        watches[handle] = Watch(checkpoint: checkpoint, peer: peer, told: told)
+    }
+
+    func endWatch(_ handle: HandleID) { watches[handle] = nil }
+
+    /// A process that comes back asks anew.
+    func left(_ peer: Peer) {
+        for handle in watches.keys.sorted() where watches[handle]?.peer == peer { watches[handle] = nil }
+    }
+
+    func isWatched(_ checkpoint: CheckpointID) -> Bool { watches.contains { $0.value.checkpoint == checkpoint } }
+
+    func tell(_ checkpoint: CheckpointID, _ set: ReplicaSet) {
+        for handle in watches.keys.sorted() where watches[handle]?.checkpoint == checkpoint {
+            watches[handle]?.pending = set
+            tellPending(handle)
+        }
+    }
+
+    private func tellPending(_ handle: HandleID) {
+        guard let watch = watches[handle], let set = watch.pending else { return }
+        watches[handle]?.pending = nil
+        if set == watch.told { return }
+        writer.removeAll()
+        writer.integer(handle.rawValue)
+        writer.value(set)
+        if watch.peer.push(CkptPush.replicas, writer.bytes) == .queued {
+            watches[handle]?.told = set
+        } else {
+            watches[handle]?.pending = set
+            awaitRoom(watch.peer)
         }
     }
 }

@@ -17,6 +17,9 @@ extension CkptEngine {
         checkpoints[id]?.sections.page(after: 0, limit: limit) { _ in true }.sections ?? []
     }
 
+    /// On a node alone: whether somebody has said that the replica here is the active one, where that must be said.
+    public func hasActiveReplica(_ id: CheckpointID) -> Bool { checkpoints[id]?.state.hasActiveReplica ?? false }
+
     /// Client processes that are known, and those among them that have not come back since they were lost.
     public var sessionCounts: (all: Int, absent: Int) { (sessions.count, absentSessions.count) }
 }

@@ -20,7 +20,8 @@ extension CkptEngine {
         case .takePiece(let id, let parts): return takePiece(id, parts)
         case .finishCopy(let id, let end, let version, let history): return finishCopy(id, end, version, history)
         case .keepEpoch(let id, let epoch, let history): return keepEpoch(id, epoch, history)
-        case .restored, .connected, .disconnected, .request, .settled, .damaged, .timerFired: return []
+        case .restored, .connected, .disconnected, .request, .settled, .damaged, .timerFired, .clockSet:
+            return []
         }
     }
 
@@ -29,7 +30,7 @@ extension CkptEngine {
     ) throws(Refusal) -> [CkptEffect] {
         if source != nil {
             switch request {
-            case .subscribe, .unsubscribe, .resume, .adminList, .adminSections:
+            case .subscribe, .unsubscribe, .resume, .exists, .watchReplicas, .adminList:
                 throw Refusal(.notSupported, "\(request.code) is answered by the node of the process")
             default: break
             }
@@ -121,7 +122,7 @@ extension CkptEngine {
         if let session = sessions[handle.session], session.handles.isEmpty, !session.isConnected {
             sessions[handle.session] = nil
         }
-        return [.endSubscription(id)] + removeOpeners(of: checkpoint, [id])
+        return [.endSubscription(id), .endWatch(id)] + removeOpeners(of: checkpoint, [id])
     }
 
     /// Steps that need no room: only so many at a time.
@@ -252,10 +253,11 @@ extension CkptRequest {
     /// What the request is about, if it is about an open checkpoint.
     public var handle: HandleID? {
         switch self {
-        case .open, .unlink, .adminList, .adminSections: nil
+        case .open, .unlink, .exists, .adminList, .adminSections: nil
         case .close(let id), .setRetention(let id, _), .setActiveReplica(let id), .synchronize(let id), .status(let id),
             .update(let id, _), .updateIf(_, let id, _), .read(let id, _), .list(let id, _, _, _, _),
-            .snapshot(let id), .subscribe(let id, _), .unsubscribe(let id), .resume(let id):
+            .snapshot(let id), .subscribe(let id, _), .unsubscribe(let id), .resume(let id), .section(let id, _),
+            .watchReplicas(let id):
             id
         }
     }

@@ -146,6 +146,7 @@ extension CkptEngine {
         }
         var effects: [CkptEffect] = []
         if checkpoint.openers[handle.slot]?.isSubscribed == true { effects.append(.endSubscription(id)) }
+        effects.append(.endWatch(id))
         let isLast = checkpoint.openerCount == 1
         let retention = checkpoint.state.retentionDuration
         if isLast, checkpoint.state.isUnlinked || retention == 0 {
@@ -234,17 +235,19 @@ extension CkptEngine {
         if origin.isRetransmission, checkpoint.executed(origin.identity.number, opener: handle.slot) != nil {
             return [.reply(origin.identity, .done)]
         }
+        try require(.write, handle.flags, checkpoint.name)
         guard checkpoint.attributes.flags.needsActiveReplicaSet else {
             throw Refusal(
                 .badOperation, "only a collocated checkpoint with asynchronous updates has its active replica set")
         }
-        try require(.write, handle.flags, checkpoint.name)
         var transaction = Transaction(checkpoint: checkpoint.id, time: time, state: checkpoint.state)
         transaction.state.hasActiveReplica = true
         let writer = RequestWriter(handle: id, node: NodeID(0), session: handle.session)
         transaction.execution = checkpoint.execution(of: origin.identity.number, writer, opener: handle.slot)
         checkpoints[checkpoint.id]?.absorb(transaction)
-        return [.record(transaction, isUpdate: false), .reply(origin.identity, .done)]
+        return [
+            .record(transaction, isUpdate: false), .replicasChanged(checkpoint.id), .reply(origin.identity, .done),
+        ]
     }
 
     private func openedHere(_ id: HandleID, _ origin: RequestOrigin) throws(Refusal) -> (Handle, OpenCheckpoint) {
@@ -258,10 +261,10 @@ extension CkptEngine {
     /// Source: saCkptCheckpointSynchronize(). One replica is always synchronous.
     func synchronize(_ caller: Caller, _ origin: RequestOrigin) throws(Refusal) -> [CkptEffect] {
         let checkpoint = caller.checkpoint
+        try require(.write, caller.flags, checkpoint.name)
         guard !checkpoint.attributes.flags.contains(.writeAllReplicas) else {
             throw Refusal(.badOperation, "a checkpoint with synchronous updates needs no synchronisation")
         }
-        try require(.write, caller.flags, checkpoint.name)
         try requireActiveReplica(checkpoint)
         return [.reply(origin.identity, .done)]
     }

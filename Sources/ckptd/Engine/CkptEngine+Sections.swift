@@ -15,7 +15,8 @@ extension CkptEngine {
         if origin.isRetransmission || node != nil, let slot = caller.slot,
             let change = checkpoint.executed(origin.identity.number, opener: slot)
         {
-            let reply = CkptEffect.reply(origin.identity, .updated(Self.reply(to: operations, change: change)))
+            let earlier = Self.reply(to: operations, change: change, checkpoint)
+            let reply = CkptEffect.reply(origin.identity, .updated(earlier))
             return node == nil ? [reply] : [.executed(checkpoint.id, change: change), reply]
         }
         try require(.write, caller.flags, checkpoint.name)
@@ -25,7 +26,8 @@ extension CkptEngine {
                 .badOperation,
                 "the checkpoint is at change \(checkpoint.state.change), not \(expected): somebody else wrote")
         }
-        var plan = UpdatePlan(checkpoint, operations: operations.count, limits: limits, time: time)
+        var plan = UpdatePlan(
+            checkpoint, of: caller.writer.handle, operations: operations.count, limits: limits, time: time)
         try plan.add(operations)
         var transaction = plan.transaction
         note(origin.identity.number, of: caller.writer, slot: caller.slot, checkpoint, in: &transaction)
@@ -34,10 +36,22 @@ extension CkptEngine {
         return [.commit(transaction, isUpdate: true)]
     }
 
-    /// What the first sending was answered: generated ids follow from the change number.
-    private static func reply(to operations: [SectionOperation], change: UInt64) -> UpdateReply {
-        let generated = operations.enumerated().filter { $0.element.kind == .create && $0.element.id.isDefault }
-        return UpdateReply(change: change, generated: generated.map { .generated(change: change, item: $0.offset) })
+    /// What the first sending was answered: generated ids follow from the change number. Where somebody else had given
+    /// a section such an id, the next one that exists is ours.
+    private static func reply(
+        to operations: [SectionOperation], change: UInt64, _ checkpoint: OpenCheckpoint
+    ) -> UpdateReply {
+        var generated: [SectionID] = []
+        for (index, operation) in operations.enumerated() where operation.kind == .create && operation.id.isDefault {
+            var found: SectionID?
+            for id in UpdatePlan.generatedIDs(change: change, index: index, checkpoint.attributes) {
+                let exists = checkpoint.sections.slot(of: id) != nil
+                if exists || found == nil { found = id }
+                if !exists { break }
+            }
+            if let found { generated.append(found) }
+        }
+        return UpdateReply(change: change, generated: generated)
     }
 
     mutating func updated(_ transaction: Transaction, _ now: Instant) -> [CkptEffect] {
@@ -58,13 +72,24 @@ extension CkptEngine {
         return .startTimer(.expiration(id), at: now + wait)
     }
 
+    func clockSet(_ time: SaTime, _ now: Instant) -> [CkptEffect] {
+        let expiring = checkpoints.filter { id, checkpoint in
+            checkpoint.sections.earliestExpiration != .saTimeEnd && (node == nil || isActiveHere(id))
+        }
+        return expiring.sorted { $0.key < $1.key }.map { id, checkpoint in
+            expirationTimer(id, at: checkpoint.sections.earliestExpiration, time, now)
+        }
+    }
+
     mutating func purge(_ id: CheckpointID, _ time: SaTime, _ now: Instant) -> [CkptEffect] {
         guard let checkpoint = checkpoints[id] else { return [] }
         let expired = checkpoint.sections.expired(at: time)
         guard !expired.isEmpty else {
             return [expirationTimer(id, at: checkpoint.sections.earliestExpiration, time, now)]
         }
-        let transaction = UpdatePlan(checkpoint, operations: 0, limits: limits, time: time).transaction
+        let transaction = UpdatePlan(
+            checkpoint, of: HandleID(rawValue: 0), operations: 0, limits: limits, time: time
+        ).transaction
         pending = .purge(transaction)
         return [.commit(transaction, isUpdate: true)]
     }
@@ -85,6 +110,12 @@ extension CkptEngine {
             else {
                 throw Refusal(.notExist, CkptRefusal.text(operation: index, "section \(range.id) does not exist"))
             }
+            let most = checkpoint.attributes.sectionSizeMax
+            guard range.count <= most || range.count >= ReadRange.toTheEnd else {
+                throw Refusal(
+                    .invalidParam,
+                    CkptRefusal.text(operation: index, "\(range.count) bytes; a section has at most \(most)"))
+            }
             guard range.offset <= UInt64(section.size) else {
                 throw Refusal(
                     .invalidParam,
@@ -98,7 +129,35 @@ extension CkptEngine {
             let count = min(range.count, UInt64(section.size) - range.offset)
             parts.append(StoredPart(slot: slot, offset: Int(range.offset), count: Int(count)))
         }
+        try requireRoom(parts.reduce(0) { $0 + UInt64($1.count) }, "the parts")
         return [.reply(origin.identity, .data(checkpoint.id, change: checkpoint.state.change, parts))]
+    }
+
+    /// An answer has a size that it cannot exceed.
+    private func requireRoom(_ bytes: UInt64, _ what: String) throws(Refusal) {
+        guard bytes <= CkptProtocolLimits.answerBytesMax else {
+            let most = CkptProtocolLimits.answerBytesMax
+            throw Refusal(
+                .noResources, "\(what) have \(bytes) bytes, one answer at most \(most): read them in several calls")
+        }
+    }
+
+    /// What is known of one section; the refusal says that there is none.
+    func section(_ caller: Caller, _ id: SectionID, _ origin: RequestOrigin, _ time: SaTime) throws(Refusal)
+        -> [CkptEffect]
+    {
+        let checkpoint = caller.checkpoint
+        try requireActiveReplica(checkpoint)
+        guard let slot = checkpoint.sections.slot(of: id), let section = checkpoint.sections[slot],
+            !isExpired(section, time)
+        else { throw Refusal(.notExist, "section \(id) does not exist") }
+        return [.reply(origin.identity, .section(section.descriptor))]
+    }
+
+    /// On a node alone; the directory answers for several.
+    func exists(_ name: SaName, _ origin: RequestOrigin) -> [CkptEffect] {
+        let found = named[name].flatMap { checkpoints[$0] }
+        return [.reply(origin.identity, .exists(ExistsReply(attributes: found?.descriptor.attributes)))]
     }
 
     private func isExpired(_ section: SectionIndex.Section, _ time: SaTime) -> Bool {
@@ -130,11 +189,19 @@ extension CkptEngine {
         checkpoint.sections.page(after: 0, limit: .max) { !isExpired($0, time) }.sections
     }
 
+    private static func size(_ sections: [StoredSection]) -> UInt64 {
+        sections.reduce(0) { $0 + $1.descriptor.size + UInt64($1.descriptor.id.bytes.count + descriptorSize) }
+    }
+
+    /// Of a descriptor in an answer, besides the id.
+    private static let descriptorSize = 64
+
     func snapshot(_ caller: Caller, _ origin: RequestOrigin, _ time: SaTime) throws(Refusal) -> [CkptEffect] {
         let checkpoint = caller.checkpoint
         try require(.read, caller.flags, checkpoint.name)
         try requireActiveReplica(checkpoint)
         let sections = allSections(checkpoint, time)
+        try requireRoom(Self.size(sections), "the sections")
         return [.reply(origin.identity, .snapshot(checkpoint.id, change: checkpoint.state.change, sections))]
     }
 
@@ -144,10 +211,12 @@ extension CkptEngine {
     ) throws(Refusal) -> [CkptEffect] {
         let checkpoint = caller.checkpoint
         try require(.read, caller.flags, checkpoint.name)
-        if let slot = caller.slot { checkpoints[checkpoint.id]?.setSubscribed(true, opener: slot) }
         // Expired sections are included: their end is an update that is still to come.
         let sections = checkpoint.sections.page(after: 0, limit: .max) { _ in true }.sections
+        // Else the client would be told of updates and never of what they change.
+        try requireRoom(Self.size(sections), "the sections")
         var resume = after.flatMap { $0 <= checkpoint.state.change ? $0 : nil }
+        if let slot = caller.slot { checkpoints[checkpoint.id]?.setSubscribed(true, opener: slot) }
         if locals[checkpoint.id]?[id]?.needsSnapshot == true {
             locals[checkpoint.id]?[id]?.needsSnapshot = false
             resume = nil
@@ -203,16 +272,29 @@ extension CkptEngine {
         return [.reply(origin.identity, .adminList(reply))]
     }
 
+    /// - Parameter source: a node that has looked whether the asker may.
     func adminSections(
-        _ name: SaName, _ after: UInt64, _ limit: UInt32, _ dataMax: UInt32, _ origin: RequestOrigin, _ now: Instant
+        _ name: SaName, _ after: UInt64, _ limit: UInt32, _ dataMax: UInt32, _ origin: RequestOrigin,
+        _ source: ForwardSource?, _ now: Instant
     ) throws(Refusal) -> [CkptEffect] {
-        try requireAdministrator(origin)
-        guard let id = named[name], let checkpoint = checkpoints[id] else {
+        if source == nil { try requireAdministrator(origin) }
+        guard let id = source?.checkpoint ?? named[name], let checkpoint = checkpoints[id] else {
             throw Refusal(.notExist, "checkpoint \(name) does not exist")
         }
-        let page = checkpoint.sections.page(
+        var page = checkpoint.sections.page(
             after: after, limit: Int(min(max(limit, 1), CkptProtocolLimits.pageMax))
         ) { _ in true }
+        // As many as one answer holds; of the first as much as it holds.
+        var bytes: UInt64 = 0
+        let fitting = page.sections.prefix { section in
+            bytes += min(section.descriptor.size, UInt64(dataMax)) + UInt64(section.descriptor.id.bytes.count + 64)
+            return bytes <= CkptProtocolLimits.answerBytesMax
+        }.count
+        if fitting < page.sections.count {
+            page.hasMore = max(1, fitting) < page.sections.count || page.hasMore
+            page.sections.removeLast(page.sections.count - max(1, fitting))
+        }
+        let dataMax = UInt32(min(UInt64(dataMax), CkptProtocolLimits.answerBytesMax))
         let reply = AdminSectionsReply(
             hasMore: page.hasMore, summary: summary(checkpoint, now),
             snapshot: SnapshotReply(change: checkpoint.state.change, sections: []))

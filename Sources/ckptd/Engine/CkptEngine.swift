@@ -108,6 +108,7 @@ public struct CkptEngine: Engine, Sendable {
         case .settled(let outcome): return settle(outcome, now)
         case .damaged(let checkpoint, let slot): return markCorrupted(checkpoint, slot: slot)
         case .timerFired(let timer, let time): return fired(timer, time, now)
+        case .clockSet(let time): return clockSet(time, now)
         default: return handleAsMember(event, now)
         }
     }
@@ -178,9 +179,14 @@ public struct CkptEngine: Engine, Sendable {
         case .resume(let id):
             _ = try opened(id, origin)
             return [.reply(origin.identity, .done)]
+        case .exists(let name): return exists(name, origin)
+        case .section(let id, let section):
+            return try self.section(try caller(id, origin, source), section, origin, time)
+        case .watchReplicas(let id):
+            return [.reply(origin.identity, .replicas(try opened(id, origin).checkpoint, id))]
         case .adminList(let after, let limit): return try adminList(after, limit, origin, now)
         case .adminSections(let name, let after, let limit, let dataMax):
-            return try adminSections(name, after, limit, dataMax, origin, now)
+            return try adminSections(name, after, limit, dataMax, origin, source, now)
         }
     }
 

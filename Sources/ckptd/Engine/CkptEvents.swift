@@ -65,6 +65,8 @@ public enum CkptEvent: Hashable, Sendable {
     /// A read found bytes that nobody wrote.
     case damaged(CheckpointID, slot: Int)
     case timerFired(CkptTimer, time: SaTime)
+    /// Somebody has set the date: expiration times are nearer or farther than they were.
+    case clockSet(time: SaTime)
 
     // On a member of a cluster only.
 
@@ -115,6 +117,10 @@ public enum CkptAnswer: Hashable, Sendable {
     case updated(UpdateReply)
     case status(CheckpointDescriptor)
     case list(ListReply)
+    case section(SectionDescriptor)
+    case exists(ExistsReply)
+    /// The shell adds where the replicas are, and tells this opener of every change from then on.
+    case replicas(CheckpointID, HandleID)
     /// The shell adds the bytes.
     case data(CheckpointID, change: UInt64, [StoredPart])
     case snapshot(CheckpointID, change: UInt64, [StoredSection])
@@ -158,6 +164,10 @@ public enum CkptEffect: Hashable, Sendable {
     /// There is a new change: tell the subscribers.
     case publish(CheckpointID)
     case endSubscription(HandleID)
+    /// The open is no more: nothing about it is told.
+    case endWatch(HandleID)
+    /// A node alone has its active replica now.
+    case replicasChanged(CheckpointID)
     case startTimer(CkptTimer, at: Instant)
     case cancelTimer(CkptTimer)
     case note(CkptNote)

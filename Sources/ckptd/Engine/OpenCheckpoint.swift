@@ -142,6 +142,12 @@ struct OpenCheckpoint: Hashable, Sendable {
                 sections.resize(slot: step.slot, to: operation.data.count, at: time, isRepaired: true)
             case .setExpiration: sections.setExpiration(slot: step.slot, operation.expiration)
             case .delete, .expire: sections.remove(slot: step.slot)
+            case .require, .tag, .put: invariant(false, "an update has steps only")
+            }
+            if operation.kind == .create || operation.kind == .write || operation.kind == .overwrite {
+                let opener = transaction.execution?.writer.handle
+                let tag = opener.map { SectionIndex.Tag(opener: $0, number: step.tag) }
+                sections.setTag(slot: step.slot, step.tag == 0 ? nil : tag)
             }
             if step.copied?.isCorrupted == true { sections.markCorrupted(slot: step.slot) }
         }

@@ -71,7 +71,7 @@ struct ReplicaPlan {
             case (.delete, let section?), (.expire, let section?): plan.delete(operation, section)
             case (.write, let section?), (.overwrite, let section?), (.setExpiration, let section?):
                 plan.change(operation, section)
-            case (.create, _): return nil
+            case (.create, _), (.require, _), (.tag, _), (.put, _): return nil
             case (_, nil): if !isTolerant { return nil }
             }
         }

@@ -4,6 +4,12 @@ import SAFTypes
 
 /// Which sections a checkpoint has; their data is in the store, under the same slots.
 struct SectionIndex: Hashable, Sendable {
+    /// What an opener has called a section's data, so that it is known again.
+    struct Tag: Hashable, Sendable {
+        var opener: HandleID
+        var number: UInt64
+    }
+
     struct Section: Hashable, Sendable {
         var id: SectionID
         var size: Int
@@ -11,6 +17,8 @@ struct SectionIndex: Hashable, Sendable {
         var lastUpdate: SaTime
         var serial: UInt64
         var isCorrupted = false
+        /// Nil as soon as anybody else changes the data.
+        var tag: Tag?
 
         var descriptor: SectionDescriptor {
             SectionDescriptor(
@@ -88,6 +96,9 @@ struct SectionIndex: Hashable, Sendable {
             findEarliestExpiration()
         }
     }
+
+    func tag(slot: Int) -> Tag? { self[slot]?.tag }
+    mutating func setTag(slot: Int, _ tag: Tag?) { if self[slot] != nil { slots[slot]!.tag = tag } }
 
     mutating func markCorrupted(slot: Int) { if self[slot] != nil { slots[slot]!.isCorrupted = true } }
 

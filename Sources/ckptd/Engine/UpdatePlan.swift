@@ -26,6 +26,8 @@ struct UpdatePlan {
     private let checkpoint: OpenCheckpoint
     private let limits: CkptLimits
     private let time: SaTime
+    /// Whose tags count.
+    private let opener: HandleID
     private(set) var transaction: Transaction
     private(set) var generated: [SectionID] = []
     /// Sections as this update leaves them; empty while there is only one operation to plan.
@@ -35,8 +37,9 @@ struct UpdatePlan {
     private var memoryUsed: UInt64
     private let isSingle: Bool
 
-    init(_ checkpoint: OpenCheckpoint, operations: Int, limits: CkptLimits, time: SaTime) {
+    init(_ checkpoint: OpenCheckpoint, of opener: HandleID, operations: Int, limits: CkptLimits, time: SaTime) {
         self.checkpoint = checkpoint
+        self.opener = opener
         self.limits = limits
         self.time = time
         transaction = Transaction(checkpoint: checkpoint.id, time: time, state: checkpoint.state)
@@ -78,6 +81,9 @@ struct UpdatePlan {
                 throw Refusal(error.code, CkptRefusal.text(operation: index, error.text))
             }
         }
+        guard operations.contains(where: { $0.kind.isStep || $0.kind == .put }) else {
+            throw Refusal(.invalidParam, "nothing to be done: only conditions and tags")
+        }
         let allowed = min(checkpoint.attributes.checkpointSize, limits.checkpointBytesMax)
         if memoryUsed > allowed, memoryUsed > checkpoint.sections.memoryUsed {
             throw Refusal(.noSpace, "\(memoryUsed) bytes of data; the checkpoint's size is \(allowed)")
@@ -88,13 +94,7 @@ struct UpdatePlan {
         switch operation.kind {
         case .create: try create(operation, index)
         case .write: try write(operation)
-        case .overwrite:
-            try checkSize(0, operation.data.count)
-            var section = try existing(operation.id)
-            memoryUsed = memoryUsed - UInt64(section.size) + UInt64(operation.data.count)
-            section.size = operation.data.count
-            section.isCorrupted = false
-            note(operation, section)
+        case .overwrite: try overwrite(operation)
         case .delete:
             try refuseDefault(operation.id, "deleted")
             var section = try existing(operation.id)
@@ -105,8 +105,52 @@ struct UpdatePlan {
         case .setExpiration:
             try refuseDefault(operation.id, "made to expire")
             note(operation, try existing(operation.id))
+        case .put:
+            var step = operation
+            step.kind = find(operation.id) == nil ? .create : .overwrite
+            if step.kind == .create {
+                guard !operation.id.isDefault else {
+                    throw Refusal(.notExist, "section \(operation.id) does not exist")
+                }
+                return try create(step, index)
+            }
+            step.expiration = 0
+            try overwrite(step)
+        case .require: try require(operation)
+        case .tag: try tag(operation)
         case .expire: throw Refusal(.invalidParam, "expire is the service's own operation")
         }
+    }
+
+    private mutating func overwrite(_ operation: SectionOperation) throws(Refusal) {
+        try checkSize(0, operation.data.count)
+        var section = try existing(operation.id)
+        memoryUsed = memoryUsed - UInt64(section.size) + UInt64(operation.data.count)
+        section.size = operation.data.count
+        section.isCorrupted = false
+        note(operation, section)
+    }
+
+    private func require(_ operation: SectionOperation) throws(Refusal) {
+        let section = try existing(operation.id)
+        let tag = SectionIndex.Tag(opener: opener, number: operation.offset)
+        guard operation.offset != 0, planned[operation.id] == nil, !section.isCorrupted,
+            checkpoint.sections.tag(slot: section.slot) == tag
+        else {
+            throw Refusal(
+                .badOperation, "section \(operation.id) is not what the difference was made for; overwrite all of it")
+        }
+    }
+
+    private mutating func tag(_ operation: SectionOperation) throws(Refusal) {
+        let slot = try existing(operation.id).slot
+        let last = transaction.steps.lastIndex { step in
+            step.slot == slot && [.create, .write, .overwrite].contains(step.operation.kind)
+        }
+        guard let last, operation.offset != 0 else {
+            throw Refusal(.invalidParam, "a tag other than 0, of data that the same update changes, expected")
+        }
+        transaction.steps[last].tag = operation.offset
     }
 
     private mutating func note(_ operation: SectionOperation, _ section: Planned, serial: UInt64 = 0) {
@@ -143,12 +187,14 @@ struct UpdatePlan {
         try checkSize(0, operation.data.count)
         var named = operation
         if operation.id.isDefault {
-            var item = index
-            repeat {
-                named.id = .generated(change: transaction.state.change, item: item)
-                item += CkptProtocolLimits.operationsMax
-            } while find(named.id) != nil
-            generated.append(named.id)
+            let ids = Self.generatedIDs(change: transaction.state.change, index: index, attributes)
+            guard let id = ids.first(where: { find($0) == nil }) else {
+                throw Refusal(
+                    .invalidParam,
+                    "ids of at most \(attributes.sectionIDSizeMax) bytes have no room for a generated one")
+            }
+            named.id = id
+            generated.append(id)
         } else if find(operation.id) != nil {
             throw Refusal(.exist, "section \(operation.id) exists already")
         }
@@ -162,6 +208,16 @@ struct UpdatePlan {
             named, Planned(slot: slot, size: operation.data.count, isDeleted: false, isCorrupted: false),
             serial: transaction.state.nextSerial)
         transaction.state.nextSerial += 1
+    }
+
+    /// The ids that are tried for a section that is created without one, the first that is free is taken.
+    static func generatedIDs(
+        change: UInt64, index: Int, _ attributes: CreationAttributes
+    ) -> some Sequence<SectionID> {
+        sequence(state: index) { (item: inout Int) -> SectionID? in
+            defer { item += CkptProtocolLimits.operationsMax }
+            return .generated(change: change, item: item, sizeMax: attributes.sectionIDSizeMax)
+        }
     }
 
     private mutating func write(_ operation: SectionOperation) throws(Refusal) {

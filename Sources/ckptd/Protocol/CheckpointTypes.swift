@@ -153,9 +153,21 @@ public struct SectionID: Hashable, Comparable, Sendable {
         left.bytes.lexicographicallyPrecedes(right.bytes)
     }
 
-    /// The id the service gives a section that is created without one: unique, as the change number is.
-    public static func generated(change: UInt64, item: Int) -> SectionID {
-        SectionID("generated-\(change)" + (item == 0 ? "" : ".\(item)"))
+    /// The id the service gives a section that is created without one: unique, as the change number is. Text where the
+    /// checkpoint allows ids of that size, else the numbers in as few bytes as they take; nil when it allows too few.
+    public static func generated(change: UInt64, item: Int, sizeMax: UInt64) -> SectionID? {
+        let text = SectionID("generated-\(change)" + (item == 0 ? "" : ".\(item)"))
+        if UInt64(text.bytes.count) <= sizeMax { return text }
+        var bytes: [UInt8] = []
+        for number in item == 0 ? [change] : [change, UInt64(item)] {
+            var rest = number
+            while rest > 127 {
+                bytes.append(UInt8(rest & 127) | 128)
+                rest >>= 7
+            }
+            bytes.append(UInt8(rest))
+        }
+        return UInt64(bytes.count) <= sizeMax ? SectionID(bytes) : nil
     }
 }
 

@@ -175,6 +175,9 @@ public enum CkptPush {
     public static let update: UInt16 = 64
     /// handle u64. The subscriber was too slow and the log no longer has what it missed: subscribe anew.
     public static let overrun: UInt16 = 65
+    /// handle u64 · ``ReplicaSet``. Where the replicas are is another than was told last; what lay between may be left
+    /// out.
+    public static let replicas: UInt16 = 66
 }
 
 /// One committed update, as told to subscribers. The operations' data lies in the body it was decoded from.
@@ -190,7 +193,7 @@ public struct UpdatePush: Hashable, Sendable {
         handle = HandleID(rawValue: try reader.integer())
         change = try reader.integer()
         time = try reader.integer()
-        operations = try SectionOperation.decodeList(&reader, max: .max)
+        operations = try SectionOperation.decodeList(&reader, max: .max, stepsOnly: true)
         try reader.finish()
     }
 

@@ -4,14 +4,29 @@ import SAFTypes
 public enum CkptCode: UInt16, Hashable, Sendable, CaseIterable {
     case open = 1, close, unlink, setRetention, setActiveReplica, synchronize
     case status, update, read, list, snapshot, subscribe, unsubscribe, resume, updateIf
+    case watchReplicas = 17, section, exists
     case adminList = 32, adminSections
+
+    /// Set in a frame's code besides one of these: on a node that is not a member of the cluster the request is
+    /// refused with UNAVAILABLE, and at once; without it, it waits for as long as the caller does.
+    public static let strictBit: UInt16 = 0x8000
 
     /// Changes something, so it must not be executed twice.
     public var isMutating: Bool {
         switch self {
         case .open, .close, .unlink, .setRetention, .setActiveReplica, .update, .updateIf: true
-        case .synchronize, .status, .read, .list, .snapshot, .subscribe, .unsubscribe, .resume, .adminList,
-            .adminSections:
+        case .synchronize, .status, .read, .list, .snapshot, .subscribe, .unsubscribe, .resume, .exists, .section,
+            .watchReplicas, .adminList, .adminSections:
+            false
+        }
+    }
+
+    /// Whether a node that is no member answers it all the same.
+    public var isForAnyNode: Bool {
+        switch self {
+        case .close, .unsubscribe, .resume, .adminList, .adminSections: true
+        case .open, .unlink, .setRetention, .setActiveReplica, .synchronize, .status, .update, .updateIf, .read, .list,
+            .snapshot, .subscribe, .exists, .section, .watchReplicas:
             false
         }
     }
@@ -25,10 +40,15 @@ public enum CkptProtocolLimits {
     public static let executedMax = 28
     /// Descriptors in one page of a listing.
     public static let pageMax: UInt32 = 4_096
+    /// Bytes of data in one answer; more has to be read in parts.
+    public static let answerBytesMax: UInt64 = 56 << 20
 }
 
-/// One part of a read. id · offset u64 · count u64 (`.max` = to the end of the section).
+/// One part of a read. id · offset u64 · count u64.
 public struct ReadRange: Hashable, Sendable, WireCodable {
+    /// Counts from here on mean: to the end of the section. Others are at most what the checkpoint allows a section.
+    public static let toTheEnd = UInt64(Int64.max)
+
     public var id: SectionID
     public var offset: UInt64
     public var count: UInt64
@@ -84,6 +104,12 @@ public enum CkptRequest: Hashable, Sendable {
     case unsubscribe(HandleID)
     /// handle u64. After a reconnect: is this handle still open?
     case resume(HandleID)
+    /// name. Is there such a checkpoint, and with which attributes? Opens nothing.
+    case exists(SaName)
+    /// handle u64 · id. One section without its data; NOT_EXIST tells that there is none.
+    case section(HandleID, SectionID)
+    /// handle u64. Where the replicas are; each change follows as a push, until the handle is closed.
+    case watchReplicas(HandleID)
     /// after u64 (checkpoint) · limit u32.
     case adminList(after: CheckpointID, limit: UInt32)
     /// name · after u64 (serial) · limit u32 · bytes of data per section u32.
@@ -106,6 +132,9 @@ public enum CkptRequest: Hashable, Sendable {
         case .subscribe: .subscribe
         case .unsubscribe: .unsubscribe
         case .resume: .resume
+        case .exists: .exists
+        case .section: .section
+        case .watchReplicas: .watchReplicas
         case .adminList: .adminList
         case .adminSections: .adminSections
         }
@@ -121,9 +150,12 @@ extension CkptRequest {
             writer.value(name)
             writer.optional(attributes)
         case .close(let handle), .setActiveReplica(let handle), .synchronize(let handle), .status(let handle),
-            .snapshot(let handle), .unsubscribe(let handle), .resume(let handle):
+            .snapshot(let handle), .unsubscribe(let handle), .resume(let handle), .watchReplicas(let handle):
             writer.integer(handle.rawValue)
-        case .unlink(let name): writer.value(name)
+        case .unlink(let name), .exists(let name): writer.value(name)
+        case .section(let handle, let id):
+            writer.integer(handle.rawValue)
+            writer.value(id)
         case .setRetention(let handle, let duration):
             writer.integer(handle.rawValue)
             writer.integer(duration)
@@ -205,6 +237,9 @@ extension CkptRequest {
             return .subscribe(handle, after: try reader.bool() ? try reader.integer() : nil)
         case .unsubscribe: return .unsubscribe(try handle(&reader))
         case .resume: return .resume(try handle(&reader))
+        case .exists: return .exists(try reader.value())
+        case .section: return .section(try handle(&reader), try reader.value())
+        case .watchReplicas: return .watchReplicas(try handle(&reader))
         case .adminList:
             return .adminList(after: CheckpointID(rawValue: try reader.integer()), limit: try reader.integer())
         case .adminSections:

@@ -64,7 +64,7 @@ public struct ReplicaUpdate: Hashable, Sendable {
         let isWritten = try reader.bool()
         writer = isWritten ? try reader.value() : nil
         number = isWritten ? try reader.integer() : 0
-        operations = try SectionOperation.decodeList(&reader, max: .max)
+        operations = try SectionOperation.decodeList(&reader, max: .max, stepsOnly: true)
         try reader.finish()
     }
 }

@@ -27,6 +27,23 @@ public struct SectionOperation: Hashable, Sendable {
         case setExpiration
         /// The section's time was over; only in updates.
         case expire
+        /// Only in requests: nothing of the update is done (BAD_OPERATION), unless the section's data still carries the
+        /// tag (in `offset`) that this opener gave it. So a difference is never applied to data that it was not made
+        /// for.
+        case require
+        /// Only in requests: the section's data, as this update leaves it, carries this tag (in `offset`, not 0) of
+        /// this opener, until anything else changes it. It comes after what changes the data.
+        case tag
+        /// Only in requests: overwrites the section, or creates it when there is none.
+        case put
+
+        /// Whether it is a step of an update, as kept and told to others.
+        public var isStep: Bool {
+            switch self {
+            case .create, .write, .overwrite, .delete, .setExpiration, .expire: true
+            case .require, .tag, .put: false
+            }
+        }
     }
 
     public var kind: Kind
@@ -78,19 +95,27 @@ public struct SectionOperation: Hashable, Sendable {
         let count = Int(try reader.integer(UInt32.self))
         data = PayloadSlice(offset: reader.offset, count: count)
         _ = try reader.view(count)
-        let usesExpiration = kind == .create || kind == .setExpiration
-        let usesData = kind == .create || kind == .write || kind == .overwrite
-        guard kind == .write || offset == 0, usesExpiration || expiration == 0, usesData || count == 0 else {
+        let usesExpiration = kind == .create || kind == .setExpiration || kind == .put
+        let usesData = kind == .create || kind == .write || kind == .overwrite || kind == .put
+        let usesOffset = kind == .write || kind == .require || kind == .tag
+        guard usesOffset || offset == 0, usesExpiration || expiration == 0, usesData || count == 0 else {
             throw .badValue("operation \(kind) with a field it does not use; 0 expected")
         }
     }
 
-    public static func decodeList(_ reader: inout ByteReader, max: Int) throws(DecodeError) -> [SectionOperation] {
+    /// - Parameter stepsOnly: it is an update that was done; what only requests have is refused.
+    public static func decodeList(
+        _ reader: inout ByteReader, max: Int, stepsOnly: Bool = false
+    ) throws(DecodeError) -> [SectionOperation] {
         let count = Int(try reader.integer(UInt32.self))
         guard count <= max else { throw .badValue("\(count) operations; at most \(max) expected") }
         var operations: [SectionOperation] = []
         operations.reserveCapacity(Swift.min(count, reader.remaining / fixedSize + 1))
-        for _ in 0..<count { operations.append(try SectionOperation(decoding: &reader)) }
+        for _ in 0..<count {
+            let operation = try SectionOperation(decoding: &reader)
+            if stepsOnly, !operation.kind.isStep { throw .badValue("operation \(operation.kind.rawValue) is no step") }
+            operations.append(operation)
+        }
         return operations
     }
 }

@@ -57,6 +57,8 @@ public struct Transaction: Hashable, Sendable {
         public var serial: UInt64
         /// What else is known of a section that is copied.
         public var copied: CopiedSection?
+        /// Of the section's data after the step; 0: none. Not kept in files, nor told to others.
+        public var tag: UInt64 = 0
 
         public init(_ operation: SectionOperation, slot: Int, serial: UInt64, copied: CopiedSection? = nil) {
             self.operation = operation

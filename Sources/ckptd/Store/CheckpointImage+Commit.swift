@@ -126,6 +126,7 @@ extension CheckpointImage {
                 if step.copied == nil { entry.isCorrupted = false }
             case .setExpiration: entry.expiration = operation.expiration
             case .delete, .expire: staged[image].entry = nil
+            case .require, .tag, .put: break  // no steps
             }
             if operation.kind != .delete && operation.kind != .expire { staged[image].entry = entry }
             addItem(operation, image: image, priorSize: prior)
@@ -330,7 +331,7 @@ extension CheckpointImage {
                 memory.zero(at: entry.dataOffset + item.priorSize, count: item.offset - item.priorSize)
             }
             memory.copy(data, to: entry.dataOffset + item.offset)
-        case .delete, .setExpiration, .expire: break
+        case .delete, .setExpiration, .expire, .require, .tag, .put: break
         }
     }
 

@@ -198,7 +198,7 @@ struct RecordItems {
             let data = try reader.view(head.isDataOmitted ? 0 : length)
             let padding = (8 - reader.offset % 8) % 8
             _ = try reader.view(padding)
-            guard image < head.sectionImages else { return nil }
+            guard image < head.sectionImages, kind.isStep else { return nil }
             remaining -= 1
             return (
                 RecordItem(

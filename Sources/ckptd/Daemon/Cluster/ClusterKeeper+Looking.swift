@@ -76,6 +76,18 @@ extension ClusterKeeper {
             })
     }
 
+    /// Where the replicas of a checkpoint are, as the cluster has agreed; none when it is no more.
+    func replicaSet(_ id: CheckpointID) -> ReplicaSet {
+        guard let entry = replication.entry(id) else {
+            return ReplicaSet(epoch: 0, active: nil, isElecting: false, replicas: [])
+        }
+        return ReplicaSet(
+            epoch: entry.epoch, active: entry.active, isElecting: entry.isElecting,
+            replicas: entry.replicas.map { node, state in
+                .init(node: node, state: ReplicaStatus.State(rawValue: state.rawValue) ?? .synchronising)
+            })
+    }
+
     /// In numbers, for the console.
     struct Summary {
         var status: String

@@ -13,12 +13,15 @@ struct PendingRequest {
         /// The active replica does it.
         case data(CheckpointID)
         case subscribe(CheckpointID)
+        /// The replica here is to be the active one, and the directory has been told; answered when it is.
+        case becomeActive(CheckpointID)
         // The directory does it.
         case open(SaName, OpenFlags, CreationAttributes?, HandleID, CheckpointID)
         case close(OpenedHandle)
         case unlink(SaName)
         case setRetention(CheckpointID, SaTime)
         case setActive(CheckpointID)
+        case exists(SaName)
     }
 
     let request: Request
@@ -26,12 +29,15 @@ struct PendingRequest {
     let body: [UInt8]
     let origin: RequestOrigin
     let work: Work
+    /// The caller wants to know when this node is not a member.
+    var isStrict = false
 
     var subject: RequestTable.Subject {
         switch work {
         case .data(let id): .checkpoint(id)
         case .subscribe(let id): .ownReplica(id)
-        case .open, .close, .unlink, .setRetention, .setActive: .directory
+        case .becomeActive(let id): .ownActivity(id)
+        case .open, .close, .unlink, .setRetention, .setActive, .exists: .directory
         }
     }
 }
@@ -70,14 +76,21 @@ extension ClusterKeeper {
     private static let recoveryDelay = Duration.milliseconds(200)
     private static let closesMax = 1_000
 
-    /// - Parameter body: as the client sent it; valid during the call.
+    /// - Parameters:
+    ///   - body: as the client sent it; valid during the call.
+    ///   - isStrict: it is refused with UNAVAILABLE while this node is not a member.
     func handle(
-        _ decoded: CkptRequest, _ origin: RequestOrigin, _ request: Request, _ body: UnsafeRawBufferPointer
+        _ decoded: CkptRequest, _ origin: RequestOrigin, _ request: Request, _ body: UnsafeRawBufferPointer,
+        isStrict: Bool
     ) {
         enter {
             do throws(Refusal) {
+                if isStrict, !isMember, !decoded.code.isForAnyNode { throw Self.noMember }
                 guard let work = try begin(decoded, origin, request, body) else { return }
-                add(PendingRequest(request: request, code: decoded.code, body: Array(body), origin: origin, work: work))
+                add(
+                    PendingRequest(
+                        request: request, code: decoded.code, body: Array(body), origin: origin, work: work,
+                        isStrict: isStrict))
             } catch {
                 request.fail(error.code, error.text)
             }
@@ -89,7 +102,7 @@ extension ClusterKeeper {
         _ decoded: CkptRequest, _ origin: RequestOrigin, _ request: Request, _ body: UnsafeRawBufferPointer
     ) throws(Refusal) -> PendingRequest.Work? {
         switch decoded {
-        case .status, .update, .updateIf, .read, .list, .snapshot, .synchronize:
+        case .status, .update, .updateIf, .read, .list, .snapshot, .synchronize, .section:
             let id = try admit(decoded, origin)
             guard replication.route(id) == .here else { return .data(id) }
             execute(decoded, origin, id, .client(request), body)
@@ -105,9 +118,30 @@ extension ClusterKeeper {
         case .unlink(let name): return .unlink(name)
         case .setRetention(_, let duration): return .setRetention(try admit(decoded, origin), duration)
         case .setActiveReplica: return .setActive(try admit(decoded, origin))
-        case .unsubscribe, .resume, .adminList, .adminSections:
+        case .exists(let name): return .exists(name)
+        case .unsubscribe, .resume, .watchReplicas, .adminList:
             local(decoded, origin, request, body)
             return nil
+        case .adminSections(let name, _, _, _):
+            // Who may not is refused here; what this node does not have the active replica's tells.
+            let entry = directory.host.core.entry(named: name)
+            if let entry, origin.isAdministrator, !shell.engine.isServable(entry.id) { return .data(entry.id) }
+            local(decoded, origin, request, body)
+            return nil
+        }
+    }
+
+    /// Whether this node is a member of the cluster, as far as can be seen from here.
+    var isMember: Bool { directory.host.view?.isQuorate ?? false }
+
+    private static let noMember = Refusal(.unavailable, "this node is not a member of the cluster: it has no quorum")
+
+    /// This node has left: who wants to know is told, and waits for nothing that was not begun.
+    func refuseStrict() {
+        for (token, request) in pending.sorted(by: { $0.key < $1.key }) where request.isStrict {
+            guard requests.isWaiting(token), let request = forget(token)?.request else { continue }
+            perform(requests.handle(.answered(token), at: loop.now))
+            request.fail(Self.noMember.code, Self.noMember.text)
         }
     }
 
@@ -160,6 +194,13 @@ extension ClusterKeeper {
         case .directory: return mayAct ? .here : .later
         case .ownReplica(let id):
             return mayAct && shell.engine.isServable(id) && replication.isCurrent(id) ? .here : .later
+        case .ownActivity(let id):
+            guard mayAct else { return .later }
+            // The proposal has been heard here, even if no majority has it yet.
+            guard let entry = directory.host.core.entry(id) else { return .here }
+            if entry.successor == node || entry.isElecting { return .later }
+            // Another one was chosen since: that is answered, too.
+            return entry.active != node || replication.route(id) == .here ? .here : .later
         case .checkpoint(let id):
             let route = replication.route(id)
             // Nobody is there to answer: the directory will say who does.
@@ -234,6 +275,8 @@ extension ClusterKeeper {
         guard let pending = pending[token] else { return }
         switch (pending.work, route) {
         case (.data(let id), .there(let peer)): forward(token, pending, id, origin, to: peer)
+        case (.becomeActive(let id), _): becameActive(token, pending, id)
+        case (.exists(let name), _): exists(token, pending, name)
         case (.data, _), (.subscribe, _): executeHere(token, pending, origin)
         default: order(token, pending, origin)
         }
@@ -369,7 +412,7 @@ extension ClusterKeeper {
         case .unlink(let name): event = .unlink(name, by: origin.identity)
         case .setRetention(let id, let duration): event = .setRetention(id, duration)
         case .setActive(let id): event = .setActive(id, node)
-        case .data, .subscribe: return
+        case .data, .subscribe, .becomeActive, .exists: return
         }
         propose(event) { [unowned self] outcome in enter { ordered(token, pending, origin, outcome) } }
     }
@@ -393,12 +436,42 @@ extension ClusterKeeper {
             }
             return
         case .opened(let id, let isCreated): opened(id, isCreated: isCreated, pending, origin)
-        case .done: pending.request.reply([])
+        case .done:
+            if case .setActive(let id) = pending.work {
+                // It is, when it has everything and the one before has stopped.
+                settle(token, .answered(token))
+                return add(
+                    PendingRequest(
+                        request: pending.request, code: pending.code, body: pending.body, origin: origin,
+                        work: .becomeActive(id), isStrict: pending.isStrict), isRetransmission: true)
+            }
+            pending.request.reply([])
         case .refused(.notExist, _) where isUnlinked(pending, by: origin): pending.request.reply([])
         case .refused(let code, let text): pending.request.fail(code, text)
         }
         if case .open(_, _, _, let handle, _) = pending.work { opening.remove(handle) }
         settle(token, .answered(token))
+    }
+
+    private func becameActive(_ token: UInt64, _ pending: PendingRequest, _ id: CheckpointID) {
+        settle(token, .answered(token))
+        if replication.route(id) == .here { return pending.request.reply([]) }
+        pending.request.fail(
+            .tryAgain, "the replica of another node was asked to be the active one meanwhile, or this one is no more")
+    }
+
+    private func exists(_ token: UInt64, _ pending: PendingRequest, _ name: SaName) {
+        let entry = directory.host.core.entry(named: name)
+        if entry == nil, directory.host.core.isRecovering {
+            loop.schedule(after: Self.recoveryDelay) { [unowned self] in
+                enter { settle(token, .failed(token, .untouched)) }
+            }
+            return
+        }
+        settle(token, .answered(token))
+        var attributes = entry?.attributes
+        attributes?.retentionDuration = entry?.retention ?? 0
+        pending.request.reply(ExistsReply(attributes: attributes).encoded)
     }
 
     private func isUnlinked(_ pending: PendingRequest, by origin: RequestOrigin) -> Bool {

@@ -100,6 +100,7 @@ final class ClusterKeeper {
         directory.onOthers = { [unowned self] nodes in
             others = nodes
             links?.follow(nodes)
+            if !isMember { enter { refuseStrict() } }
             enter { changedRoutes += Set(pending.values.map(\.subject)).sorted() }
         }
     }
@@ -208,6 +209,8 @@ final class ClusterKeeper {
         if case .unlinked(let identity) = reason, let identity { remember(unlink: identity, of: id) }
         shell.process(.entry(id, entry))
         answer(.entry(id, entry))
+        shell.replicasChanged(id)
+        changedRoutes.append(.ownActivity(id))
         removals[id] = nil
         guard let entry else { return }
         shell.files.keepForReplicas(id, entry.replicas.count > 1)
@@ -251,7 +254,7 @@ final class ClusterKeeper {
         case .keepEpoch(let id, let epoch, let history): shell.process(.keepEpoch(id, epoch: epoch, history))
         case .complete(let ticket): complete(ticket)
         case .redirect(let ticket): redirect(ticket)
-        case .routeChanged(let id): changedRoutes += [.checkpoint(id), .ownReplica(id)]
+        case .routeChanged(let id): changedRoutes += [.checkpoint(id), .ownReplica(id), .ownActivity(id)]
         case .propose(let event, let id):
             outbox.append((event, id, { [unowned self] outcome in settle(outcome, about: [id]) }))
         case .wake(let at): wake(at)

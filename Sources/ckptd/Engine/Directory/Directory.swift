@@ -71,7 +71,10 @@ public struct Directory: Engine, Sendable {
         case .close(let handles): close(handles, now, &effects)
         case .unlink(let name, let identity): unlink(name, identity, now, &effects)
         case .setRetention(let id, let duration):
-            guard entries[id] != nil else { return [Self.gone] }
+            guard let entry = entries[id] else { return [Self.gone] }
+            guard !entry.isUnlinked else {
+                return [.refused(.badOperation, "checkpoint \(entry.name) is unlinked and ends with its last close")]
+            }
             change(id, now, &effects) { $0.retention = duration }
         case .setActive(let id, let node): setActive(id, node, now, &effects)
         case .current(let id, let node, let epoch):

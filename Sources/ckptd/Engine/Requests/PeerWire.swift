@@ -53,9 +53,9 @@ extension CkptCode {
     /// Done where the active replica is, whoever asks.
     public var isForActiveReplica: Bool {
         switch self {
-        case .synchronize, .status, .update, .updateIf, .read, .list, .snapshot: true
-        case .open, .close, .unlink, .setRetention, .setActiveReplica, .subscribe, .unsubscribe, .resume, .adminList,
-            .adminSections:
+        case .synchronize, .status, .update, .updateIf, .read, .list, .snapshot, .section, .adminSections: true
+        case .open, .close, .unlink, .setRetention, .setActiveReplica, .subscribe, .unsubscribe, .resume, .exists,
+            .watchReplicas, .adminList:
             false
         }
     }

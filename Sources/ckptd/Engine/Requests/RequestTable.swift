@@ -15,6 +15,8 @@ public struct RequestTable: Engine, Sendable {
         case checkpoint(CheckpointID)
         /// The replica on this node: a subscription.
         case ownReplica(CheckpointID)
+        /// Whether the replica on this node has become the active one.
+        case ownActivity(CheckpointID)
     }
 
     public enum Failure: Error, Hashable, Sendable {
@@ -83,6 +85,7 @@ public struct RequestTable: Engine, Sendable {
 
     public var count: Int { entries.count }
     /// Requests that wait until it is known where they are to be done.
+    public func isWaiting(_ number: UInt64) -> Bool { entries[number].map { $0.route == nil } ?? false }
     public var waitingCount: Int { waiting.reduce(0) { $0 + $1.value.count } }
 
     public mutating func handle(_ event: Event, at now: Instant) -> [Effect] {
