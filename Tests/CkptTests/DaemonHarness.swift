@@ -48,6 +48,12 @@ final class DaemonHarness: @unchecked Sendable {
         while Process.reap(pid) == nil { OSAL.pause() }
     }
 
+    /// All that a node without power forgets.
+    func losePower() throws {
+        kill()
+        try File.removeTree(places.shmDirectory)
+    }
+
     func service() -> CheckpointService { CheckpointService(places: places) }
 
     static func attributes(sections: UInt32 = 16, retention: SaTime = .saTimeEnd) -> CreationAttributes {

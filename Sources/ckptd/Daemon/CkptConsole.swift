@@ -45,6 +45,7 @@ enum CkptConsole {
             let (sessions, absent) = shell.sessionCounts
             let openings = all.reduce(0) { $0 + $1.openers.count }
             let unlinked = all.count { $0.isUnlinked }
+            let durability = shell.durability
             reply.either(
                 text: """
                     \(all.count) checkpoints\(unlinked > 0 ? " (\(unlinked) unlinked, still open)" : ""), \
@@ -52,14 +53,29 @@ enum CkptConsole {
                     open \(openings) times by \(sessions) processes\
                     \(absent > 0 ? ", \(absent) of them not back since their connection was lost" : "")
                     RAM files in \(shell.directory)
+                    \(durabilityText(durability, shell.databasePath))
                     """,
                 json: [
                     "checkpoints": .integer(Int64(all.count)), "unlinked": .integer(Int64(unlinked)),
                     "memoryUsed": .integer(Int64(clamping: used)), "openings": .integer(Int64(openings)),
                     "processes": .integer(Int64(sessions)), "absentProcesses": .integer(Int64(absent)),
-                    "directory": .string(shell.directory),
+                    "directory": .string(shell.directory), "database": .string(shell.databasePath),
+                    "persistent": .integer(Int64(durability.checkpoints)),
+                    "notDurable": .integer(Int64(durability.behind)),
+                    "answersWaitingForDisk": .integer(Int64(durability.waitingAnswers)),
+                    "durabilityTrouble": durability.trouble.map { .string($0.reason) } ?? .null,
                 ])
         }
+    }
+
+    private static func durabilityText(_ durability: CkptEngine.DurabilitySummary, _ path: String) -> String {
+        guard let trouble = durability.trouble else {
+            if durability.checkpoints == 0 { return "none of them is persistent" }
+            let behind = durability.behind == 0 ? "all durable" : "\(durability.behind) being written"
+            return "\(durability.checkpoints) of them persistent, \(behind), in \(path)"
+        }
+        return "DEGRADED: what is persistent cannot be made durable: \(trouble.reason); "
+            + "\(durability.behind) of \(durability.checkpoints) are behind, \(durability.waitingAnswers) answers wait"
     }
 
     private static func registerSections(_ commands: LoopCommands, _ shell: CkptShell, _ name: ArgumentSpec) {
@@ -166,6 +182,7 @@ enum CkptConsole {
             "kept \(kept) when nobody has it open"
                 + (summary.retentionLeft == .saTimeEnd ? "" : "; \(summary.retentionLeft / 1_000_000_000) s are left"),
         ]
+        if attributes.flags.contains(.persistent) { lines.append("persistent: on the disk of each of its nodes, too") }
         if summary.subscriberCount > 0 { lines.append("\(summary.subscriberCount) of the openers follow its updates") }
         return (lines + summary.openers.map { "open in \(opener($0))" }).joined(separator: "\n")
     }
@@ -205,6 +222,7 @@ enum CkptConsole {
             "memoryUsed": .integer(Int64(clamping: descriptor.memoryUsed)),
             "checkpointSize": .integer(Int64(clamping: descriptor.attributes.checkpointSize)),
             "retentionNanoseconds": .integer(descriptor.attributes.retentionDuration),
+            "persistent": .bool(descriptor.attributes.flags.contains(.persistent)),
             "unlinked": .bool(summary.isUnlinked), "subscribers": .integer(Int64(summary.subscriberCount)),
             "openers": .array(summary.openers.map { .integer(Int64($0.processID)) }),
         ]

@@ -2,6 +2,7 @@ import CkptEngine
 import CkptLayout
 import CkptProtocol
 import CkptStore
+import DBAL
 import EOLoop
 import EngineKit
 import IOC
@@ -22,6 +23,11 @@ final class CkptShell {
     private var timers: [CkptTimer: LoopTimer] = [:]
     private var clock: ClockWatch?
     private var writer = ByteWriter(reserving: 4096)
+    private let persistent: PersistentKeeper
+    /// Answers that are not durable yet: nil until all else is ready.
+    private var undurable: [UInt64: Undurable?] = [:]
+    /// What the answer that comes next waits for.
+    private var awaited: UInt64?
     /// Nil when this node is alone.
     private(set) var keeper: ClusterKeeper?
 
@@ -39,8 +45,11 @@ final class CkptShell {
         localNode = description.localNode
         files = try CheckpointFiles(directory: "\(places.shmDirectory)/ckpt")
         subscriptions = Subscriptions(files: files)
-        let found = try files.recover()
-        for damage in found.damaged { journal.write(damage) }
+        let recovered = try files.recover()
+        for damage in recovered.damaged { journal.write(damage) }
+        persistent = PersistentKeeper(
+            loop: loop, places: places, engine: DatabaseEngine(description.database), files: files, journal: journal)
+        let found = persistent.load(recovered.checkpoints)
         let seconds = UInt64(clamping: MonotonicClock.wallNanoseconds() / 1_000_000_000)
         let isAlone = description.groupEngine == .alone
         if !isAlone, let node = description.nodes.first(where: { $0.id.rawValue > ClusterKeeper.nodeMax }) {
@@ -53,7 +62,12 @@ final class CkptShell {
             keeper = try ClusterKeeper(
                 loop: loop, places: places, description: description, shell: self, journal: journal)
         }
-        for checkpoint in found.checkpoints { process(.restored(checkpoint)) }
+        persistent.onPersisted = { [unowned self] outcome in process(.persisted(outcome)) }
+        persistent.onCorrupted = { [unowned self] id, slot in go(.damaged(id, slot: slot)) }
+        for checkpoint in found.checkpoints.sorted(by: { $0.checkpoint < $1.checkpoint }) {
+            process(.restored(checkpoint))
+        }
+        for event in found.events { process(event) }
         for (session, process) in engine.absentSessions where !isAlive(process) {
             self.process(.disconnected(session, isDead: true))
         }
@@ -88,6 +102,7 @@ final class CkptShell {
     func stop() {
         server?.close()
         keeper?.close()
+        persistent.close()
     }
 
     private static func session(_ peer: Peer) -> ClientSession {
@@ -182,6 +197,14 @@ final class CkptShell {
         case .setAside(let id, let reason): journal.write(files.setAside(id, reason))
         case .reply(_, let answer): reply(answer)
         case .refuse(_, let error, let text): asker?.fail(error, text)
+        case .persist(let batch): persistent.write(batch)
+        case .await(let ticket):
+            awaited = ticket
+            undurable[ticket] = .some(nil)
+        case .release(let tickets):
+            for ticket in tickets { take(ticket) { $0.asker.reply($0.bytes) } }
+        case .abandon(let tickets, let error, let text):
+            for ticket in tickets { take(ticket) { $0.asker.fail(error, text) } }
         case .publish(let id):
             let fresh = committed?.checkpoint == id ? committed : nil
             committed = nil
@@ -252,6 +275,10 @@ final class CkptShell {
 
     var directory: String { files.directory }
 
+    var durability: CkptEngine.DurabilitySummary { engine.durabilitySummary }
+
+    var databasePath: String { persistent.path }
+
     func sections(of id: CheckpointID, limit: Int) -> [StoredSection] { engine.sections(of: id, limit: limit) }
 
     /// The first bytes of a section; nil when they are corrupted.
@@ -264,6 +291,8 @@ final class CkptShell {
     // MARK: Answers
 
     private func reply(_ answer: CkptAnswer) {
+        let ticket = awaited
+        awaited = nil
         guard let asker else { return }
         writer.removeAll()
         asker.begin(&writer)
@@ -292,8 +321,25 @@ final class CkptShell {
             writer.value(reply.summary)
             append(id, reply.snapshot.change, sections, dataMax: dataMax)
         }
-        if keeper?.hold(asker, writer.bytes) == true { return }
-        asker.reply(writer.bytes)
+        if keeper?.hold(asker, writer.bytes, ticket) == true { return }
+        deliver(asker, writer.bytes, ticket)
+    }
+
+    private typealias Undurable = (asker: Asker, bytes: [UInt8])
+
+    private func take(_ ticket: UInt64, _ body: (Undurable) -> Void) {
+        if let answer = undurable.removeValue(forKey: ticket) ?? nil { body(answer) }
+    }
+
+    /// Answers, if all that the answer says is durable.
+    ///
+    /// - Parameter ticket: what it waits for; nil when there is nothing.
+    func deliver(_ asker: Asker, _ bytes: [UInt8], _ ticket: UInt64?) {
+        if let ticket, undurable[ticket] != nil {
+            undurable[ticket] = (asker, bytes)
+        } else {
+            asker.reply(bytes)
+        }
     }
 
     /// Appends the bytes of one part; false when they are corrupted and the request has been refused.

@@ -31,6 +31,10 @@ struct Journal {
                 .error,
                 "checkpoint \(name) (\(id)): section \(section) is corrupted, its bytes are not what was written; "
                     + "overwrite or delete it")
+        case .notDurable(let reason):
+            write(
+                .error, "persistent checkpoints cannot be made durable, updates are refused until they can: \(reason)")
+        case .durableAgain: write(.notice, "persistent checkpoints are durable again")
         }
     }
 

@@ -14,6 +14,7 @@ let program = DaemonProgram(
           $SAF_SHM_DIR/ckpt/       one RAM file per checkpoint; a restarted ckptd finds its data there
           $SAF_SHM_DIR/ckpt/directory, lineage   on several nodes: what all of them know of all checkpoints
           $SAF_STATE_DIR/checkpoints   on controllers: the directory on disk, for when all nodes begin anew
+          $SAF_STATE_DIR/checkpoint-data   the persistent checkpoints with a replica on this node
           $SAF_RUN_DIR/cluster     the cluster; without it this node is alone
         """)
 program.run { loop, places in

@@ -20,7 +20,12 @@ extension CkptEngine {
         case .takePiece(let id, let parts): return takePiece(id, parts)
         case .finishCopy(let id, let end, let version, let history): return finishCopy(id, end, version, history)
         case .keepEpoch(let id, let epoch, let history): return keepEpoch(id, epoch, history)
-        case .restored, .connected, .disconnected, .request, .settled, .damaged, .timerFired, .clockSet:
+        case .lineage(let lineage):
+            keepLineage(lineage)
+            return []
+        case .restored, .connected, .disconnected, .request, .settled, .damaged, .timerFired, .clockSet, .stored,
+            .notStored,
+            .withheld, .persisted:
             return []
         }
     }
@@ -53,6 +58,7 @@ extension CkptEngine {
     ) throws(Refusal) {
         try check(flags, attributes)
         try checkOpens(of: origin.identity.session)
+        if attributes?.flags.contains(.persistent) == true, let refusal = durabilityRefusal { throw refusal }
     }
 
     /// Everything about a request with a handle that needs neither data nor the active replica.

@@ -29,10 +29,14 @@ extension CkptEngine {
             pending = .open(transaction, record, origin)
             return [.commit(transaction, isUpdate: false)]
         }
+        if let reason = withheld[name] {
+            throw Refusal(.tryAgain, "checkpoint \(name) is not to be had now: \(reason)")
+        }
         guard let attributes else { throw Refusal(.notExist, "checkpoint \(name) does not exist") }
         guard checkpoints.count < limits.checkpointsMax else {
             throw Refusal(.noResources, "\(limits.checkpointsMax) checkpoints on this node")
         }
+        if attributes.flags.contains(.persistent) { durability.isUsed = true }
         _ = makeID()
         let new = NewCheckpoint(
             checkpoint: CheckpointID(rawValue: makeID()), name: name, attributes: attributes, createdAt: time,
@@ -324,6 +328,7 @@ extension CkptEngine {
         case .tombstone(let id):
             guard tombstones.removeValue(forKey: id) != nil else { return [] }
             return [.remove(id)]
+        case .persistence: return beginBatch(now)
         }
     }
 }

@@ -20,6 +20,7 @@ extension CkptEngine {
                 retentionDuration: entry.retention, nextSerial: entry.attributes.hasDefaultSection ? 2 : 1,
                 isUnlinked: entry.isUnlinked, hasActiveReplica: entry.active == node, unlinker: entry.unlinker),
             openers: (locals[entry.id] ?? [:]).sorted { $0.key < $1.key }.map(\.value.record))
+        if entry.attributes.flags.contains(.persistent) { durability.isUsed = true }
         pending = .make(new)
         return [.create(new)]
     }

@@ -60,6 +60,9 @@ public struct CkptEngine: Engine, Sendable {
     var tombstones: [CheckpointID: RequestIdentity] = [:]
     var pending: Pending?
     var locals: [CheckpointID: [HandleID: LocalOpen]] = [:]
+    var durability = Durability()
+    /// Names of checkpoints that are in the database only, and why.
+    var withheld: [SaName: String] = [:]
     var nextID: UInt64
     /// Checks everything after every event; for tests, it takes time.
     public var checksDeeply = false
@@ -100,6 +103,10 @@ public struct CkptEngine: Engine, Sendable {
             invariant(pending == nil, "the store answers before anything else happens")
         }
         defer { if checksDeeply { checkInvariants() } }
+        return durability.isUsed ? keepDurable(event, now) : decide(event, now)
+    }
+
+    mutating func decide(_ event: CkptEvent, _ now: Instant) -> [CkptEffect] {
         switch event {
         case .restored(let checkpoint): return restore(checkpoint, now)
         case .connected(let session, let process): return connected(session, process)
@@ -109,6 +116,12 @@ public struct CkptEngine: Engine, Sendable {
         case .damaged(let checkpoint, let slot): return markCorrupted(checkpoint, slot: slot)
         case .timerFired(let timer, let time): return fired(timer, time, now)
         case .clockSet(let time): return clockSet(time, now)
+        case .stored(let stored, let lineage): return self.stored(stored, lineage, now)
+        case .notStored(let reason): return notStored(reason)
+        case .withheld(let name, let reason):
+            withheld[name] = reason
+            return []
+        case .persisted(let outcome): return persisted(outcome, now)
         default: return handleAsMember(event, now)
         }
     }
@@ -289,6 +302,7 @@ public struct CkptEngine: Engine, Sendable {
                 checkpoints[id]?.name == name && checkpoints[id]?.state.isUnlinked == false,
                 "names lead to their checkpoint")
         }
+        checkDurabilityInvariants()
         for checkpoint in checkpoints.values {
             checkpoint.checkInvariants(isAlone: node == nil)
             invariant(

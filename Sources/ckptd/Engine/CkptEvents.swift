@@ -42,6 +42,8 @@ public enum CkptTimer: Hashable, Sendable {
     case absence(ClientSession)
     /// Its unlink need not be remembered any longer.
     case tombstone(CheckpointID)
+    /// The next batch for the database of persistent checkpoints.
+    case persistence
 }
 
 /// What the store said to a transaction.
@@ -67,6 +69,14 @@ public enum CkptEvent: Hashable, Sendable {
     case timerFired(CkptTimer, time: SaTime)
     /// Somebody has set the date: expiration times are nearer or farther than they were.
     case clockSet(time: SaTime)
+    /// After everything was restored: what the database of persistent checkpoints has, and of which directory.
+    case stored([StoredCheckpoint], lineage: UInt64?)
+    /// Instead: it cannot be used, and is not touched.
+    case notStored(String)
+    /// In the database only, and cannot be had now, for this reason: nobody may take its name.
+    case withheld(SaName, String)
+    /// Answers `persist`, some time later.
+    case persisted(PersistentOutcome)
 
     // On a member of a cluster only.
 
@@ -88,6 +98,8 @@ public enum CkptEvent: Hashable, Sendable {
     /// The copy is whole, as of that change in that epoch; `.replication(.applied)` follows.
     case finishCopy(CheckpointID, CopyEnd, ReplicaVersion, EpochHistory)
     case keepEpoch(CheckpointID, epoch: UInt64, EpochHistory)
+    /// The directory is this one: kept with what is persistent.
+    case lineage(UInt64)
 }
 
 /// A part of an answer that lies in the store.
@@ -139,6 +151,9 @@ public enum CkptNote: Hashable, Sendable {
     /// Opens of a process that died or never came back.
     case closed(SaName, CheckpointID, processID: UInt32, isDead: Bool)
     case corrupted(SaName, CheckpointID, section: SectionID)
+    /// What is persistent cannot be made durable.
+    case notDurable(String)
+    case durableAgain
 
     public enum DeletionReason: Hashable, Sendable {
         case unlinked, retentionOver
@@ -161,6 +176,13 @@ public enum CkptEffect: Hashable, Sendable {
     case setAside(CheckpointID, String)
     case reply(RequestIdentity, CkptAnswer)
     case refuse(RequestIdentity, AisError, String)
+    /// Write this to the database, on the worker; `.persisted` follows. The data is as it is now.
+    case persist(PersistentBatch)
+    /// The `.reply` that follows at once is given when this ticket is released.
+    case await(UInt64)
+    case release([UInt64])
+    /// The answers that wait for these are not given; this is.
+    case abandon([UInt64], AisError, String)
     /// There is a new change: tell the subscribers.
     case publish(CheckpointID)
     case endSubscription(HandleID)

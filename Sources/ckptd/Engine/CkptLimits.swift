@@ -17,6 +17,10 @@ public struct CkptLimits: Hashable, Sendable {
     public var unlinkMemory = Duration.seconds(60)
     /// How long a writer of another node is remembered that the directory is not known to have.
     public var writerMemory = Duration.seconds(60)
+    /// How long an answer waits for a disk that refuses to make it durable.
+    public var durableMax = Duration.seconds(25)
+    /// After so long it is tried again.
+    public var durableRetry = Duration.seconds(1)
     /// The longest sleep until a section's expiration time is compared with the clock again (the clock may be set).
     public var clockCheck = Duration.seconds(3_600)
 

@@ -47,6 +47,8 @@ struct HeldAnswers {
     struct Answer {
         var asker: Asker
         var bytes: [UInt8]
+        /// What has to be durable here before it is given, too.
+        var ticket: UInt64?
         /// What to do again where the active replica is now, if it is no longer here.
         var request: PendingRequest?
     }
@@ -365,11 +367,11 @@ extension ClusterKeeper {
         answer(.awaitAll(id, change: isSynchronous ? change : 0, ticket: answers.begin()))
     }
 
-    /// False when the answer need not wait.
-    func hold(_ asker: Asker, _ bytes: [UInt8]) -> Bool {
+    /// False when the answer need not wait for others.
+    func hold(_ asker: Asker, _ bytes: [UInt8], _ durable: UInt64?) -> Bool {
         guard let ticket = answers.present else { return false }
         answers.present = nil
-        var held = HeldAnswers.Answer(asker: asker, bytes: bytes)
+        var held = HeldAnswers.Answer(asker: asker, bytes: bytes, ticket: durable)
         if case .client(let request) = asker, let executing = answers.executing {
             held.request = PendingRequest(
                 request: request, code: executing.code, body: Array(shell.body), origin: executing.origin,
@@ -382,7 +384,7 @@ extension ClusterKeeper {
     func complete(_ ticket: UInt64) {
         if answers.present == ticket { answers.present = nil }
         guard let held = answers.waiting.removeValue(forKey: ticket) else { return }
-        held.asker.reply(held.bytes)
+        shell.deliver(held.asker, held.bytes, held.ticket)
     }
 
     func redirect(_ ticket: UInt64) {

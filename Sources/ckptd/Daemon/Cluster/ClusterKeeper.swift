@@ -86,6 +86,8 @@ final class ClusterKeeper {
 
     private func connect() {
         directory.held = { [unowned self] in shell.engine.held(at: loop.now) }
+        directory.storedLineage = { [unowned self] in shell.engine.lineage }
+        directory.onLineage = { [unowned self] lineage in shell.process(.lineage(lineage)) }
         directory.onEntry = { [unowned self] id, entry, reason in enter { released(id, entry, reason) } }
         directory.onUnknown = { [unowned self] id in enter { answer(.entry(id, nil)) } }
         directory.onMayAct = { [unowned self] isAllowed in

@@ -36,6 +36,10 @@ final class DirectoryKeeper {
     var onOthers: ([NodeID]) -> Void = { _ in }
     /// What this node has, for the others.
     var held: () -> [HeldReplica] = { [] }
+    /// Which directory this node was part of, as the database of persistent checkpoints knows it; without power the
+    /// file beside the journal is gone.
+    var storedLineage: () -> UInt64? = { nil }
+    var onLineage: (UInt64) -> Void = { _ in }
 
     static let group = "ckpt"
     /// Without a majority that remembers a controller waits so long for the missing nodes: then its database must do.
@@ -253,12 +257,15 @@ final class DirectoryKeeper {
     /// Which directory this node was part of; only what a majority has heard counts, so it is kept apart from the
     /// journal.
     private var lineage: UInt64 {
-        guard let bytes = try? File.readAll(lineageFile, limit: 64), bytes.count == 8 else { return 0 }  // of none
+        guard let bytes = try? File.readAll(lineageFile, limit: 64), bytes.count == 8 else {
+            return storedLineage() ?? 0  // of none
+        }
         return bytes.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }
     }
 
     private func keepLineage() {
         let current = host.core.lineage
+        onLineage(current)
         guard current != lineage else { return }
         var writer = ByteWriter()
         writer.integer(current)

@@ -9,6 +9,7 @@ extension Replication {
         _ id: CheckpointID, _ entry: DirectoryEntry?, _ now: Instant, _ effects: inout [ReplicationEffect]
     ) {
         guard let entry else {
+            durable.removeValue(forKey: id)
             if var replica = replicas.removeValue(forKey: id) {
                 stopLeading(&replica, &effects)
                 if replica.data != nil || replica.isBeingMade { effects.append(.drop(id)) }
@@ -48,6 +49,7 @@ extension Replication {
             stopLeading(&replica, &effects)
             replica.following = nil
             if replica.data != nil || replica.isBeingMade { effects.append(.drop(id)) }
+            durable.removeValue(forKey: id)
             (replica.data, replica.isBeingMade) = (nil, false)
             return
         }

@@ -42,6 +42,7 @@ extension Replication {
             // Also when updates were to follow and the log had them no more, or a copy begins anew.
             guard round == replica.round, replica.restsUntil <= now else { return }
             replicas[id]?.following?.stage = .copying
+            durable.removeValue(forKey: id)
             replicas[id]?.data = ReplicaData(version: .init(epoch: 0, change: base), isPartial: true)
             effects.append(.wipe(id, base: base))
         case .update(let change):
@@ -81,6 +82,7 @@ extension Replication {
         guard isDone else {
             // Its data is not what it must be: everything anew, after a rest, for it may be for want of room.
             replicas[id]?.data = ReplicaData(version: .empty, isPartial: true)
+            durable.removeValue(forKey: id)
             replicas[id]?.following = nil
             effects += [.wipe(id, base: 0), .propose(.failed(id, node), about: id)]
             return rest(id, now, &effects)
@@ -109,10 +111,17 @@ extension Replication {
         effects.append(.keepEpoch(id, epoch: following.epoch, history))
     }
 
-    private func acknowledge(_ id: CheckpointID, _ effects: inout [ReplicationEffect]) {
+    /// Says what counts here: of a persistent checkpoint only what the disk has.
+    func acknowledge(_ id: CheckpointID, _ effects: inout [ReplicationEffect]) {
         guard let replica = replicas[id], let following = replica.following, let data = replica.data, !data.isPartial
         else { return }
-        send(.acknowledge(change: data.version.change), id, following, &effects)
+        var change = data.version.change
+        if replica.isPersistent {
+            guard let durable = durable[id] else { return }
+            change = min(change, durable)
+        }
+        if case .asked = following.stage { return }
+        send(.acknowledge(change: change), id, following, &effects)
     }
 
     private func send(

@@ -180,7 +180,8 @@ extension Replication {
         }
         replicas[id]?.leading?.followers[peer]?.stage = .streaming
         replicas[id]?.leading?.followers[peer]?.sent = version.change
-        replicas[id]?.leading?.followers[peer]?.acknowledged = version.change
+        // What it has of a persistent checkpoint need not be on its disk; it says so itself.
+        replicas[id]?.leading?.followers[peer]?.acknowledged = replica.isPersistent ? 0 : version.change
         replicas[id]?.leading?.followers[peer]?.copyBase = 0
         let start = ReplicaMessage.Body.start(round: round, from: version.change, data.history)
         effects.append(.send(ReplicaMessage(id, epoch: leading.epoch, start), to: peer))

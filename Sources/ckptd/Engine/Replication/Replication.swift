@@ -91,6 +91,8 @@ public struct Replication: Engine, Sendable {
         var round: UInt32 = 0
         /// Its data was no good; not asked for again before.
         var restsUntil = Instant.start
+
+        var isPersistent: Bool { entry.attributes.flags.contains(.persistent) }
     }
 
     public let node: NodeID
@@ -99,6 +101,8 @@ public struct Replication: Engine, Sendable {
     var replicas = OrderedMap<CheckpointID, Replica>()
     /// Replicas the node has of checkpoints the directory has not spoken of yet.
     var found = OrderedMap<CheckpointID, ReplicaData>()
+    /// Of persistent checkpoints: what this node's database has.
+    var durable = OrderedMap<CheckpointID, UInt64>()
     var mayAct = false
     var wakesAt: Instant?
     /// Checkpoints with a follower there whose lane is full.
@@ -143,6 +147,9 @@ public struct Replication: Engine, Sendable {
                 letGo(id, now, &effects)
             }
         case .writable(let peer): resume(peer, now, &effects)
+        case .durable(let id, let change):
+            durable.updateValue(change, forKey: id)
+            acknowledge(id, &effects)
         case .mayAct(let isAllowed):
             guard isAllowed != mayAct else { break }
             mayAct = isAllowed

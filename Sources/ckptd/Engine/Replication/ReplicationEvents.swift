@@ -39,6 +39,8 @@ public enum ReplicationEvent: Hashable, Sendable {
     case linkUp(NodeID)
     case linkDown(NodeID)
     case writable(NodeID)
+    /// This node's database has everything of a persistent checkpoint up to this change.
+    case durable(CheckpointID, change: UInt64)
     /// This node is one of those that act; without quorum it takes no updates.
     case mayAct(Bool)
     /// A proposal about this checkpoint was refused; look again. A while later, and once for all that were meanwhile.
