@@ -82,8 +82,9 @@ typedef union {
  * The version of a service's interface, "B.02.02" being {'B', 2, 2}.
  *
  * Given to a service's Initialize function with the release and the major version the program was written for; the
- * minor one is not looked at. The function replaces it by the newest version it offers in that major version. When it
- * has none it returns SA_AIS_ERR_VERSION, and the structure holds the nearest one it offers.
+ * minor one is not looked at. What the function offers in that version is what the program gets. The structure is
+ * replaced by the newest version offered of that release, also where SA_AIS_ERR_VERSION is returned; of another release
+ * if it offers none of that one.
  */
 typedef struct {
     SaUint8T releaseCode;
@@ -101,7 +102,7 @@ typedef struct {
 /**
  * A name in the extended form, for programs that define SA_EXTENDED_NAME_SOURCE: only saAisNameLend() and
  * saAisNameBorrow() touch what is in it. A name below 256 bytes is stored as in the plain form, with a NUL behind it;
- * of a longer one, at most 2,048 bytes, only the address. Both forms have the same size.
+ * of a longer one (the long form) only the address. The structure has the same size as the plain one.
  */
 typedef struct {
     SaUint16T _opaque[129];
@@ -122,9 +123,9 @@ typedef struct {
 /**
  * Puts text into a name.
  *
- * Long names (256 bytes and more) have to be allowed for the whole process by SA_ENABLE_EXTENDED_NAMES=1 in its
- * environment before the first call of a library of AIS; without it, and beyond 2,048 bytes, functions that are given
- * such a name refuse it.
+ * Names of the long form have to be allowed for the whole process by SA_ENABLE_EXTENDED_NAMES=1 in its environment
+ * before the first call of a library of AIS; without it functions that are given one refuse it. How long a name may be
+ * is each service's to say.
  *
  * @param value  text with a NUL at its end. It is copied if it is shorter than 256 bytes; else it is lent: it must stay
  *               as it is for as long as the name is used.

@@ -190,8 +190,8 @@ typedef struct {
  *
  * @param ckptHandle     set on success
  * @param ckptCallbacks  copied; NULL: none
- * @param version        in: release and major version the program is written for; out: the version of the handle, or
- *                       after SA_AIS_ERR_VERSION the nearest one offered
+ * @param version        in: release and major version the program is written for, by which the handle behaves; out: the
+ *                       newest version offered, B.02.02
  *
  * @return SA_AIS_OK; SA_AIS_ERR_INVALID_PARAM (ckptHandle or version is NULL); SA_AIS_ERR_VERSION (not offered).
  */
@@ -235,12 +235,13 @@ SaAisErrorT saCkptFinalize(SaCkptHandleT ckptHandle);
  * @return SA_AIS_OK;
  *         SA_AIS_ERR_INVALID_PARAM  a pointer is NULL; attributes without CREATE, or CREATE without them; creationFlags
  *                                   that do not go together; checkpointSize above maxSections times maxSectionSize; a
- *                                   name of length 0 or above 256; B.02: a negative timeout, a name that does not begin
- *                                   with "safCkpt=";
+ *                                   name of length 0 or above 256, or of the long form without
+ *                                   SA_ENABLE_EXTENDED_NAMES; B.02: a negative timeout, a name that does not begin with
+ *                                   "safCkpt=";
  *         SA_AIS_ERR_BAD_FLAGS      no flag, or one that does not exist;
  *         SA_AIS_ERR_NOT_EXIST      there is none of the name, and no CREATE;
  *         SA_AIS_ERR_EXIST          there is one, with other attributes. The retention duration is not compared;
- *         SA_AIS_ERR_TOO_BIG        B.02: a name of more than 2,048 bytes;
+ *         SA_AIS_ERR_TOO_BIG        B.02: a name of the long form with more than 256 bytes;
  *         SA_AIS_ERR_NO_SPACE       the node has no memory left for it;
  *         SA_AIS_ERR_TIMEOUT        it may have been made.
  */
@@ -310,7 +311,7 @@ SaAisErrorT saCkptCheckpointStatusGet(
  * Makes a section.
  *
  * @param sectionCreationAttributes  with SA_CKPT_GENERATED_SECTION_ID as id the service chooses one, which stands there
- *                                   afterwards: its bytes are the caller's to free()
+ *                                   afterwards, in memory for saCkptSectionIdFree() or free()
  * @param initialData                may be NULL if initialDataSize is 0: an empty section
  *
  * @return SA_AIS_OK;
@@ -324,6 +325,13 @@ SaAisErrorT saCkptCheckpointStatusGet(
 SaAisErrorT saCkptSectionCreate(
     SaCkptCheckpointHandleT checkpointHandle, SaCkptSectionCreationAttributesT *sectionCreationAttributes,
     const void *initialData, SaSizeT initialDataSize);
+
+/**
+ * Gives back the bytes of an id that saCkptSectionCreate() chose. Since B.02; a program of B.01 calls free().
+ *
+ * @return SA_AIS_OK; SA_AIS_ERR_INVALID_PARAM (id is NULL); SA_AIS_ERR_BAD_HANDLE.
+ */
+SaAisErrorT saCkptSectionIdFree(SaCkptCheckpointHandleT checkpointHandle, SaUint8T *id);
 
 /**
  * Deletes a section.
