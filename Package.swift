@@ -137,6 +137,7 @@ let package = Package(
         room("CkptClient", "ckptd/Client", client + ["CkptProtocol", "CkptLayout"]),
         ground("CkptLayout", "ckptd/Layout", ["SAFTypes", "EngineKit", "OSAL", "CkptProtocol"]),
         room("CkptStore", "ckptd/Store", base + ["OSAL", "CkptProtocol", "CkptLayout", "Containers", "DBAL"]),
+        room("CkptLibrary", "ckptd/Library", ["SAFTypes", "OSAL", "DBAL"]),
         program(
             "ckptd", "Sources/ckptd/Daemon",
             daemon + [
@@ -211,8 +212,9 @@ let package = Package(
         room(
             "SwiftSAF", "SAF/SwiftSAF",
             [
-                "SAFTypes", "AmfClient", "AmfProtocol", "CkptClient", "CkptProtocol", "LogClient", "EventClient",
-                "EventProtocol", "ClmClient", "ClmProtocol", "CliClient", "CliProtocol", "ExecutionObject",
+                "SAFTypes", "AmfClient", "AmfProtocol", "CkptClient", "CkptProtocol", "CkptLibrary",
+                "LogClient", "EventClient", "EventProtocol", "ClmClient", "ClmProtocol", "CliClient", "CliProtocol",
+                "ExecutionObject",
             ]),
         room(
             "SAFLogging", "SAF/SAFLogging",
@@ -273,6 +275,8 @@ let package = Package(
                 "EOReplicated", "IOCGroups", "IOCCluster",
             ]),
         tests("CkptLayoutTests", ["CkptLayout", "SAFTypes", "EngineKit", "OSAL", "directwriter"]),
+        program("librarywriter", "Tests/Helpers/librarywriter", ["CkptLibrary", "DBAL", "OSAL", "SAFTypes"]),
+        tests("CkptLibraryTests", ["CkptLibrary", "DBAL", "SAFTypes", "EngineKit", "OSAL", "librarywriter"]),
         program("directwriter", "Tests/Helpers/directwriter", ["CkptLayout", "SAFTypes", "EngineKit", "OSAL"]),
         tests(
             "CkptTests",

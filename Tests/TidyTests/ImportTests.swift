@@ -17,7 +17,7 @@ enum Rooms {
             "Sources/OSAL": ["COSAL", "Glibc", "EngineKit", "Synchronization"],
             "Sources/Containers": [],
             "Sources/SAF/SAFTypes": [],
-            "Sources/SAF/SwiftSAF": clients.union(protocols).union(["SAFTypes", "ExecutionObject"]),
+            "Sources/SAF/SwiftSAF": clients.union(protocols).union(["SAFTypes", "ExecutionObject", "CkptLibrary"]),
             "Sources/SAF/SAFLogging": ["LogClient", "LogProtocol", "Logging"],
             "Sources/EO/EngineKit": [],
             "Sources/DBAL": ground.union(["CSQLite", "CBerkeleyDB", "CGDBM", "OSAL"]),
@@ -64,6 +64,7 @@ enum Rooms {
         ]
         table["Sources/cliserver/Shell"]?.insert("SafText")
         table["Sources/ckptd/Layout"] = ["SAFTypes", "EngineKit", "OSAL", "Synchronization", "CkptProtocol"]
+        table["Sources/ckptd/Library"] = ["SAFTypes", "OSAL", "Synchronization", "DBAL"]
         table["Sources/ckptd/Store"]?.formUnion(["DBAL", "CkptLayout"])
         table["Sources/ckptd/Client"]?.insert("CkptLayout")
         table["Sources/ckptd/Daemon"]?.insert("CkptLayout")
