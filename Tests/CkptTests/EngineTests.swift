@@ -14,6 +14,20 @@ struct EngineWorld {
     /// What is stored: the files as a restart would find them.
     var timers: [CkptTimer: Instant] = [:]
     var effects: [CkptEffect] = []
+    /// What direct sections have become, by their slots, and the number of the last direct write.
+    var direct: [Int: DirectSight] = [:]
+    var directChange: UInt64 = 0
+
+    private mutating func look(_ id: CheckpointID, _ recalled: [Int], reserves: Bool) -> CkptEvent {
+        var sights = direct.values.sorted { $0.slot < $1.slot }
+        for index in sights.indices where recalled.contains(sights[index].slot) {
+            sights[index].isRecalled = true
+            sights[index].data = PayloadSlice(offset: 0, count: sights[index].size)
+            direct[sights[index].slot] = nil
+        }
+        defer { if reserves { directChange += 1 } }
+        return .looked(id, sights, change: directChange)
+    }
 
     static let client = ClientSession(high: 1, low: 1)
     static let other = ClientSession(high: 2, low: 2)
@@ -33,7 +47,9 @@ struct EngineWorld {
             effects += produced
             for effect in produced {
                 switch effect {
-                case .create, .commit: queue.append(.settled(outcome))
+                case .create, .commit, .grant: queue.append(.settled(outcome))
+                case .look(let id, let recalled, let reserves):
+                    queue.append(look(id, recalled, reserves: reserves))
                 case .startTimer(let timer, let at): timers[timer] = at
                 case .cancelTimer(let timer): timers[timer] = nil
                 default: break

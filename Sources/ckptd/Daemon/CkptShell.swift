@@ -34,6 +34,8 @@ final class CkptShell {
     // Who asks for what is being done, the body that its data lies in, and the update that it led to.
     private var asker: Asker?
     private(set) var body = UnsafeRawBufferPointer(start: nil, count: 0)
+    /// Where the data of sections lies that are being recalled.
+    private var recalledBody = UnsafeRawBufferPointer(start: nil, count: 0)
     private(set) var committed: Transaction?
 
     /// Timers longer than this are looked at again in between; the engine starts them anew.
@@ -187,6 +189,9 @@ final class CkptShell {
                 committed = transaction
             }
             go(.settled(result))
+        case .look(let id, let recalled, let reserves): look(id, recalled, reserves: reserves)
+        case .grant(let id, let slot, let limit):
+            go(.settled(outcome { () throws(StoreError) in try files.grant(id, slot: slot, limit: limit) }))
         case .record(let transaction, let isUpdate):
             let result = commit(transaction, isUpdate: isUpdate)
             if result != .done {
@@ -222,8 +227,21 @@ final class CkptShell {
         }
     }
 
+    private func look(_ id: CheckpointID, _ recalled: [Int], reserves: Bool) {
+        var payload: [UInt8] = []
+        let (sights, change) = files.look(id, recalling: recalled, reserves: reserves, into: &payload)
+        payload.withUnsafeBytes { bytes in
+            recalledBody = bytes
+            go(.looked(id, sights, change: change))
+            recalledBody = UnsafeRawBufferPointer(start: nil, count: 0)
+        }
+    }
+
     private func commit(_ transaction: Transaction, isUpdate: Bool) -> CommitOutcome {
-        outcome { () throws(StoreError) in try files.commit(transaction, payload: body, isUpdate: isUpdate) }
+        outcome { () throws(StoreError) in 
+            let payload = transaction.purpose == .recalled ? recalledBody : body
+            try files.commit(transaction, payload: payload, isUpdate: isUpdate)
+        }
     }
 
     private func outcome(_ body: () throws(StoreError) -> Void) -> CommitOutcome {

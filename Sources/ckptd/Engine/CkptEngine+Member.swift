@@ -23,9 +23,8 @@ extension CkptEngine {
         case .lineage(let lineage):
             keepLineage(lineage)
             return []
-        case .restored, .connected, .disconnected, .request, .settled, .damaged, .timerFired, .clockSet, .stored,
-            .notStored,
-            .withheld, .persisted:
+        case .restored, .connected, .disconnected, .request, .settled, .looked, .damaged, .timerFired, .clockSet,
+            .stored, .notStored, .withheld, .persisted:
             return []
         }
     }

@@ -169,6 +169,7 @@ extension CkptEngine {
 
     private mutating func delete(_ checkpoint: OpenCheckpoint, _ reason: CkptNote.DeletionReason) -> [CkptEffect] {
         checkpoints[checkpoint.id] = nil
+        directCheckpoints.remove(checkpoint.id)
         if named[checkpoint.name] == checkpoint.id { named[checkpoint.name] = nil }
         return [
             .cancelTimer(.expiration(checkpoint.id)), .cancelTimer(.retention(checkpoint.id)), .remove(checkpoint.id),
@@ -195,6 +196,7 @@ extension CkptEngine {
             checkpoints[id]?.absorb(transaction)
         } else {
             checkpoints[id] = nil
+            directCheckpoints.remove(id)
             effects += [.cancelTimer(.expiration(id)), .cancelTimer(.retention(id)), .retire(id)]
             effects += bury(id, origin.identity, now)
         }

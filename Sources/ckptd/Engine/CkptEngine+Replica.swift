@@ -203,7 +203,7 @@ extension CkptEngine {
             guard outcome == .done else { return [.replication(.applied(id, false))] }
             checkpoints[id]?.absorb(transaction)
             return [.replication(.applied(id, true)), .publish(id)]
-        case .create, .open, .update, .purge: return []
+        case .create, .open, .update, .purge, .look, .recall, .grant: return []
         }
     }
 }

@@ -82,6 +82,10 @@ extension CkptEngine {
     }
 
     mutating func purge(_ id: CheckpointID, _ time: SaTime, _ now: Instant) -> [CkptEffect] {
+        recallBeforePurge(id, time) ?? purgeNow(id, time, now)
+    }
+
+    mutating func purgeNow(_ id: CheckpointID, _ time: SaTime, _ now: Instant) -> [CkptEffect] {
         guard let checkpoint = checkpoints[id] else { return [] }
         let expired = checkpoint.sections.expired(at: time)
         guard !expired.isEmpty else {

@@ -32,6 +32,9 @@ public struct CkptEngine: Engine, Sendable {
         case open(Transaction, OpenerRecord, RequestOrigin)
         case update(Transaction, UpdateReply, RequestOrigin)
         case purge(Transaction)
+        case look(CheckpointID, AfterLook)
+        case recall(Transaction, AfterLook)
+        case grant(CheckpointID, slot: Int, limit: Int)
         // Of replicas.
         case make(NewCheckpoint)
         case keepOpener(Transaction)
@@ -59,6 +62,8 @@ public struct CkptEngine: Engine, Sendable {
     /// Unlinks that led to a deletion, for as long as a retransmission may ask.
     var tombstones: [CheckpointID: RequestIdentity] = [:]
     var pending: Pending?
+    /// Checkpoints with sections that their writers write themselves.
+    var directCheckpoints: Set<CheckpointID> = []
     var locals: [CheckpointID: [HandleID: LocalOpen]] = [:]
     var durability = Durability()
     /// Names of checkpoints that are in the database only, and why.
@@ -98,9 +103,9 @@ public struct CkptEngine: Engine, Sendable {
     }
 
     public mutating func handle(_ event: CkptEvent, at now: Instant) -> [CkptEffect] {
-        if case .settled = event {
-        } else {
-            invariant(pending == nil, "the store answers before anything else happens")
+        switch event {
+        case .settled, .looked: break
+        default: invariant(pending == nil, "the store answers before anything else happens")
         }
         defer { if checksDeeply { checkInvariants() } }
         return durability.isUsed ? keepDurable(event, now) : decide(event, now)
@@ -113,6 +118,7 @@ public struct CkptEngine: Engine, Sendable {
         case .disconnected(let session, let isDead): return disconnected(session, isDead: isDead, now)
         case .request(let request, let origin, let time): return answer(request, origin, nil, time, now)
         case .settled(let outcome): return settle(outcome, now)
+        case .looked(let id, let sights, let change): return looked(id, sights, change: change, now)
         case .damaged(let checkpoint, let slot): return markCorrupted(checkpoint, slot: slot)
         case .timerFired(let timer, let time): return fired(timer, time, now)
         case .clockSet(let time): return clockSet(time, now)
@@ -140,10 +146,17 @@ public struct CkptEngine: Engine, Sendable {
     mutating func answer(
         _ request: CkptRequest, _ origin: RequestOrigin, _ source: ForwardSource?, _ time: SaTime, _ now: Instant
     ) -> [CkptEffect] {
+        lookFirst(request, origin, source, time) ?? answerNow(request, origin, source, time, now)
+    }
+
+    mutating func answerNow(
+        _ request: CkptRequest, _ origin: RequestOrigin, _ source: ForwardSource?, _ time: SaTime, _ now: Instant
+    ) -> [CkptEffect] {
         do throws(Refusal) {
             return node == nil
                 ? try answerAlone(request, origin, time, now) : try answerAsMember(request, origin, source, time, now)
         } catch {
+            if error.code == .noSpace, let effects = recallForRoom(request, origin, source, time) { return effects }
             return [.refuse(origin.identity, error.code, error.text)]
         }
     }
@@ -221,7 +234,7 @@ public struct CkptEngine: Engine, Sendable {
     }
 
     /// A request that came from another node; that one has checked the handle.
-    struct ForwardSource {
+    struct ForwardSource: Hashable, Sendable {
         var checkpoint: CheckpointID
         var node: NodeID
     }
@@ -267,12 +280,15 @@ public struct CkptEngine: Engine, Sendable {
         case (.done, .open(let transaction, let record, let origin)): return opened(transaction, record, origin)
         case (.done, .update(let transaction, let reply, let origin)):
             let reply = CkptEffect.reply(origin.identity, .updated(reply))
-            if node == nil { return [reply] + updated(transaction, now) }
+            if node == nil { return [reply] + updated(transaction, now) + grant(after: transaction) }
             return [.wrote(transaction.checkpoint, change: transaction.state.change), reply]
                 + updated(transaction, now)
         case (.done, .purge(let transaction)):
             if node == nil { return updated(transaction, now) }
             return [.wrote(transaction.checkpoint, change: transaction.state.change)] + updated(transaction, now)
+        case (_, .recall(let transaction, let after)): return recalled(outcome, transaction, after, now)
+        case (_, .grant(let id, let slot, let limit)): return granted(outcome, id, slot: slot, limit: limit)
+        case (_, .look): return []  // it is not the store's outcome that it waits for
         case (_, .purge(let transaction)):
             // The sections are gone for every request all the same; the memory follows when there is room.
             return [.startTimer(.expiration(transaction.checkpoint), at: now + .seconds(10))]
@@ -286,7 +302,7 @@ public struct CkptEngine: Engine, Sendable {
         }
     }
 
-    private func refusal(_ outcome: CommitOutcome, _ origin: RequestOrigin) -> CkptEffect {
+    func refusal(_ outcome: CommitOutcome, _ origin: RequestOrigin) -> CkptEffect {
         switch outcome {
         case .done: .reply(origin.identity, .done)
         case .noSpace(let text): .refuse(origin.identity, .noSpace, "no room in the RAM files: \(text)")

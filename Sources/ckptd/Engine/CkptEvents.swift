@@ -64,6 +64,8 @@ public enum CkptEvent: Hashable, Sendable {
     case request(CkptRequest, RequestOrigin, time: SaTime)
     /// Answers the last effect, a commit or create; comes before anything else.
     case settled(CommitOutcome)
+    /// Answers the last effect, a `.look`; comes before anything else. `change`: of the last update, as far as known.
+    case looked(CheckpointID, [DirectSight], change: UInt64)
     /// A read found bytes that nobody wrote.
     case damaged(CheckpointID, slot: Int)
     case timerFired(CkptTimer, time: SaTime)
@@ -166,6 +168,12 @@ public enum CkptEffect: Hashable, Sendable {
     case create(NewCheckpoint)
     /// As above. `isUpdate`: it has a change number, subscribers will hear of it.
     case commit(Transaction, isUpdate: Bool)
+    /// Always the last effect; `.looked` follows at once: what direct sections are. Those of `recalling` nobody writes
+    /// any more; their data is in the body at hand. `reserves`: the change number after what is seen is ours.
+    case look(CheckpointID, recalling: [Int], reserves: Bool)
+    /// Always the last effect; `.settled` follows at once. Its writers may write the section themselves, up to `limit`
+    /// bytes.
+    case grant(CheckpointID, slot: Int, limit: Int)
     /// A step that needs no space and so cannot be refused; nothing follows.
     case record(Transaction, isUpdate: Bool)
     /// The data goes, at once and for good.

@@ -10,6 +10,10 @@ public struct CkptLimits: Hashable, Sendable {
     public var sectionsMax = 1 << 20
     /// Bytes of data of one checkpoint, whatever its attributes say. Beyond: NO_SPACE.
     public var checkpointBytesMax: UInt64 = 1 << 36
+    /// Sections of one checkpoint that their writers write themselves at a time, and bytes of one: larger ones, and
+    /// more, are written through ckptd.
+    public var directSectionsMax = 1_024
+    public var directBytesMax = 64 << 20
     /// How long the opens of a process that lives are kept while it is not connected: ckptd has restarted, or the
     /// connection broke. Then they are closed.
     public var absenceMax = Duration.seconds(30)

@@ -10,6 +10,8 @@ struct OpenCheckpoint: Hashable, Sendable {
         var executed: [RestoredCheckpoint.Executed]
         var nextExecuted: Int
         var isSubscribed = false
+        /// Its process has mapped what it takes to write sections itself.
+        var isDirectWriter = false
 
         init(_ record: OpenerRecord, executed: [RestoredCheckpoint.Executed] = []) {
             self.record = record
@@ -30,6 +32,9 @@ struct OpenCheckpoint: Hashable, Sendable {
     let attributes: CreationAttributes
     var state: Transaction.State
     var sections = SectionIndex()
+    /// Sections that their writers write themselves, by their slots.
+    var direct: [Int: Direct] = [:]
+    var directWishes: [Int: DirectWish] = [:]
     private(set) var openers: [Opener?] = []
     /// Where each is among the openers.
     private(set) var openerSlots: [HandleID: Int] = [:]
@@ -111,6 +116,8 @@ struct OpenCheckpoint: Hashable, Sendable {
         return gone
     }
 
+    mutating func setDirectWriter(opener slot: Int) { openers[slot]?.isDirectWriter = true }
+
     mutating func setSubscribed(_ isSubscribed: Bool, opener slot: Int) { openers[slot]?.isSubscribed = isSubscribed }
 
     /// The change number that a request of this opener led to, if it was executed.
@@ -141,7 +148,9 @@ struct OpenCheckpoint: Hashable, Sendable {
             case .overwrite:
                 sections.resize(slot: step.slot, to: operation.data.count, at: time, isRepaired: true)
             case .setExpiration: sections.setExpiration(slot: step.slot, operation.expiration)
-            case .delete, .expire: sections.remove(slot: step.slot)
+            case .delete, .expire:
+                sections.remove(slot: step.slot)
+                directWishes[step.slot] = nil
             case .require, .tag, .put: invariant(false, "an update has steps only")
             }
             if operation.kind == .create || operation.kind == .write || operation.kind == .overwrite {
@@ -152,7 +161,7 @@ struct OpenCheckpoint: Hashable, Sendable {
             if step.copied?.isCorrupted == true { sections.markCorrupted(slot: step.slot) }
         }
         switch transaction.purpose {
-        case .step, .piece: break
+        case .step, .piece, .reserved, .recalled: break
         case .wipe: sections = SectionIndex()
         case .copied(let openers): replaceOpeners(openers)
         }

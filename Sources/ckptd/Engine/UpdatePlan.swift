@@ -35,6 +35,8 @@ struct UpdatePlan {
     private var created = 0
     private var count: Int
     private var memoryUsed: UInt64
+    /// Before this update, with what direct sections may become.
+    private let memoryReserved: UInt64
     private let isSingle: Bool
 
     init(_ checkpoint: OpenCheckpoint, of opener: HandleID, operations: Int, limits: CkptLimits, time: SaTime) {
@@ -45,7 +47,8 @@ struct UpdatePlan {
         transaction = Transaction(checkpoint: checkpoint.id, time: time, state: checkpoint.state)
         transaction.state.change += 1
         count = checkpoint.sections.count
-        memoryUsed = checkpoint.sections.memoryUsed
+        memoryReserved = checkpoint.sections.memoryUsed + checkpoint.directReserve
+        memoryUsed = memoryReserved
         let expired = checkpoint.sections.expired(at: time)
         isSingle = operations == 1 && expired.isEmpty
         for slot in expired { expire(slot) }
@@ -85,7 +88,7 @@ struct UpdatePlan {
             throw Refusal(.invalidParam, "nothing to be done: only conditions and tags")
         }
         let allowed = min(checkpoint.attributes.checkpointSize, limits.checkpointBytesMax)
-        if memoryUsed > allowed, memoryUsed > checkpoint.sections.memoryUsed {
+        if memoryUsed > allowed, memoryUsed > memoryReserved {
             throw Refusal(.noSpace, "\(memoryUsed) bytes of data; the checkpoint's size is \(allowed)")
         }
     }

@@ -14,7 +14,7 @@ public struct DirectPlace: Hashable, Sendable {
         (self.offset, self.limit, self.grant) = (offset, limit, grant)
     }
 
-    /// As it stands in a section's entry: offset u64 · limit u32 · crc u32 (over the section's serial, too) · grant u64.
+    /// As it stands in a section's entry: offset u64 · limit u32 · crc u32 (over the serial, too) · grant u64.
     public static let encodedBytes = 24
 
     public static func checksum(offset: UInt64, limit: UInt32, grant: UInt64, serial: UInt64) -> UInt32 {
@@ -71,6 +71,12 @@ public enum DirectLayout {
     public static func regionBytes(limit: Int) -> Int {
         let blocks = blocks(limit)
         return checksumsOffset + 2 * (tableBytes(blocks) + blocks * blockBytes)
+    }
+
+    /// Says what a new file is, for people: nobody believes it.
+    public static func format(_ base: UnsafeMutableRawPointer) {
+        base.storeBytes(of: magic.littleEndian, as: UInt64.self)
+        base.storeBytes(of: UInt64(1).littleEndian, toByteOffset: 8, as: UInt64.self)
     }
 
     /// CRC-32C of four words.

@@ -3,7 +3,8 @@ import OSAL
 import Synchronization
 
 /// Who writes a region: one word, 0 or its owner, with a bit for who waits. Owner and holding cannot disagree at
-/// whatever instruction a holder dies; nobody relies on its ever being given back, and nothing in it can be followed anywhere.
+/// whatever instruction a holder dies; nobody relies on its ever being given back, and nothing in it can be followed
+/// anywhere.
 public struct DirectLock: @unchecked Sendable {
     static let waiters: UInt32 = 1 << 31
     /// The holder while a region belongs to ckptd.
@@ -84,6 +85,9 @@ public struct DirectLock: @unchecked Sendable {
             Futex.wake(UnsafePointer(word.assumingMemoryBound(to: UInt32.self)), count: 1)
         }
     }
+
+    /// Makes it ckptd's, of memory that is nobody's.
+    public func seize() { atomic.pointee.store(Self.service, ordering: .relaxed) }
 
     /// Gives back what a dead process holds; false when it no longer does.
     @discardableResult

@@ -81,7 +81,7 @@ struct DirectRegion<Memory: DirectMemory> {
 
     // MARK: ckptd's part
 
-    /// Makes this memory the section's; nobody else may write it. Readers and late writers of what it was see it change.
+    /// Makes this memory the section's; nobody else may write it. Readers and late writers see that it is.
     func prepare(_ data: UnsafeRawBufferPointer, _ head: Head) {
         let old = memory.setBits(DirectLayout.stateClosed, at: DirectLayout.stateOffset)
         memory.store(grant, at: DirectLayout.grantOffset)

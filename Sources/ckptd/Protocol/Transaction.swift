@@ -92,6 +92,14 @@ public struct Transaction: Hashable, Sendable {
         /// Without operations: these are the openers from now on, all of them, and the updates until then are
         /// forgotten: some of them were done in part, before the sections came.
         case copied([RestoredCheckpoint.Opener])
+        /// Nothing changes but that there is room for a section's ``CopiedSection/size``.
+        case reserved
+        /// Sections that their writers wrote themselves come back as those left them, straight to their places: until
+        /// that has happened they are where they were.
+        case recalled
+
+        /// The data goes to its places before the step is published.
+        public var isInPlace: Bool { self == .piece || self == .recalled }
     }
 
     public struct OpenerStep: Hashable, Sendable {

@@ -14,8 +14,10 @@ public final class CheckpointFiles {
         public let reason: String
     }
 
-    private final class Entry {
+    final class Entry {
         var image: CheckpointImage<MappedMemory>
+        /// Nil as long as no section was ever written directly in this life.
+        var direct: DirectFile?
         init(_ image: CheckpointImage<MappedMemory>) { self.image = image }
     }
 
@@ -30,7 +32,7 @@ public final class CheckpointFiles {
     /// What others may do with a checkpoint's file as long as nothing else is said of it.
     private let serviceAtFirst: ServiceWord
     private let lease: SharedFile
-    private var entries: [CheckpointID: Entry] = [:]
+    var entries: [CheckpointID: Entry] = [:]
     /// Those with other replicas; said before there is a file, as a rule.
     private var replicated: Set<CheckpointID> = []
 
@@ -89,6 +91,8 @@ public final class CheckpointFiles {
                 damaged.append(moveAside("\(directory)/\(name)", name, "\(error)"))
             }
         }
+        // What was in them has been taken back.
+        for name in names where name.hasSuffix(Self.directSuffix) { _ = try? File.remove("\(directory)/\(name)") }
         return (found.sorted { $0.checkpoint < $1.checkpoint }, damaged)
     }
 
@@ -101,6 +105,7 @@ public final class CheckpointFiles {
             restored = tombstone
         } else {
             var image = try CheckpointImage(recovering: memory, limits: limits)
+            try recoverDirect(&image, directPath(image.checkpoint))
             image.setService(serviceAtFirst)
             restored = image.restored()
             entries[restored.checkpoint] = Entry(image)
@@ -145,7 +150,9 @@ public final class CheckpointFiles {
         guard let entry = entries[transaction.checkpoint] else {
             throw .system("no file of checkpoint \(transaction.checkpoint)")
         }
+        if transaction.purpose == .wipe { dropDirect(transaction.checkpoint, entry) }
         try entry.image.commit(transaction, payload: payload, isUpdate: isUpdate)
+        settleDirect(entry, transaction)
     }
 
     public func read(_ id: CheckpointID, slot: Int, offset: Int, count: Int) throws(StoreError)
@@ -227,6 +234,7 @@ public final class CheckpointFiles {
         replicated.remove(id)
         guard let entry = entries.removeValue(forKey: id) else { return nil }
         entry.image.setService(.retired)
+        dropDirect(id, entry)
         return entry
     }
 

@@ -48,7 +48,7 @@ extension CheckpointImage {
         var next = root
         do throws(StoreError) {
             let omitsData = try makeRoomInLog(transaction, root: &next, taken: &taken)
-            try placeSections(omitsData: omitsData, isPiece: transaction.purpose == .piece, taken: &taken)
+            try placeSections(omitsData: omitsData, purpose: transaction.purpose, taken: &taken)
             try growTables(transaction, root: &next, taken: &taken)
             try replaceTable(transaction, root: &next, taken: &taken)
             prepareExtents()
@@ -115,7 +115,7 @@ extension CheckpointImage {
                 let offset = Int(operation.offset)
                 entry.lastUpdate = time
                 if operation.data.count > 0 {
-                    if !staged[image].isReplaced, transaction.purpose != .piece {
+                    if !staged[image].isReplaced, !transaction.purpose.isInPlace {
                         try verifyEdges(staged[image], slot: step.slot, from: offset, to: offset + operation.data.count)
                     }
                     entry.size = max(prior, offset + operation.data.count)
@@ -175,13 +175,14 @@ extension CheckpointImage {
 
     /// Extents for what is new, has grown out of its extent, or must not be written in place.
     private mutating func placeSections(
-        omitsData: Bool, isPiece: Bool, taken: inout [ExtentAllocator.Extent]
+        omitsData: Bool, purpose: Transaction.Purpose, taken: inout [ExtentAllocator.Extent]
     ) throws(StoreError) {
         for index in staged.indices {
             guard let entry = staged[index].entry else { continue }
             let before = staged[index].before
-            let largest = max(entry.size, staged[index].largest)
-            if let before, !omitsData || isPiece, largest <= before.capacity { continue }
+            let room = purpose == .reserved ? staged[index].room : 0
+            let largest = max(entry.size, staged[index].largest, room)
+            if let before, !omitsData || purpose.isInPlace, largest <= before.capacity { continue }
             if before != nil, omitsData, !staged[index].hasData { continue }
             // A section that has grown once will grow again.
             var wanted = max(largest, staged[index].room)
@@ -190,7 +191,7 @@ extension CheckpointImage {
             taken.append(extent)
             staged[index].entry!.extent = extent
             staged[index].isMoved = true
-            if let before, before.size > 0, !staged[index].isReplaced, !isPiece {
+            if let before, before.size > 0, !staged[index].isReplaced, !purpose.isInPlace {
                 try verify(before, slot: staged[index].slot, from: 0, to: before.size)
             }
         }
@@ -233,10 +234,11 @@ extension CheckpointImage {
             bytes += RecordItem.encodedBytes(idLength: item.idLength, dataLength: 0)
             data += item.length
         }
-        let omitsData = transaction.purpose == .piece || bytes + data + 8 * items.count > limits.logBytesMax / 2
+        let isLarge = bytes + data + 8 * items.count > limits.logBytesMax / 2
+        let omitsData = transaction.purpose.isInPlace || isLarge
         if !omitsData { bytes += data + 8 * items.count }
         switch transaction.purpose {
-        case .step, .piece: break
+        case .step, .piece, .reserved, .recalled: break
         case .wipe, .copied: next.logStart = next.logEnd
         }
         if keepsForReplicas { wantLogForReplicas(record: bytes) }
@@ -269,7 +271,7 @@ extension CheckpointImage {
         _ transaction: Transaction, root next: inout Root, taken: inout [ExtentAllocator.Extent]
     ) throws(StoreError) {
         switch transaction.purpose {
-        case .step, .piece: break
+        case .step, .piece, .reserved, .recalled: break
         case .wipe: next.sections = .none
         case .copied(let openers):
             let capacity = max(1, (openers.map(\.slot).max() ?? -1) + 1)
@@ -317,7 +319,7 @@ extension CheckpointImage {
             write(item, entry, UnsafeRawBufferPointer(rebasing: payload[data.offset..<(data.offset + data.count)]))
         }
         for image in staged { if image.isMoved, let entry = image.entry { seal(entry, from: 0, to: entry.size) } }
-        guard transaction.purpose == .piece else { return }
+        guard transaction.purpose.isInPlace else { return }
         for item in items where !staged[item.image].isMoved {
             guard let entry = staged[item.image].entry else { continue }
             seal(entry, from: min(item.priorSize, item.offset), to: item.offset + item.length)
@@ -493,7 +495,7 @@ extension CheckpointImage {
         }
         for step in transaction.openers { openers[step.slot] = step.opener }
         switch transaction.purpose {
-        case .step, .piece: break
+        case .step, .piece, .reserved, .recalled: break
         case .wipe:
             for case let entry? in sections { allocator.release(entry.extent) }
             sections.removeAll()

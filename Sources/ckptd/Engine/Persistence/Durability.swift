@@ -140,7 +140,7 @@ struct Durability: Sendable {
         case .step:
             guard isChanged else { return }
             for step in transaction.steps { kept[id]?.dirty[step.slot, default: DirtySection()].note(step.operation) }
-        case .piece: return
+        case .piece, .reserved, .recalled: return
         case .wipe, .copied:
             kept[id]?.isWhole = true
             kept[id]?.dirty.removeAll()

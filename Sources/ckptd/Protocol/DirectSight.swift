@@ -1,0 +1,36 @@
+import SAFTypes
+
+/// What ckptd found a section to be that its writers write themselves.
+public struct DirectSight: Hashable, Sendable {
+    public var slot: Int
+    public var size: Int
+    public var lastUpdate: SaTime
+    /// Number of its last update.
+    public var change: UInt64
+    /// It cannot be written any more: what it is here is what it is.
+    public var isRecalled: Bool
+    /// It is not what was written.
+    public var isCorrupted: Bool
+    /// Of one that is recalled, in the body at hand.
+    public var data: PayloadSlice
+
+    public init(
+        slot: Int, size: Int = 0, lastUpdate: SaTime = 0, change: UInt64 = 0, isRecalled: Bool = false,
+        isCorrupted: Bool = false, data: PayloadSlice = .empty
+    ) {
+        self.slot = slot
+        self.size = size
+        self.lastUpdate = lastUpdate
+        self.change = change
+        self.isRecalled = isRecalled
+        self.isCorrupted = isCorrupted
+        self.data = data
+    }
+
+    /// The step that brings it back.
+    public func step(id: SectionID, serial: UInt64) -> Transaction.Step {
+        Transaction.Step(
+            SectionOperation(kind: .overwrite, id: id, data: data), slot: slot, serial: serial,
+            copied: .init(lastUpdate: lastUpdate, size: data.count, isCorrupted: isCorrupted))
+    }
+}
