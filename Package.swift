@@ -383,14 +383,17 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
             "CkptProtocol", "ckptd/Protocol", ["SAFTypes"],
             exclude: ["ClusterReplies.swift", "ReplicaContent.swift", "ReplicaData.swift", "Transaction.swift"]),
         library(
-            "CkptClient", "ckptd/Client", ["SAFTypes", "EngineKit", "OSAL", "IOC", "CkptProtocol"],
+            "CkptLayout", "ckptd/Layout", ["SAFTypes", "EngineKit", "OSAL", "CkptProtocol"],
+            exclude: ["OpenerEntry.swift", "Root.swift", "SectionEntry.swift", "StoreError.swift", "Superblock.swift"]),
+        library(
+            "CkptClient", "ckptd/Client", ["SAFTypes", "EngineKit", "OSAL", "IOC", "CkptProtocol", "CkptLayout"],
             exclude: [
-                "Checkpoint+Async.swift", "CheckpointService+Admin.swift", "CheckpointService+Async.swift",
+                "Checkpoint+Async.swift", "Checkpoint+MappedAsync.swift", "CheckpointService+Admin.swift", "CheckpointService+Async.swift",
                 "CheckpointUpdates.swift",
             ]),
         library(
             "SaCkpt", "ckptd/SaCkpt",
-            ["CSAF", "SAFTypes", "EngineKit", "OSAL", "IOC", "CkptProtocol", "CkptClient"],
+            ["CSAF", "SAFTypes", "EngineKit", "OSAL", "IOC", "CkptProtocol", "CkptLayout", "CkptClient"],
             exclude: ["libSaCkpt.map", "README.md"], linker: linker),
     ]
     if isEmbedded {

@@ -53,6 +53,9 @@ final class DaemonHarness: @unchecked Sendable {
         kill()
         try File.removeTree(places.shmDirectory)
     }
+    /// Nobody answers, but all files are as they were.
+    func freeze() { daemon.withLock { _ = try? Process.kill($0, .stop) } }
+    func thaw() { daemon.withLock { _ = try? Process.kill($0, .continue) } }
 
     func service() -> CheckpointService { CheckpointService(places: places) }
 

@@ -26,12 +26,12 @@ struct ReaderTests {
     ) -> [UInt8]? {
         first()
         guard case .section(let section) = id.bytes.withUnsafeBytes({ reader.find($0) { 0 } }) else { return nil }
-        let bytes = reader.bytes(section)
+        let bytes = reader.file.bytes(section)
         var copy = Array(bytes[..<(bytes.count / 2)])
         half()
         copy += bytes[(bytes.count / 2)...]
         last()
-        return reader.holds(section) ? copy : nil
+        return reader.file.holds(section) ? copy : nil
     }
 
     private static func limits(_ seed: UInt64) -> StoreLimits {
@@ -49,7 +49,7 @@ struct ReaderTests {
         var random = SeededRandom(seed: seed &+ 1000)
         let window = Window()
         window.show(world.image.memory.content)
-        var old = try #require(ReplicaReader(UnsafeRawBufferPointer(window.memory)))
+        var old = ReplicaReader(try #require(ReplicaFile(UnsafeRawBufferPointer(window.memory))))
         var seen = (old: 0, new: 0, none: 0)
         for _ in 0..<14 {
             let (transaction, payload) = world.step(operationsMax: 3, sizeMax: 200)
@@ -66,7 +66,7 @@ struct ReaderTests {
                 // Often near the end, where it becomes new.
                 let from = random.chance(percent: 40) ? max(0, images.count - 8) : 0
                 let moments = (0..<3).map { _ in Int.random(in: from..<images.count, using: &random) }.sorted()
-                var fresh = try #require(ReplicaReader(UnsafeRawBufferPointer(window.memory)))
+                var fresh = ReplicaReader(try #require(ReplicaFile(UnsafeRawBufferPointer(window.memory))))
                 let usesFresh = random.chance(percent: 50)
                 window.show(images[moments[0]])
                 if usesFresh { swap(&fresh, &old) }
@@ -124,7 +124,7 @@ struct ReaderTests {
                 let id = ids[Int.random(in: 0..<ids.count, using: &random)]
                 let moments = (0..<3).map { _ in Int.random(in: 0..<images.count, using: &random) }.sorted()
                 window.show(images[moments[0]])
-                var reader = try #require(ReplicaReader(UnsafeRawBufferPointer(window.memory)))
+                var reader = ReplicaReader(try #require(ReplicaFile(UnsafeRawBufferPointer(window.memory))))
                 let data = Self.read(
                     &reader, id, at: {}, { window.show(images[moments[1]]) }, { window.show(images[moments[2]]) })
                 guard let data else { continue }
@@ -134,7 +134,7 @@ struct ReaderTests {
             }
             window.show(image.memory.content)
             let state = image.change == before.change ? before : world.model
-            var reader = try #require(ReplicaReader(UnsafeRawBufferPointer(window.memory)))
+            var reader = ReplicaReader(try #require(ReplicaFile(UnsafeRawBufferPointer(window.memory))))
             for (id, section) in state.sections {
                 #expect(Self.read(&reader, id, at: {}, {}, {}) == section.data, "seed \(seed), death at \(death)")
             }
@@ -160,9 +160,9 @@ struct ReaderTests {
             for _ in 0..<100 {
                 let moments = [0, 1].map { _ in Int.random(in: 0..<images.count, using: &random) }.sorted()
                 window.show(images[moments[0]])
-                var reader = try #require(ReplicaReader(UnsafeRawBufferPointer(window.memory)))
-                guard let step = reader.step else { continue }
-                let change = reader.change(after: step)
+                var reader = ReplicaReader(try #require(ReplicaFile(UnsafeRawBufferPointer(window.memory))))
+                guard let step = reader.file.step else { continue }
+                let change = reader.file.change(after: step)
                 let model = change == before.change ? before : world.model
                 #expect(change == model.change)
                 var all: [SectionID: [UInt8]] = [:]
@@ -170,7 +170,7 @@ struct ReaderTests {
                     if id == model.sections.keys.sorted().last { window.show(images[moments[1]]) }
                     all[id] = Self.read(&reader, id, at: {}, {}, {})
                 }
-                guard reader.holds(step: step) else { continue }
+                guard reader.file.holds(step: step) else { continue }
                 taken.insert(change)
                 #expect(all == model.sections.mapValues(\.data), "stores \(moments) of \(images.count)")
             }
@@ -194,13 +194,13 @@ struct ReaderTests {
         func isThere(_ found: ReplicaReader.Found) -> Bool { if case .section = found { true } else { false } }
         let window = Window()
         window.show(world.image.memory.content)
-        var reader = try #require(ReplicaReader(UnsafeRawBufferPointer(window.memory)))
+        var reader = ReplicaReader(try #require(ReplicaFile(UnsafeRawBufferPointer(window.memory))))
         let found = find(&reader)
         guard case .section(let section) = found else { throw StoreError.system("not found") }
-        #expect(reader.holds(section))
+        #expect(reader.file.holds(section))
         world.image.hide(slot: slot)
         window.show(world.image.memory.content)
-        #expect(find(&reader) == .ask && !reader.holds(section), "damaged")
+        #expect(find(&reader) == .busy && !reader.file.holds(section), "damaged")
 
         var overwrite = Transaction(checkpoint: world.image.checkpoint, time: 6_000, state: world.image.state)
         overwrite.state.change += 1
@@ -228,7 +228,7 @@ struct ReaderTests {
         wipe.purpose = .wipe
         try world.image.commit(wipe, payload: UnsafeRawBufferPointer(start: nil, count: 0), isUpdate: false)
         window.show(world.image.memory.content)
-        #expect(!reader.holds(last))
+        #expect(!reader.file.holds(last))
         #expect(find(&reader) == .ask)
     }
 
@@ -258,10 +258,11 @@ struct ReaderTests {
             let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: content.count, alignment: 64)
             defer { memory.deallocate() }
             memory.copyBytes(from: content)
-            guard var reader = ReplicaReader(UnsafeRawBufferPointer(memory)) else { continue }
+            guard let file = ReplicaFile(UnsafeRawBufferPointer(memory)) else { continue }
+            var reader = ReplicaReader(file)
             for id in world.model.sections.keys {
                 guard case .section(let section) = id.bytes.withUnsafeBytes({ reader.find($0) { 0 } }) else { continue }
-                let bytes = reader.bytes(section)
+                let bytes = reader.file.bytes(section)
                 let end = UnsafeRawPointer(memory.baseAddress! + memory.count)
                 #expect(bytes.count == 0 || bytes.baseAddress! + bytes.count <= end)
             }

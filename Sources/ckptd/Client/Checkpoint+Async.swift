@@ -139,7 +139,9 @@ extension Checkpoint {
     /// - Throws: `.notExist`; `.invalidParam` an offset beyond the section's end; `.access` not opened for reading;
     ///   `.library` corrupted. A count beyond the end is cut. Source: saCkptCheckpointRead().
     public func read(_ ranges: [ReadRange], timeout: Duration = .seconds(5)) async throws(AisError) -> ReadReply {
-        try await perform(.read, timeout, async: { CkptRequest.read($0, ranges).encode(to: &$1) }) {
+        _ = try openHandle()
+        if let reply = readMappedAlready(ranges) { return reply }
+        return try await perform(.read, timeout, async: { CkptRequest.read($0, ranges).encode(to: &$1) }) {
             reader throws(DecodeError) in try reader.value()
         }
     }

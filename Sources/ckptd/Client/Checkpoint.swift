@@ -20,11 +20,14 @@ public final class Checkpoint: Sendable {
     private let handleWord: Atomic<UInt64>
     let isClosed = Atomic(false)
     private let underWay = Atomic(0)
+    let mapped = Lock(ReplicaSlot())
     /// Did this open create the checkpoint?
     public let isCreated: Bool
 
     /// Updates under way at a time, over all threads and tasks: what ckptd remembers to answer a retransmission.
     public static let updatesUnderWayMax = CkptProtocolLimits.executedMax - 4
+
+    var isReadable: Bool { flags.contains(.read) }
 
     var handle: HandleID { HandleID(rawValue: handleWord.load(ordering: .acquiring)) }
 
@@ -74,6 +77,7 @@ public final class Checkpoint: Sendable {
 
     func markClosed() throws(AisError) {
         if isClosed.exchange(true, ordering: .acquiringAndReleasing) { throw .badHandle }
+        unmap(isClosed: true)
         service.endFollowing(handle)
     }
 
@@ -113,6 +117,7 @@ public final class Checkpoint: Sendable {
         let (isFirst, current) = handleWord.compareExchange(
             expected: old.rawValue, desired: reply.handle.rawValue, ordering: .acquiringAndReleasing)
         if isFirst {
+            unmap(isClosed: false)
             service.moved(from: old, to: reply.handle)
             return reply.handle
         }
@@ -236,6 +241,12 @@ public final class Checkpoint: Sendable {
     // MARK: Reads
 
     public func readBlocking(_ ranges: [ReadRange], timeout: Duration = .seconds(5)) throws(AisError) -> ReadReply {
+        _ = try openHandle()
+        if let reply = readMapped(ranges) { return reply }
+        return try ask(ranges, timeout)
+    }
+
+    private func ask(_ ranges: [ReadRange], _ timeout: Duration) throws(AisError) -> ReadReply {
         try perform(.read, timeout, { CkptRequest.read($0, ranges).encode(to: &$1) }) { reader throws(DecodeError) in
             try reader.value()
         }
@@ -244,8 +255,28 @@ public final class Checkpoint: Sendable {
     public func readBlocking(
         _ section: SectionID = .defaultSection, at offset: Int = 0, count: Int = .max, timeout: Duration = .seconds(5)
     ) throws(AisError) -> [UInt8] {
-        let range = ReadRange(id: section, offset: UInt64(bitPattern: Int64(offset)), count: UInt64(clamping: count))
-        return try readBlocking([range], timeout: timeout).parts.first ?? []
+        _ = try openHandle()
+        let (offset, count) = (UInt64(bitPattern: Int64(offset)), UInt64(clamping: count))
+        if let data = section.bytes.withUnsafeBytes({ readMapped($0, offset, count) }) { return data }
+        return try ask([ReadRange(id: section, offset: offset, count: count)], timeout).parts.first ?? []
+    }
+
+    /// Reads to where `buffer` says, and returns the number of bytes: nothing is allocated as long as the replica of
+    /// this node can be read.
+    ///
+    /// - Parameter buffer: a place for so many bytes; nil: there is none (`.noMemory`). It may be asked more than once;
+    ///   the last place counts.
+    public func readBlocking(
+        _ section: UnsafeRawBufferPointer, at offset: UInt64, count: UInt64, timeout: Duration = .seconds(5),
+        into buffer: (Int) -> UnsafeMutableRawBufferPointer?
+    ) throws(AisError) -> Int {
+        _ = try openHandle()
+        if let count = readMapped(section, offset, count, into: buffer) { return count }
+        let id = SectionID(Array(section))
+        let data = try ask([ReadRange(id: id, offset: offset, count: count)], timeout).parts.first ?? []
+        guard let target = buffer(data.count), target.count >= data.count else { throw .noMemory }
+        target.copyBytes(from: data)
+        return data.count
     }
 
     public func readAllBlocking(timeout: Duration = .seconds(10)) throws(AisError) -> SnapshotReply {

@@ -13,6 +13,7 @@ public final class CheckpointService: Sendable {
     public static let shared = CheckpointService(places: .fromEnvironment())
 
     let connection: IOCConnection
+    let mappings = ReplicaMappings()
     private let followers = Lock<[UInt64: Follower]>([:])
     let keeping = Lock(false)
     private let refusalText = Lock("")
@@ -27,13 +28,18 @@ public final class CheckpointService: Sendable {
         #if SAF_LIBRARY
             // Connections are made by threads that call through us, so we live; Embedded Swift has no weak references.
             let unowned = Unmanaged.passUnretained(self)
-            connection.onEstablished { _ in unowned.takeUnretainedValue().subscribeAll() }
+            connection.onEstablished { _ in unowned.takeUnretainedValue().isConnected() }
         #else
-            connection.onEstablished { [weak self] _ in self?.subscribeAll() }
+            connection.onEstablished { [weak self] _ in self?.isConnected() }
         #endif
     }
 
     deinit { connection.close() }
+
+    private func isConnected() {
+        mappings.renew()
+        subscribeAll()
+    }
 
     /// Closes the connection: everything opened through it is closed. Later calls fail with BAD_HANDLE.
     public func close() { connection.close() }

@@ -45,7 +45,8 @@ final class CkptShell {
         self.loop = loop
         self.journal = journal
         localNode = description.localNode
-        files = try CheckpointFiles(directory: "\(places.shmDirectory)/ckpt")
+        let isAlone = description.groupEngine == .alone
+        files = try CheckpointFiles(directory: "\(places.shmDirectory)/ckpt", isAlone: isAlone)
         subscriptions = Subscriptions(files: files)
         let recovered = try files.recover()
         for damage in recovered.damaged { journal.write(damage) }
@@ -53,7 +54,6 @@ final class CkptShell {
             loop: loop, places: places, engine: DatabaseEngine(description.database), files: files, journal: journal)
         let found = persistent.load(recovered.checkpoints)
         let seconds = UInt64(clamping: MonotonicClock.wallNanoseconds() / 1_000_000_000)
-        let isAlone = description.groupEngine == .alone
         if !isAlone, let node = description.nodes.first(where: { $0.id.rawValue > ClusterKeeper.nodeMax }) {
             throw StoreError.system("node \(node.id) (\(node.name)): a number up to \(ClusterKeeper.nodeMax) expected")
         }
@@ -74,6 +74,7 @@ final class CkptShell {
             self.process(.disconnected(session, isDead: true))
         }
         try watchClock()
+        if isAlone { files.setReadable(until: LeasePage.forEver) }
         keeper?.start()
     }
 
@@ -102,6 +103,7 @@ final class CkptShell {
     }
 
     func stop() {
+        files.setReadable(until: 0)
         server?.close()
         keeper?.close()
         persistent.close()
@@ -185,6 +187,7 @@ final class CkptShell {
         case .create(let new): go(.settled(outcome { () throws(StoreError) in try files.create(new) }))
         case .commit(let transaction, let isUpdate):
             let result = commit(transaction, isUpdate: isUpdate)
+            if case .corrupted(let slot) = result { files.hide(transaction.checkpoint, slot: slot) }
             if result == .done, isUpdate, keeper != nil || subscriptions.hasAny(transaction.checkpoint) {
                 committed = transaction
             }
@@ -306,6 +309,12 @@ final class CkptShell {
         return (try? files.read(id, slot: section.slot, offset: 0, count: count)).map { Array($0) }
     }
 
+    /// What was read is not what was written: the engine is told, and who maps it asks from now on.
+    private func damaged(_ id: CheckpointID, slot: Int) {
+        files.hide(id, slot: slot)
+        go(.damaged(id, slot: slot))
+    }
+
     // MARK: Answers
 
     private func reply(_ answer: CkptAnswer) {
@@ -333,6 +342,7 @@ final class CkptShell {
         case .subscription(let id, let handle, let after, let change, let sections):
             guard case .client(let request) = asker else { return }
             return startSubscription(id, handle, after, change, sections, request)
+        case .mapping(let id, _): return replyMapping(id)
         case .adminList(let reply): writer.value(reply)
         case .adminSections(let reply, let id, let sections, let dataMax):
             writer.bool(reply.hasMore)
@@ -360,6 +370,20 @@ final class CkptShell {
         }
     }
 
+    private func replyMapping(_ id: CheckpointID) {
+        guard case .client(let request) = asker else { return }
+        do throws(OSError) {
+            let file = try files.openForReading(id)
+            let lease = try files.openLease()
+            writer.value(MapReply(hasReplica: true))
+            writer.bytes.withUnsafeBytes { request.reply($0, descriptors: [file.raw, lease.raw]) }
+        } catch {
+            // There is no replica here (yet), or no descriptor to be had: it is asked as before.
+            writer.value(MapReply(hasReplica: false))
+            writer.bytes.withUnsafeBytes { request.reply($0) }
+        }
+    }
+
     /// Appends the bytes of one part; false when they are corrupted and the request has been refused.
     private func append(_ id: CheckpointID, _ part: StoredPart) -> Bool {
         do throws(StoreError) {
@@ -367,7 +391,7 @@ final class CkptShell {
             return true
         } catch {
             asker?.fail(.library, "the section is corrupted; overwrite or delete it (\(error))")
-            if case .corrupted(let slot) = error { go(.damaged(id, slot: slot)) }
+            if case .corrupted(let slot) = error { damaged(id, slot: slot) }
             return false
         }
     }
@@ -384,7 +408,7 @@ final class CkptShell {
                     data = try files.read(id, slot: section.slot, offset: 0, count: count)
                 } catch {
                     descriptor.state = .corrupted
-                    if case .corrupted(let slot) = error { go(.damaged(id, slot: slot)) }
+                    if case .corrupted(let slot) = error { damaged(id, slot: slot) }
                 }
             }
             writer.value(descriptor)

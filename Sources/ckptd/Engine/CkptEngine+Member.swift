@@ -34,7 +34,7 @@ extension CkptEngine {
     ) throws(Refusal) -> [CkptEffect] {
         if source != nil {
             switch request {
-            case .subscribe, .unsubscribe, .resume, .exists, .watchReplicas, .adminList:
+            case .subscribe, .unsubscribe, .resume, .map, .exists, .watchReplicas, .adminList:
                 throw Refusal(.notSupported, "\(request.code) is answered by the node of the process")
             default: break
             }
@@ -262,7 +262,7 @@ extension CkptRequest {
         case .close(let id), .setRetention(let id, _), .setActiveReplica(let id), .synchronize(let id), .status(let id),
             .update(let id, _), .updateIf(_, let id, _), .read(let id, _), .list(let id, _, _, _, _),
             .snapshot(let id), .subscribe(let id, _), .unsubscribe(let id), .resume(let id), .section(let id, _),
-            .watchReplicas(let id):
+            .watchReplicas(let id), .map(let id):
             id
         }
     }

@@ -210,6 +210,10 @@ public struct CkptEngine: Engine, Sendable {
             return try self.section(try caller(id, origin, source), section, origin, time)
         case .watchReplicas(let id):
             return [.reply(origin.identity, .replicas(try opened(id, origin).checkpoint, id))]
+        case .map(let id):
+            let handle = try opened(id, origin)
+            try require(.read, handle.flags, checkpoints[handle.checkpoint]?.name)
+            return [.reply(origin.identity, .mapping(handle.checkpoint, handle.flags))]
         case .adminList(let after, let limit): return try adminList(after, limit, origin, now)
         case .adminSections(let name, let after, let limit, let dataMax):
             return try adminSections(name, after, limit, dataMax, origin, source, now)

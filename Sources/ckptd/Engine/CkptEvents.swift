@@ -140,6 +140,8 @@ public enum CkptAnswer: Hashable, Sendable {
     case snapshot(CheckpointID, change: UInt64, [StoredSection])
     /// From after `after` if the store still has what followed it, otherwise from a snapshot; then every update.
     case subscription(CheckpointID, HandleID, after: UInt64?, change: UInt64, [StoredSection])
+    /// What may be mapped of the checkpoint by who opened it so; the shell opens the files.
+    case mapping(CheckpointID, OpenFlags)
     case adminList(AdminListReply)
     case adminSections(AdminSectionsReply, CheckpointID, [StoredSection], dataMax: Int)
 }

@@ -18,6 +18,8 @@ public enum Layout {
     /// Which life of the direct file this file goes with; 0 while there is none.
     public static let directOffset = 472
 
+    /// Bytes that a section may have, by the attributes.
+    static let sectionSizeMaxOffset = 56
     static let rootsOffset = 512
     public static let rootBytes = 192
     /// Where a root has the place of the section table, its number of entries, and the change number.
@@ -34,11 +36,13 @@ public enum Layout {
     /// changes the entry or its data (2 × step - 1), and even when it has (2 × step).
     public static let sectionEntryBytes = 96
     public static let entryDirectOffset = 8
+    /// Not 0: the section is written directly, its image here is not what it is.
+    public static let entryGrantOffset = 24
     public static let entryImageOffset = 32
     public static let sectionImageBytes = 64
 
     public static let openerHeadBytes = 64
-    public static let openerEntryBytes = openerHeadBytes + OpenerRecord.executedMax * 16
+    public static let openerEntryBytes = openerHeadBytes + CkptProtocolLimits.executedMax * 16
     /// Section data has one checksum per so many bytes.
     public static let blockBytes = 512
     /// Tables of more entries than this are refused: a checked bound for everything computed from them.

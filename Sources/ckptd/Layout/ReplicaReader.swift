@@ -16,34 +16,14 @@ public struct SectionSnapshot: Hashable, Sendable {
     public let lastUpdate: SaTime
 }
 
-/// Reads the sections of a replica's file, mapped by a process that cannot write it, while ckptd writes on.
+/// A replica's file, mapped by a process that cannot write it, while ckptd writes on.
 ///
-/// Nothing waits and nothing is locked: what was read is valid when no sequence word has changed since. The bytes are
-/// another process's: every place is checked before it is touched. Not thread-safe; one per mapping.
-public struct ReplicaReader {
-    /// What there is to be read.
-    public enum Found: Hashable, Sendable {
-        case section(SectionSnapshot)
-        /// Not to be had here (now): ckptd knows.
-        case ask
-        /// The file is longer than the mapping.
-        case grown
-        /// Another file has taken its place.
-        case retired
-    }
+/// The bytes are another process's: every place is checked before it is touched.
+public struct ReplicaFile: @unchecked Sendable {  // a place that stays, and words that are loaded atomically
+    let words: SharedWords
+    let count: Int
 
-    private let words: SharedWords
-    private let count: Int
-    /// The table serial that what follows belongs to.
-    private var serial: UInt64 = 1
-    private var table = 0
-    private var capacity = 0
-    private var index = ReaderIndex()
-    /// The step that last created a section when the index was made.
-    private var indexed = UInt64.max
-    private var misses = 0
-
-    /// Of a file that is, and stays, at least `count` bytes long.
+    /// Of a file that is, and stays, at least `bytes.count` bytes long.
     ///
     /// - Returns: nil when it is not a checkpoint's file of this layout.
     public init?(_ bytes: UnsafeRawBufferPointer) {
@@ -53,29 +33,10 @@ public struct ReplicaReader {
         guard words.relaxed(at: 0) == Layout.magic, words.relaxedHalf(at: 8) == Layout.version else { return nil }
     }
 
-    public var service: ServiceWord { ServiceWord(rawValue: words.word(at: Layout.serviceOffset)) }
+    /// More than this is never asked of a section: an attribute of the checkpoint.
+    public var sectionSizeMax: UInt64 { words.relaxed(at: Layout.sectionSizeMaxOffset) }
 
-    /// The section of this id, if it can be read here without asking. What does not exist, or does no longer, is asked.
-    ///
-    /// - Parameter wall: the present time, nanoseconds since 1970; only asked when the section may have expired.
-    public mutating func find(_ id: UnsafeRawBufferPointer, wall: () -> SaTime) -> Found {
-        let service = self.service
-        if service.contains(.retired) { return .retired }
-        guard service.contains(.readable) else { return .ask }
-        let present = words.word(at: Layout.serialOffset)
-        if present != serial {
-            if present & 1 == 1 { return .ask }
-            guard load(present) || load(present) else { return .ask }
-        }
-        let hash = crc32c(id)
-        var found = lookUp(id, hash)
-        if found == nil, mayIndex() { found = lookUp(id, hash) }
-        guard let found else { return .ask }
-        if case .section(let section) = found, section.expiration != .saTimeEnd, section.expiration <= wall() {
-            return .ask
-        }
-        return found
-    }
+    public var service: ServiceWord { ServiceWord(rawValue: words.word(at: Layout.serviceOffset)) }
 
     /// Whether everything that was read of it, before this, was read of one state.
     @inline(__always)
@@ -105,6 +66,65 @@ public struct ReplicaReader {
     public func bytes(_ section: SectionSnapshot) -> UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(start: words.base + section.offset, count: section.size)
     }
+}
+
+/// Finds the sections of a replica's file.
+///
+/// Nothing waits and nothing is locked: what was read is valid when no sequence word has changed since. Not for several
+/// threads at a time.
+public struct ReplicaReader {
+    /// What there is to be read.
+    public enum Found: Hashable, Sendable {
+        case section(SectionSnapshot)
+        /// It is being changed.
+        case busy
+        /// Not to be had here (now): ckptd knows.
+        case ask
+        /// The file is longer than the mapping.
+        case grown
+        /// Another file has taken its place.
+        case retired
+    }
+
+    public let file: ReplicaFile
+    private var words: SharedWords { file.words }
+    private var count: Int { file.count }
+    /// The table serial that what follows belongs to.
+    private var serial: UInt64 = 1
+    private var table = 0
+    private var capacity = 0
+    private var index = ReaderIndex()
+    /// The step that last created a section when the index was made.
+    private var indexed = UInt64.max
+    private var misses = 0
+    /// Something of the table lies behind the end of the mapping.
+    private var isShort = false
+    /// To look at so many entries costs about as much as to ask once.
+    private static let entriesPerMiss = 1024
+
+    public init(_ file: ReplicaFile) { self.file = file }
+
+    /// The section of this id, if it can be read here without asking. What does not exist, or does no longer, is asked.
+    ///
+    /// - Parameter wall: the present time, nanoseconds since 1970; only asked when the section may have expired.
+    public mutating func find(_ id: UnsafeRawBufferPointer, wall: () -> SaTime) -> Found {
+        let service = file.service
+        if service.contains(.retired) { return .retired }
+        guard service.contains(.readable) else { return .ask }
+        let present = words.word(at: Layout.serialOffset)
+        if present != serial {
+            if present & 1 == 1 { return .busy }
+            guard load(present) else { return .busy }
+        }
+        let hash = crc32c(id)
+        var found = lookUp(id, hash)
+        if found == nil, mayIndex() { found = lookUp(id, hash) }
+        guard let found else { return isShort ? .grown : .ask }
+        if case .section(let section) = found, section.expiration != .saTimeEnd, section.expiration <= wall() {
+            return .ask
+        }
+        return found
+    }
 
     // MARK: The table
 
@@ -123,6 +143,7 @@ public struct ReplicaReader {
             offset <= Layout.fileBytesMax
         else { return false }
         (serial, table, self.capacity) = (present, offset, capacity)
+        isShort = offset > count - capacity * Layout.sectionEntryBytes
         index.removeAll()
         indexed = UInt64.max
         misses = 0
@@ -135,7 +156,8 @@ public struct ReplicaReader {
             switch read(slot, id) {
             case .absent: continue
             case .there(let section): return .section(section)
-            case .busy: return .ask
+            case .busy: return .busy
+            case .hidden: return .ask
             case .beyond: return .grown
             }
         }
@@ -143,7 +165,7 @@ public struct ReplicaReader {
     }
 
     private enum Entry {
-        case absent, busy, beyond
+        case absent, busy, hidden, beyond
         case there(SectionSnapshot)
     }
 
@@ -159,7 +181,7 @@ public struct ReplicaReader {
         let idLength = Int(UInt16(truncatingIfNeeded: head >> 32))
         if state == 0 || idLength != id.count { return .absent }
         // A section that is written directly is not here; neither is one whose data is lost.
-        guard state == 1, words.relaxed(at: entry + Layout.entryDirectOffset) == 0 else { return .busy }
+        guard state == 1, words.relaxed(at: entry + Layout.entryGrantOffset) == 0 else { return .hidden }
         let extent = Extent(offset: place(image + 8), size: place(image + 16))
         let size = place(image + 24)
         guard extent.offset >= Layout.headerBytes, extent.size >= 0, extent.size <= Layout.fileBytesMax,
@@ -189,34 +211,40 @@ public struct ReplicaReader {
         let created = words.word(at: Layout.createdOffset)
         if created == indexed { return false }
         misses += 1
-        if misses * 64 < capacity { return false }
+        if isShort || misses * Self.entriesPerMiss < capacity { return false }
         misses = 0
-        guard table <= count - capacity * Layout.sectionEntryBytes else { return false }
         index.removeAll()
         indexed = created
         for slot in 0..<capacity {
-            guard let hash = hash(slot) else {
-                indexed = UInt64.max  // it was being changed: look again next time
-                continue
+            switch hash(slot) {
+            case .free: continue
+            case .used(let hash): index.insert(hash, slot)
+            case .busy: indexed = UInt64.max  // look again next time
+            case .beyond: isShort = true
             }
-            if hash.isUsed { index.insert(hash.value, slot) }
         }
         return true
     }
 
-    /// Of the id in an entry; nil when it cannot be told now.
-    private func hash(_ slot: Int) -> (isUsed: Bool, value: UInt32)? {
+    private enum Hash {
+        case free, busy, beyond
+        case used(UInt32)
+    }
+
+    /// Of the id in an entry.
+    private func hash(_ slot: Int) -> Hash {
         let entry = table + slot * Layout.sectionEntryBytes
         let sequence = words.word(at: entry)
         let image = entry + Layout.entryImageOffset
         let head = words.relaxed(at: image)
-        if sequence & 1 == 0, UInt32(truncatingIfNeeded: head) == 0 { return (false, 0) }
+        if sequence & 1 == 1 { return .busy }
+        if UInt32(truncatingIfNeeded: head) == 0 { return .free }
         let idLength = Int(UInt16(truncatingIfNeeded: head >> 32))
         let offset = place(image + 8)
-        guard sequence & 1 == 0, offset >= 0, offset <= count - idLength else { return nil }
+        guard offset >= 0, offset <= count - idLength else { return .beyond }
         let value = crc32c(UnsafeRawBufferPointer(start: words.base + offset, count: idLength))
         atomicMemoryFence(ordering: .acquiring)
-        return words.relaxed(at: entry) == sequence ? (true, value) : nil
+        return words.relaxed(at: entry) == sequence ? .used(value) : .busy
     }
 }
 

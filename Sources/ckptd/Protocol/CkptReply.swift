@@ -26,6 +26,39 @@ public struct OpenReply: Hashable, Sendable, WireCodable {
     }
 }
 
+/// ckptd → client: what may be mapped of this node's replica. flags u32 · owner u32 · direct generation u64; with
+/// descriptors, in this order: the replica's file and the lease page (both cannot be written), the direct file.
+public struct MapReply: Hashable, Sendable, WireCodable {
+    /// There is a replica here: its file and the lease page came along.
+    public var hasReplica: Bool
+    /// The direct file came along.
+    public var hasDirect: Bool
+    /// Who the opener is in the locks of the direct file.
+    public var owner: UInt32
+    public var directGeneration: UInt64
+
+    public init(hasReplica: Bool, hasDirect: Bool = false, owner: UInt32 = 0, directGeneration: UInt64 = 0) {
+        self.hasReplica = hasReplica
+        self.hasDirect = hasDirect
+        self.owner = owner
+        self.directGeneration = directGeneration
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.integer(UInt32((hasReplica ? 1 : 0) | (hasDirect ? 2 : 0)))
+        writer.integer(owner)
+        writer.integer(directGeneration)
+    }
+
+    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+        let flags = try reader.integer(UInt32.self)
+        guard flags & ~3 == 0 else { throw .badValue("flags \(flags)") }
+        (hasReplica, hasDirect) = (flags & 1 != 0, flags & 2 != 0)
+        owner = try reader.integer()
+        directGeneration = try reader.integer()
+    }
+}
+
 /// ckptd → client: an update was committed. change u64 · count u32 · generated ids.
 public struct UpdateReply: Hashable, Sendable, WireCodable {
     /// The update's number; subscribers see the same.

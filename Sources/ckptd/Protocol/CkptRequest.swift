@@ -5,6 +5,7 @@ public enum CkptCode: UInt16, Hashable, Sendable, CaseIterable {
     case open = 1, close, unlink, setRetention, setActiveReplica, synchronize
     case status, update, read, list, snapshot, subscribe, unsubscribe, resume, updateIf
     case watchReplicas = 17, section, exists
+    case map = 20
     case adminList = 32, adminSections
 
     /// Set in a frame's code besides one of these: on a node that is not a member of the cluster the request is
@@ -16,7 +17,7 @@ public enum CkptCode: UInt16, Hashable, Sendable, CaseIterable {
         switch self {
         case .open, .close, .unlink, .setRetention, .setActiveReplica, .update, .updateIf: true
         case .synchronize, .status, .read, .list, .snapshot, .subscribe, .unsubscribe, .resume, .exists, .section,
-            .watchReplicas, .adminList, .adminSections:
+            .watchReplicas, .map, .adminList, .adminSections:
             false
         }
     }
@@ -26,7 +27,7 @@ public enum CkptCode: UInt16, Hashable, Sendable, CaseIterable {
         switch self {
         case .close, .unsubscribe, .resume, .adminList, .adminSections: true
         case .open, .unlink, .setRetention, .setActiveReplica, .synchronize, .status, .update, .updateIf, .read, .list,
-            .snapshot, .subscribe, .exists, .section, .watchReplicas:
+            .snapshot, .subscribe, .exists, .section, .watchReplicas, .map:
             false
         }
     }
@@ -110,6 +111,8 @@ public enum CkptRequest: Hashable, Sendable {
     case section(HandleID, SectionID)
     /// handle u64. Where the replicas are; each change follows as a push, until the handle is closed.
     case watchReplicas(HandleID)
+    /// handle u64. The replica of this node, to be read without asking: ``MapReply``.
+    case map(HandleID)
     /// after u64 (checkpoint) · limit u32.
     case adminList(after: CheckpointID, limit: UInt32)
     /// name · after u64 (serial) · limit u32 · bytes of data per section u32.
@@ -135,6 +138,7 @@ public enum CkptRequest: Hashable, Sendable {
         case .exists: .exists
         case .section: .section
         case .watchReplicas: .watchReplicas
+        case .map: .map
         case .adminList: .adminList
         case .adminSections: .adminSections
         }
@@ -150,7 +154,8 @@ extension CkptRequest {
             writer.value(name)
             writer.optional(attributes)
         case .close(let handle), .setActiveReplica(let handle), .synchronize(let handle), .status(let handle),
-            .snapshot(let handle), .unsubscribe(let handle), .resume(let handle), .watchReplicas(let handle):
+            .snapshot(let handle), .unsubscribe(let handle), .resume(let handle), .watchReplicas(let handle),
+            .map(let handle):
             writer.integer(handle.rawValue)
         case .unlink(let name), .exists(let name): writer.value(name)
         case .section(let handle, let id):
@@ -240,6 +245,7 @@ extension CkptRequest {
         case .exists: return .exists(try reader.value())
         case .section: return .section(try handle(&reader), try reader.value())
         case .watchReplicas: return .watchReplicas(try handle(&reader))
+        case .map: return .map(try handle(&reader))
         case .adminList:
             return .adminList(after: CheckpointID(rawValue: try reader.integer()), limit: try reader.integer())
         case .adminSections:

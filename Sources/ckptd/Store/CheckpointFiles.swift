@@ -29,20 +29,20 @@ public final class CheckpointFiles {
     public let directory: String
     public let limits: StoreLimits
     private let lock: Descriptor
-    /// What others may do with a checkpoint's file as long as nothing else is said of it.
-    private let serviceAtFirst: ServiceWord
+    private let isAlone: Bool
     private let lease: SharedFile
     var entries: [CheckpointID: Entry] = [:]
     /// Those with other replicas; said before there is a file, as a rule.
     private var replicated: Set<CheckpointID> = []
 
+    /// - Parameter isAlone: there is no other node, so every replica here is as good as asking.
     /// - Throws: `.system` when the directory cannot be made or another daemon has it.
     public init(
-        directory: String, limits: StoreLimits = .init(logBytesMin: 2 << 10), service: ServiceWord = []
+        directory: String, limits: StoreLimits = .init(logBytesMin: 2 << 10), isAlone: Bool = true
     ) throws(StoreError) {
         self.directory = directory
         self.limits = limits
-        serviceAtFirst = service
+        self.isAlone = isAlone
         let held: Descriptor?
         do throws(OSError) {
             try File.makeDirectories(directory, mode: 0o700)
@@ -106,7 +106,7 @@ public final class CheckpointFiles {
         } else {
             var image = try CheckpointImage(recovering: memory, limits: limits)
             try recoverDirect(&image, directPath(image.checkpoint))
-            image.setService(serviceAtFirst)
+            image.setService(serviceWhenAlone(image.state))
             restored = image.restored()
             entries[restored.checkpoint] = Entry(image)
         }
@@ -126,7 +126,7 @@ public final class CheckpointFiles {
             }
             let memory = MappedMemory(file, path: path(new.checkpoint))
             var image = try CheckpointImage(creating: new, in: memory, limits: limits)
-            image.setService(serviceAtFirst)
+            image.setService(serviceWhenAlone(image.state))
             try systemCall { () throws(OSError) in try File.rename(temporary, to: path(new.checkpoint)) }
             let entry = Entry(image)
             entry.image.keepsForReplicas = replicated.contains(new.checkpoint)
@@ -151,8 +151,20 @@ public final class CheckpointFiles {
             throw .system("no file of checkpoint \(transaction.checkpoint)")
         }
         if transaction.purpose == .wipe { dropDirect(transaction.checkpoint, entry) }
+        let hadActive = entry.image.state.hasActiveReplica
+        if isAlone, hadActive, !transaction.state.hasActiveReplica {
+            entry.image.setService(entry.image.service.subtracting(.readable))
+        }
         try entry.image.commit(transaction, payload: payload, isUpdate: isUpdate)
         settleDirect(entry, transaction)
+        if isAlone, !hadActive, transaction.state.hasActiveReplica {
+            entry.image.setService(entry.image.service.union(.readable))
+        }
+    }
+
+    /// On a node alone its replica is the active one, if there is one; on several nodes it is said by ``setService``.
+    private func serviceWhenAlone(_ state: Transaction.State) -> ServiceWord {
+        isAlone && state.hasActiveReplica ? .readable : []
     }
 
     public func read(_ id: CheckpointID, slot: Int, offset: Int, count: Int) throws(StoreError)

@@ -121,7 +121,7 @@ extension ClusterKeeper {
         case .setRetention(_, let duration): return .setRetention(try admit(decoded, origin), duration)
         case .setActiveReplica: return .setActive(try admit(decoded, origin))
         case .exists(let name): return .exists(name)
-        case .unsubscribe, .resume, .watchReplicas, .adminList:
+        case .unsubscribe, .resume, .map, .watchReplicas, .adminList:
             local(decoded, origin, request, body)
             return nil
         case .adminSections(let name, _, _, _):

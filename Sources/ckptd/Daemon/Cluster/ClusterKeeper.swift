@@ -326,7 +326,10 @@ final class ClusterKeeper {
             return answer(.pieceSent(id, peer, next: nil))
         }
         begin(id, epoch, .piece(round: round))
-        for slot in shell.files.encodePiece(id, parts, to: &writer) { shell.process(.damaged(id, slot: slot)) }
+        for slot in shell.files.encodePiece(id, parts, to: &writer) {
+            shell.files.hide(id, slot: slot)
+            shell.process(.damaged(id, slot: slot))
+        }
         answer(send(to: peer) ? .pieceSent(id, peer, next: next) : .pieceBlocked(id, peer))
     }
 

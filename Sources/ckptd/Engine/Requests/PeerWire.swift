@@ -55,7 +55,7 @@ extension CkptCode {
         switch self {
         case .synchronize, .status, .update, .updateIf, .read, .list, .snapshot, .section, .adminSections: true
         case .open, .close, .unlink, .setRetention, .setActiveReplica, .subscribe, .unsubscribe, .resume, .exists,
-            .watchReplicas, .adminList:
+            .watchReplicas, .map, .adminList:
             false
         }
     }

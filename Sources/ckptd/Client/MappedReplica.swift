@@ -1,0 +1,118 @@
+import CkptLayout
+import CkptProtocol
+import OSAL
+import SAFTypes
+
+/// This node's replica of an open checkpoint, mapped read-only, and read without asking ckptd. Thread-safe.
+final class MappedReplica: @unchecked Sendable {  // the reader is locked, all else does not change
+    enum Outcome<Value> {
+        case done(Value)
+        /// Only ckptd can tell.
+        case ask
+        /// There is more to be mapped than was there.
+        case grown
+        /// There may be another file to be mapped.
+        case replaced
+    }
+
+    /// How often a section that is being changed is tried again before it is asked for.
+    private static let attemptsMax = 16
+
+    private let mapping: Mapping
+    private let lease: Mapping
+    private let file: ReplicaFile
+    private let lock = Lock(())
+    /// Guarded by `lock`. In a place of its own: the accesses of a class's property are checked, each time.
+    private let reader: UnsafeMutablePointer<ReplicaReader>
+    /// The connection it came over: another one may lead to another ckptd, with other files.
+    let connection: UInt64
+
+    var bytes: Int { mapping.count }
+
+    /// - Returns: nil when it is no replica's file of this version.
+    init?(_ mapping: Mapping, lease: Mapping, connection: UInt64) {
+        guard let file = ReplicaFile(UnsafeRawBufferPointer(mapping.bytes)) else { return nil }
+        self.mapping = mapping
+        self.lease = lease
+        self.file = file
+        self.connection = connection
+        reader = .allocate(capacity: 1)
+        reader.initialize(to: ReplicaReader(file))
+    }
+
+    deinit {
+        reader.deinitialize(count: 1)
+        reader.deallocate()
+    }
+
+    /// Hands a section's bytes to `body`, again and again until what it made of them is of one state.
+    ///
+    /// - Parameter body: must not trust the bytes, another process may be changing them; nil: it does not want them.
+    func read<Value>(
+        _ id: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Value?
+    ) -> Outcome<Value> {
+        guard LeasePage.isReadable(UnsafeRawPointer(lease.base)) else { return .ask }
+        for _ in 0..<Self.attemptsMax {
+            switch find(id) {
+            case .section(let section):
+                guard let value = body(file.bytes(section)) else { return .ask }
+                if file.holds(section) { return .done(value) }
+            case .busy: continue
+            case .ask: return .ask
+            case .grown: return .grown
+            case .retired: return .replaced
+            }
+        }
+        return .ask
+    }
+
+    /// As ``read(_:_:)``, of several sections after one and the same change.
+    func read(_ ranges: [ReadRange]) -> Outcome<ReadReply> {
+        guard LeasePage.isReadable(UnsafeRawPointer(lease.base)) else { return .ask }
+        for _ in 0..<Self.attemptsMax {
+            guard let step = file.step else { continue }
+            let change = file.change(after: step)
+            var parts: [[UInt8]] = []
+            parts.reserveCapacity(ranges.count)
+            var isBusy = false
+            for range in ranges where !isBusy {
+                switch range.id.bytes.withUnsafeBytes({ find($0) }) {
+                case .section(let section):
+                    let bytes = file.bytes(section)
+                    guard let place = part(of: bytes.count, range.offset, range.count) else { return .ask }
+                    parts.append(Array(bytes[place]))
+                case .busy: isBusy = true
+                case .ask: return .ask
+                case .grown: return .grown
+                case .retired: return .replaced
+                }
+            }
+            if !isBusy, file.holds(step: step) { return .done(ReadReply(change: change, parts: parts)) }
+        }
+        return .ask
+    }
+
+    /// What is read of a section; nil when the service has something to say about it.
+    func part(of size: Int, _ offset: UInt64, _ count: UInt64) -> Range<Int>? {
+        guard let offset = Int(exactly: offset), offset <= size else { return nil }
+        guard count <= file.sectionSizeMax || count > UInt64(Int.max - 1) else { return nil }
+        return offset..<(offset + min(size - offset, Int(clamping: count)))
+    }
+
+    @inline(__always)
+    private func find(_ id: UnsafeRawBufferPointer) -> ReplicaReader.Found {
+        lock.withLock { _ in reader.pointee.find(id) { MonotonicClock.wallNanoseconds() } }
+    }
+}
+
+/// The mapped replica of one open checkpoint, or when to ask for one.
+struct ReplicaSlot {
+    var replica: MappedReplica?
+    /// Somebody is asking for it.
+    var isAsking = false
+    /// What is asked for must be so long.
+    var bytesMin = 0
+    var isClosed = false
+    /// ckptd had none to give; not asked again before.
+    var restsUntil: UInt64 = 0
+}

@@ -1,0 +1,59 @@
+import CkptLayout
+import CkptProtocol
+import EngineKit
+import IOC
+import OSAL
+import SAFTypes
+import Synchronization
+
+/// What this process has mapped of its node's replicas, beside the replicas themselves.
+final class ReplicaMappings: Sendable {
+    private struct State {
+        var lease: Mapping?
+        /// The connection the lease page came over.
+        var connection: UInt64 = 0
+    }
+
+    private let state = Lock(State())
+    private let connections = Atomic<UInt64>(1)
+
+    /// Which connection with ckptd this is; what came over an earlier one is not looked at any more.
+    var connection: UInt64 { connections.load(ordering: .relaxed) }
+
+    /// There is a new connection, perhaps with another ckptd.
+    func renew() { connections.wrappingAdd(1, ordering: .relaxed) }
+
+    /// Maps what came with an answer; nil when there is nothing, or it cannot be mapped. No descriptor is kept.
+    func take(_ reply: Reply) -> MappedReplica? {
+        defer { for descriptor in reply.descriptors { IO.close(descriptor) } }
+        guard let answer = try? MapReply(decoding: reply.body), answer.hasReplica,  // none, or not our protocol
+            reply.descriptors.count >= 2
+        else { return nil }
+        let connection = self.connection
+        guard let lease = lease(reply.descriptors[1], connection) else { return nil }
+        guard let mapping = Self.map(reply.descriptors[0]) else { return nil }
+        return MappedReplica(mapping, lease: lease, connection: connection)
+    }
+
+    private func lease(_ descriptor: Int32, _ connection: UInt64) -> Mapping? {
+        state.withLock { state in
+            if let lease = state.lease, state.connection == connection { return lease }
+            guard let mapping = Self.map(descriptor), LeasePage.isSound(UnsafeRawBufferPointer(mapping.bytes)) else {
+                return nil
+            }
+            (state.lease, state.connection) = (mapping, connection)
+            return mapping
+        }
+    }
+
+    /// A file of ckptd never becomes shorter.
+    private static func map(_ descriptor: Int32) -> Mapping? {
+        do throws(OSError) {
+            let size = try File.stat(descriptor: descriptor).size
+            guard size > 0 else { return nil }
+            return try Mapping.map(descriptor, count: size, writable: false)
+        } catch {
+            return nil  // too many mappings, as a rule: it is asked as before
+        }
+    }
+}
