@@ -388,7 +388,8 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
         library(
             "CkptClient", "ckptd/Client", ["SAFTypes", "EngineKit", "OSAL", "IOC", "CkptProtocol", "CkptLayout"],
             exclude: [
-                "Checkpoint+Async.swift", "Checkpoint+MappedAsync.swift", "CheckpointService+Admin.swift", "CheckpointService+Async.swift",
+                "Checkpoint+Async.swift", "Checkpoint+MappedAsync.swift", "CheckpointService+Admin.swift",
+                "CheckpointService+Async.swift",
                 "CheckpointUpdates.swift",
             ]),
         library(

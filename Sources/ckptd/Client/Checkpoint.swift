@@ -2,6 +2,7 @@ public import CkptProtocol
 import EngineKit
 import IOC
 public import SAFTypes
+import OSAL
 import Synchronization
 
 /// An open checkpoint: named state that outlives the process that writes it. Thread-safe.
