@@ -59,6 +59,9 @@ struct AmfWorld {
     /// The state after the last event of the cluster engine, however long ago: what forecasts are made from.
     var lastDecided: (at: Instant, ClusterEngine)?
     var foretoldCount = 0
+    /// Foretold to be pushed, and not pushed yet.
+    var foretoldPushes: [AmfPush] = []
+    var foretoldPushCount = 0
     /// The journal: what a new amfd starts from.
     var journal: [UInt8] = []
     var isAmfdDown = false
@@ -141,7 +144,12 @@ struct AmfWorld {
     mutating func step() -> Bool {
         guard !isAmfdDown, !queue.isEmpty else { return false }
         switch queue.removeFirst() {
-        case .node(let event): for effect in node.handle(event, at: now) { perform(effect) }
+        case .node(let event):
+            foretellPushes(event)
+            for effect in node.handle(event, at: now) {
+                if case .push(let push) = effect { foretoldPushes.removeAll { $0 == push } }
+                perform(effect)
+            }
         case .cluster(let event):
             let foretold = takeovers(after: event)
             let effects = cluster.handle(event, at: now)
@@ -155,6 +163,26 @@ struct AmfWorld {
             for effect in effects { perform(effect) }
         }
         return true
+    }
+
+    /// Where the death comes while nothing else is under way, as amfd makes its forecasts.
+    private mutating func foretellPushes(_ event: NodeEvent) {
+        guard case .lifeLockReleased(let name, let instance) = event, let (time, state) = lastDecided,
+            queue.allSatisfy({ Self.isEnd($0, of: name) })
+        else { return }
+        let process = ActiveProcess(component: name, instance: instance)
+        let orders = Forecast(deathsOf: [process], on: node.node, in: state, at: time)
+            .takeovers(after: .death(of: process))
+        let pushes = node.pushes(afterDeathOf: process, then: orders, at: time)
+        foretoldPushCount += pushes.count
+        foretoldPushes += pushes
+    }
+
+    private static func isEnd(_ step: Pending, of component: SaName) -> Bool {
+        switch step {
+        case .node(.connectionLost(component, _)), .node(.exited(component, _, _)): true
+        default: false
+        }
     }
 
     private func takeovers(after event: ClusterEvent) -> [CSISetOrder] {
@@ -176,6 +204,8 @@ struct AmfWorld {
             steps += 1
             if steps > 20_000 { fatalError("no rest after \(steps) steps: \(trace.suffix(20))") }
         }
+        if !isAmfdDown, !foretoldPushes.isEmpty { violations.append("foretold, not pushed: \(foretoldPushes)") }
+        foretoldPushes = []
     }
 
     /// Lets time pass: timers that come due are fired in order.

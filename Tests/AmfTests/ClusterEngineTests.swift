@@ -58,6 +58,7 @@ struct ClusterEngineTests {
         world.settle()
         #expect(foretold.map(\.component) == [SaName(c2)])
         #expect(world.foretoldCount == 1)
+        #expect(world.foretoldPushCount == 1)
         #expect(world.violations.isEmpty)
         #expect(forecast.takeovers(after: .uninstantiated(active.component, 1)).isEmpty)
     }

@@ -153,6 +153,7 @@ final class AmfDaemon {
         }
         host.onNodeStopped = { [unowned self] in stopped() }
         host.performNode = { [unowned self] in perform($0) }
+        host.preparePush = { [unowned self] in gateway.prepare($0) }
         host.onAdminReply = { [unowned self] in finish($0) }
     }
 

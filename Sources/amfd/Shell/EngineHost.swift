@@ -22,6 +22,8 @@ final class EngineHost {
 
     /// Performs what is neither engine's nor timer's matter.
     var performNode: (NodeEffect) -> Void = { _ in }
+    /// Makes a callback ready to be sent at any later time; nil when its component is not connected.
+    var preparePush: (AmfPush) -> PreparedPush? = { _ in nil }
     var onAdminReply: (AdminReply) -> Void = { _ in }
     var onNodeStopped: () -> Void = {}
     /// The cluster has a model, for the first time here or another one; the node engine has it already.
@@ -144,6 +146,7 @@ final class EngineHost {
     func close() { cluster.close() }
 
     func handle(_ event: NodeEvent) {
+        if case .lifeLockReleased(let component, let instance) = event { respond(component, instance) }
         queue.append(.node(event))
         drain()
     }
@@ -166,6 +169,7 @@ final class EngineHost {
         queue.removeAll(keepingCapacity: true)
         head = 0
         isDraining = false
+        compareWithResponse()
         tellSoon()
         forecastSoon()
     }
@@ -176,16 +180,15 @@ final class EngineHost {
         case .cluster(let event, let ending):
             // What came later must not overtake what is still to be proposed.
             if !refusedEvents.isEmpty, ending == nil, refusedEvents.concerns(event) { return refused(event) }
-            anticipate(event)
             // Known before it is proposed: it, and what was proposed before it, may end within.
             proposals[cluster.nextTicket] = Proposal(event: event, ending: ending)
             cluster.propose(event)
-            compareWithAnticipated()
         }
     }
 
     private func feed(_ event: NodeEvent) {
         beforeWork?()
+        nodeEvents &+= 1
         for effect in engine.handle(event, at: MonotonicClock.now()) { perform(effect) }
     }
 
@@ -205,7 +208,8 @@ final class EngineHost {
             let name = TimerName(component: timer.component, kind: timer.kind)
             if let old = nodeTimers.removeValue(forKey: name) { loop.cancel(old) }
         case .note(let note): tellLater(.nodeNote(note))
-        case .spawn, .push, .signalTerminate, .kill, .runCleanup, .reply: performNode(effect)
+        case .push(let push): if !wasSent(push) { performNode(effect) }
+        case .spawn, .signalTerminate, .kill, .runCleanup, .reply: performNode(effect)
         }
     }
 
@@ -220,7 +224,7 @@ final class EngineHost {
 
     private func perform(_ effect: ClusterEffect, _ ticket: UInt64?) {
         switch effect {
-        case .order(let target, let order): if target == node, !wasAnticipated(order) { feed(.order(order)) }
+        case .order(let target, let order): if target == node { feed(.order(order)) }
         case .modelInstalled: takeModel()
         case .nodeStopped(let stopped): if stopped == node { onNodeStopped() }
         case .modelRefused(let text):
@@ -240,58 +244,88 @@ final class EngineHost {
 
     // MARK: Forecast
 
-    /// Of the state after that many commands. Only on a node alone, where nothing comes between a report and its order.
-    private var forecast: (index: UInt64, content: Forecast)?
+    /// What is sent when a process dies, made ready. Only on a node alone, where nothing comes between a report and its
+    /// order.
+    private var responses: [ActiveProcess: [Response]] = [:]
+    /// The state that `responses` was made from.
+    private var foretold: Moment?
+    private var nodeEvents: UInt64 = 0
     private var isForecasting = false
     private var forecastDelay = EngineHost.forecastDelayMin
-    /// Given to the node engine ahead of the cluster engine's decision, which is being made.
-    private var anticipated: [CSISetOrder] = []
+    /// Sent ahead of the engines' decision, which is being made.
+    private var sent: [Response] = []
+
+    /// How many events each engine has had.
+    private struct Moment: Equatable {
+        var node: UInt64
+        var cluster: UInt64
+    }
+
+    private struct Response {
+        let order: CSISetOrder
+        let push: AmfPush
+        let prepared: PreparedPush
+    }
 
     /// Longer than what follows from a change of state at once takes.
     private static let forecastDelayMin: Duration = .milliseconds(2)
     /// How many times longer than making one takes the next is waited for: a state without rest costs 2 % of a CPU.
     private static let forecastShare = 50
 
+    private var moment: Moment { Moment(node: nodeEvents, cluster: cluster.index) }
+
     private func forecastSoon() {
-        guard isAlone, !isForecasting, forecast?.index != cluster.index, model != nil else { return }
+        guard isAlone, !isForecasting, foretold != moment, model != nil else { return }
         isForecasting = true
         loop.schedule(after: forecastDelay) { [unowned self] in
             isForecasting = false
             let start = MonotonicClock.now()
-            let content = Forecast(deathsOf: engine.mayBeActive, on: node, in: cluster.core, at: start)
-            forecast = (cluster.index, content)
+            forecast(at: start)
             forecastDelay = max(Self.forecastDelayMin, (MonotonicClock.now() - start) * Self.forecastShare)
         }
     }
 
-    /// The new active gets its assignment first; that it is decided, kept and told comes after it.
-    private func anticipate(_ event: ClusterEvent) {
-        guard let forecast, forecast.index == cluster.index, cluster.isAtRest, isSynchronised,
-            case .report(node, let report) = event
-        else { return }
-        for order in forecast.content.takeovers(after: report) {
-            anticipated.append(order)
-            feed(.order(.csiSet(order)))
+    private func forecast(at now: Instant) {
+        let processes = engine.mayBeActive
+        let forecast = Forecast(deathsOf: processes, on: node, in: cluster.core, at: now)
+        responses.removeAll(keepingCapacity: true)
+        for process in processes {
+            let orders = forecast.takeovers(after: .death(of: process))
+            let pushes = engine.pushes(afterDeathOf: process, then: orders, at: now)
+            let ready = pushes.compactMap { push in
+                guard let order = orders.first(where: { $0.invocation == push.invocation }),
+                    let prepared = preparePush(push)
+                else { return nil as Response? }
+                return Response(order: order, push: push, prepared: prepared)
+            }
+            if !ready.isEmpty { responses[process] = ready }
         }
+        foretold = moment
     }
 
-    private func wasAnticipated(_ order: NodeOrder) -> Bool {
-        guard !anticipated.isEmpty, case .csiSet(let set) = order, let place = anticipated.firstIndex(of: set) else {
-            return false
-        }
-        anticipated.remove(at: place)
+    /// A process has died: the new active hears of it first; that it is decided, kept and told comes after it.
+    private func respond(_ component: SaName, _ instance: InstanceNumber) {
+        guard foretold == moment, !isDraining, cluster.isAtRest, isSynchronised,
+            let responses = responses[ActiveProcess(component: component, instance: instance)]
+        else { return }
+        for response in responses where response.prepared.send() { sent.append(response) }
+    }
+
+    private func wasSent(_ push: AmfPush) -> Bool {
+        guard !sent.isEmpty, let place = sent.firstIndex(where: { $0.push == push }) else { return false }
+        sent.remove(at: place)
         return true
     }
 
-    /// Forecast and decision are made by one engine from one state: they agree, or there is a fault. Then what was made
-    /// active by mistake must end.
-    private func compareWithAnticipated() {
-        guard !anticipated.isEmpty else { return }
-        for order in anticipated {
-            onNote(.forecastWrong(order.component))
-            performNode(.kill(order.component, order.instance))
+    /// Forecast and decision are made by the same engines from one state: they agree, or there is a fault. Then what
+    /// was made active by mistake must end.
+    private func compareWithResponse() {
+        guard !sent.isEmpty else { return }
+        for response in sent {
+            onNote(.forecastWrong(response.order.component))
+            performNode(.kill(response.order.component, response.order.instance))
         }
-        anticipated.removeAll()
+        sent.removeAll()
     }
 
     // MARK: This node in the cluster

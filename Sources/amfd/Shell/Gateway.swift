@@ -27,9 +27,11 @@ final class Gateway {
         let content: AmfRequest
     }
 
-    private final class Binding {
+    fileprivate final class Binding {
         let key: ChildKey
         unowned let peer: Peer
+        /// The peer is there, and has registered nothing else since.
+        var isBound = true
         init(key: ChildKey, peer: Peer) { (self.key, self.peer) = (key, peer) }
     }
 
@@ -143,6 +145,7 @@ final class Gateway {
 
     private func bind(_ request: Request, _ key: ChildKey) {
         let binding = Binding(key: key, peer: request.peer)
+        bound[key.component]?.isBound = false
         request.peer.context = binding
         bound[key.component] = binding
         let page = keeper.beginLife(key, holder: request.peer.info.credentials.pid)
@@ -160,10 +163,28 @@ final class Gateway {
         }
     }
 
+    /// Nil when the component is not connected.
+    func prepare(_ push: AmfPush) -> PreparedPush? {
+        bound[push.component].map { PreparedPush(code: push.code.rawValue, body: push.body, binding: $0) }
+    }
+
     private func lost(_ peer: Peer) {
         guard let binding = peer.context as? Binding, bound[binding.key.component] === binding else { return }
         bound[binding.key.component] = nil
+        binding.isBound = false
         onConnectionLost(binding.key)
+    }
+}
+
+/// A callback that only has to be sent.
+struct PreparedPush {
+    fileprivate let code: UInt16
+    fileprivate let body: [UInt8]
+    fileprivate let binding: Gateway.Binding
+
+    /// False when it could not be sent: the component has gone, or takes nothing.
+    func send() -> Bool {
+        binding.isBound && binding.peer.push(code, lane: .control, body) == .queued
     }
 }
 

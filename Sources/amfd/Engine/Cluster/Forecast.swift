@@ -3,7 +3,7 @@ import EngineKit
 import SAFTypes
 
 /// What the death of each active component will bring about on its node, worked out while nothing happens: of a
-/// fail-over only the telling is left for when it counts.
+/// fail-over only the telling is left for when it counts (``NodeEngine/pushes(afterDeathOf:then:at:)``).
 ///
 /// Good for the one state it was made from, at any later time: an answer that would change with time alone (when a
 /// probation ends, an escalation is not reached any more) is left out, and decided when it is needed.
@@ -45,9 +45,25 @@ public struct Forecast: Sendable {
     }
 }
 
+extension NodeEngine {
+    /// The callbacks with which this engine will make components active when the process has died and the cluster
+    /// engine gives these orders, if it hears nothing else before.
+    public func pushes(
+        afterDeathOf process: ActiveProcess, then orders: [CSISetOrder], at now: Instant
+    ) -> [AmfPush] {
+        var copy = self
+        let death = NodeEvent.lifeLockReleased(process.component, process.instance)
+        let events = [death] + orders.map { NodeEvent.order(.csiSet($0)) }
+        return events.flatMap { copy.handle($0, at: now) }.compactMap { effect in
+            guard case .push(let push) = effect, case .csiSet(_, _, .active, _) = push else { return nil }
+            return push
+        }
+    }
+}
+
 extension NodeReport {
     /// As the node engine tells it when the life lock has.
-    static func death(of process: ActiveProcess) -> NodeReport {
+    public static func death(of process: ActiveProcess) -> NodeReport {
         .failed(process.component, process.instance, recovery: .noRecommendation, isDead: true, cause: .died)
     }
 }

@@ -10,7 +10,7 @@ public struct NodeEngine: Engine, Sendable {
     public typealias Event = NodeEvent
     public typealias Effect = NodeEffect
 
-    let node: NodeID
+    public let node: NodeID
     var components: [LocalComponent] = []
     /// Position in ``components``; never iterated.
     var positions: [SaName: Int] = [:]
