@@ -33,7 +33,7 @@ public final class Component: Sendable {
     /// The component's DN, from SA_AMF_COMPONENT_NAME.
     public let name: SaName
     /// What amfd asks, in its order. For one reader; ends after ``close()``.
-    public let assignments: AsyncStream<Assignment>
+    public let assignments: Assignments
 
     /// The library's own thread, for a task that must not wait for a CPU or for another thread to wake up: assignments
     /// arrive on it, and on a node whose components may (CAP_SYS_NICE) it runs before threads of normal priority.
@@ -68,7 +68,7 @@ public final class Component: Sendable {
         let state = Mutex(State())
     }
 
-    private init(name: SaName, runtime: RuntimeThread, shared: Shared, assignments: AsyncStream<Assignment>) {
+    private init(name: SaName, runtime: RuntimeThread, shared: Shared, assignments: Assignments) {
         (self.name, self.runtime, self.shared, self.assignments) = (name, runtime, shared, assignments)
     }
 
@@ -88,14 +88,14 @@ public final class Component: Sendable {
             throw .notExist
         }
         let shared = Shared()
-        let (stream, continuation) = AsyncStream.makeStream(of: Assignment.self)
+        let mailbox = AssignmentMailbox()
         let runtime = try RuntimeThread()
         let outcome = await withCheckedContinuation { waiting in
             shared.state.withLock { $0.registration = waiting }
             runtime.post { loop in
                 runtime.driver = ComponentDriver(
                     loop: loop, places: places, name: name, timeout: timeout, shared: shared, runtime: runtime,
-                    assignments: continuation)
+                    mailbox: mailbox)
             }
         }
         if case .failure(let error) = outcome {
@@ -104,7 +104,7 @@ public final class Component: Sendable {
         }
         // Whoever stands on the console finds every component there.
         if places == .fromEnvironment() { ExecutionObject.shared.attach() }
-        return Component(name: name, runtime: runtime, shared: shared, assignments: stream)
+        return Component(name: name, runtime: runtime, shared: shared, assignments: Assignments(mailbox: mailbox))
     }
 
     /// The HA state this component has for a CSI.
@@ -223,7 +223,7 @@ final class ComponentDriver {
     private let loop: Loop
     private let shared: Component.Shared
     private let runtime: RuntimeThread
-    private let assignments: AsyncStream<Assignment>.Continuation
+    private let mailbox: AssignmentMailbox
     private var checks: [String: @Sendable () async -> Bool] = [:]
     private var confirmTimers: [String: LoopTimer] = [:]
     private var registrationTimer: LoopTimer?
@@ -231,9 +231,9 @@ final class ComponentDriver {
 
     init(
         loop: Loop, places: Places, name: SaName, timeout: Duration, shared: Component.Shared, runtime: RuntimeThread,
-        assignments: AsyncStream<Assignment>.Continuation
+        mailbox: AssignmentMailbox
     ) {
-        (self.loop, self.shared, self.runtime, self.assignments) = (loop, shared, runtime, assignments)
+        (self.loop, self.shared, self.runtime, self.mailbox) = (loop, shared, runtime, mailbox)
         // An assignment must not wait for a CPU, least of all on a busy machine.
         OSThread.runFirst()
         core = ComponentCore(loop: loop, places: places, name: name)
@@ -287,7 +287,7 @@ final class ComponentDriver {
 
     func close() {
         core.close()
-        assignments.finish()
+        mailbox.finish()
         for key in confirmTimers.keys.sorted() { if let timer = confirmTimers[key] { loop.cancel(timer) } }
         confirmTimers = [:]
         runtime.driver = nil
@@ -323,7 +323,7 @@ final class ComponentDriver {
             let assignment = Assignment(action) { [runtime] error in
                 runtime.post { _ in runtime.driver?.answer(id, part, error) }
             }
-            assignments.yield(assignment)
+            mailbox.put(assignment)
         }
     }
 

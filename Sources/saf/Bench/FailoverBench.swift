@@ -137,9 +137,8 @@ func runComponent(
             let component = try await Component.register()
             try note("spare", MonotonicClock.now(), log.raw)
             for await assignment in component.assignments {
-                if case .set(let haState, _) = assignment.action {
-                    try note("\(haState)", MonotonicClock.now(), log.raw)
-                }
+                let now = MonotonicClock.now()  // before the note is put into words, which costs more than the rest
+                if case .set(let haState, _) = assignment.action { try note("\(haState)", now, log.raw) }
                 assignment.complete()
                 if case .terminate = assignment.action { Environment.exit(0) }
             }
