@@ -65,7 +65,7 @@ extension CkptEngine {
             return asked.isEmpty ? .look(reserves: false) : .recall(asked, reserves: false)
         case .snapshot, .subscribe, .adminSections: return .recall(all, reserves: false)
         case .open, .close, .unlink, .setRetention, .setActiveReplica, .synchronize, .unsubscribe, .resume, .exists,
-            .watchReplicas, .adminList:
+            .watchReplicas, .map, .adminList:
             return nil
         }
     }
