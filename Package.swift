@@ -335,7 +335,7 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
     let isEmbedded = kind == "embedded"
     let flags =
         isEmbedded
-        ? ["-wmo", "-Xfrontend", "-function-sections", "-Xcc", "-fvisibility=hidden"] : ["-cross-module-optimization"]
+        ? ["-wmo", "-Osize", "-Xfrontend", "-function-sections", "-gnone"] : ["-cross-module-optimization"]
     var settings: [SwiftSetting] = strict + [.define("SAF_LIBRARY"), .unsafeFlags(flags)]
     if isEmbedded { settings += [.enableExperimentalFeature("Embedded")] }
 
@@ -349,9 +349,12 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
     }
 
     let map = "\(Context.packageDirectory)/Sources/ckptd/SaCkpt/libSaCkpt.map"
-    let common = ["-soname", "libSaCkpt.so.1", "--version-script=\(map)", "-z", "nodelete", "--gc-sections"]
+    let common = [
+        "-soname", "libSaCkpt.so.1", "--version-script=\(map)", "-z", "nodelete", "-z", "defs", "--gc-sections",
+    ]
     var linker: [LinkerSetting] = [
-        .unsafeFlags(common.flatMap { ["-Xlinker", $0] } + (isEmbedded ? [] : ["-static-stdlib"]))
+        .unsafeFlags(
+            ["-use-ld=lld"] + common.flatMap { ["-Xlinker", $0] } + (isEmbedded ? [] : ["-static-stdlib"]))
     ]
     if isEmbedded { linker += [.linkedLibrary("m")] }
     package.dependencies = []
@@ -379,9 +382,7 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
                 "Arrivals.swift", "ClientRuntime.swift", "Connection+Async.swift", "Connection+Runtime.swift",
                 "LoopConnection.swift", "Peer.swift", "ReplyMemory.swift", "Server.swift",
             ]),
-        library(
-            "CkptProtocol", "ckptd/Protocol", ["SAFTypes"],
-            exclude: ["ClusterReplies.swift", "ReplicaContent.swift", "ReplicaData.swift", "Transaction.swift"]),
+        library("CkptProtocol", "ckptd/Protocol", ["SAFTypes"]),
         library(
             "CkptLayout", "ckptd/Layout", ["SAFTypes", "EngineKit", "OSAL", "CkptProtocol"],
             exclude: ["OpenerEntry.swift", "Root.swift", "SectionEntry.swift", "StoreError.swift", "Superblock.swift"]),

@@ -24,12 +24,17 @@ public enum Environment {
     public static func hostName() -> String {
         var name = utsname()
         guard uname(&name) == 0 else { return "localhost" }
-        let full = withUnsafeBytes(of: &name.nodename) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-        return full.split(separator: ".", maxSplits: 1).first.map(String.init) ?? "localhost"
+        return withUnsafeBytes(of: &name.nodename) { bytes in
+            let full = bytes.prefix { $0 != 0 }
+            let short = full.drop { $0 == 0x2e }.prefix { $0 != 0x2e }
+            return short.isEmpty ? "localhost" : String(decoding: short, as: UTF8.self)
+        }
     }
 
     public static var processID: Int32 { getpid() }
     public static var parentProcessID: Int32 { getppid() }
+    /// The kernel's number of the calling thread. Source: gettid(2).
+    public static var threadID: Int32 { cosal_gettid() }
     public static var userID: UInt32 { geteuid() }
     public static var groupID: UInt32 { getegid() }
 

@@ -216,8 +216,9 @@ public enum File {
 
     /// The directory part of a path; "." when there is none.
     public static func parent(of path: String) -> String {
-        guard let slash = path.lastIndex(of: "/") else { return "." }
-        return slash == path.startIndex ? "/" : String(path[..<slash])
+        let bytes = path.utf8
+        guard let slash = bytes.lastIndex(of: 0x2f) else { return "." }
+        return slash == bytes.startIndex ? "/" : String(decoding: bytes[..<slash], as: UTF8.self)
     }
 
     static func size(_ fd: Int32) throws(OSError) -> Int { try stat(descriptor: fd).size }

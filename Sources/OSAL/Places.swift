@@ -36,7 +36,8 @@ public struct Places: Hashable, Sendable {
     public static func from(_ variable: (String) -> String?, userID: UInt32, hostName: String) -> Places {
         func value(_ name: String) -> String? {
             guard let text = variable(name), !text.isEmpty else { return nil }
-            return text.count > 1 && text.hasSuffix("/") ? String(text.dropLast()) : text
+            let bytes = text.utf8
+            return bytes.count > 1 && bytes.last == 0x2f ? String(decoding: bytes.dropLast(), as: UTF8.self) : text
         }
         let isRoot = userID == 0
         let home = value("HOME") ?? "/tmp/swiftsaf-\(userID)"

@@ -180,6 +180,7 @@ extension IOCConnection {
         case .failure(let error): call.error = error
         }
         call.isDone = true
+        if call.kind == .polled { armTimer() }
         if call.kind != .blocking { return true }
         call.wake()
         return false
@@ -218,6 +219,7 @@ extension IOCConnection {
         while true {
             let isLate = MonotonicClock.now() >= deadline
             let turn: Turn = lock.withLock { _ in
+                call.isSleeping = false
                 if call.isDone { return .done }
                 if isLate {
                     let late = "no answer from \(name) within \(timeout)"
@@ -231,9 +233,14 @@ extension IOCConnection {
                 case .down:
                     phase = .connecting
                     return .connect
-                case .connecting: return .sleep(call.wakeCount)
+                case .connecting:
+                    call.isSleeping = true
+                    return .sleep(call.wakeCount)
                 case .up:
-                    guard !isReading, let link else { return .sleep(call.wakeCount) }
+                    guard !isReading, let link else {
+                        call.isSleeping = true
+                        return .sleep(call.wakeCount)
+                    }
                     isReading = true
                     isAnnounced = false
                     link.reader.announceAwake()

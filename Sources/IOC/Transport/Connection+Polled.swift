@@ -52,6 +52,16 @@ extension IOCConnection {
         wake?.ring()
     }
 
+    /// Connects if the server is there, and waits for it no longer than ``poll()`` does.
+    public func connectNow() {
+        let isMine = lock.withLock { _ in
+            guard phase == .down else { return false }
+            phase = .connecting
+            return true
+        }
+        if isMine { connectOnce() }
+    }
+
     /// One look: connects if that is called for, takes what has come, completes calls whose time is over. Waits for
     /// nobody, but up to 100 ms for the welcome of a server that is slow to accept us.
     public func poll() {
@@ -82,14 +92,19 @@ extension IOCConnection {
     }
 
     private func connectIfCalledFor(_ isHeard: Bool) {
-        let now = MonotonicClock.now()
         let isMine = lock.withLock { _ in
             // Whoever was connected stays so; who never was connects for a call.
-            guard phase == .down, incarnation != 0 || calls.count > 0, isHeard || now >= retry.at else { return false }
+            guard phase == .down, incarnation != 0 || calls.count > 0 else { return false }
+            guard isHeard || MonotonicClock.now() >= retry.at else { return false }
             phase = .connecting
             return true
         }
-        guard isMine else { return }
+        if isMine { connectOnce() }
+    }
+
+    /// The caller has set `phase` to connecting.
+    private func connectOnce() {
+        let now = MonotonicClock.now()
         guard case .failure(let failure) = attempt(until: now + Self.welcomePatience) else {
             return lock.withLock { _ in retry = PolledRetry() }
         }
@@ -135,7 +150,7 @@ extension IOCConnection {
 
     /// The descriptor becomes readable when a polled call's time is over, or a connection is to be tried. The caller
     /// holds the lock.
-    private func armTimer() {
+    func armTimer() {
         guard let selection else { return }
         var next = Instant.distantFuture
         for call in calls.values where call.kind == .polled { next = min(next, call.deadline) }

@@ -32,6 +32,9 @@ final class PendingCall: @unchecked Sendable {
     var replyDescriptors: [Int32] = []
     var completion: (@Sendable (Result<Reply, CallError>) -> Void)?
 
+    /// Its thread sleeps on the word, or is about to: whoever reads for itself costs nobody a system call.
+    var isSleeping = false
+
     /// Counts the reasons to look again.
     let word: UnsafeMutablePointer<UInt32>
 
@@ -51,7 +54,7 @@ final class PendingCall: @unchecked Sendable {
 
     func wake() {
         counter.pointee.wrappingAdd(1, ordering: .acquiringAndReleasing)
-        if kind == .blocking { Futex.wake(UnsafePointer(word), count: 1) }
+        if isSleeping { Futex.wake(UnsafePointer(word), count: 1) }
     }
 
     func withBody<Result>(_ use: (UnsafeRawBufferPointer) -> Result) -> Result {
@@ -70,6 +73,7 @@ final class PendingCall: @unchecked Sendable {
         replyDescriptors = []
         completion = nil
         kind = .blocking
+        isSleeping = false
         deadline = .distantFuture
     }
 }

@@ -95,7 +95,7 @@ public final class Checkpoint: Sendable {
         return handle
     }
 
-    private func perform<Value>(
+    func perform<Value>(
         _ code: CkptCode, _ timeout: Duration, _ request: (HandleID, inout ByteWriter) -> Void,
         _ decode: (inout ByteReader) throws(DecodeError) -> Value
     ) throws(AisError) -> Value {

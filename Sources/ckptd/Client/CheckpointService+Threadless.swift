@@ -1,8 +1,10 @@
 #if SAF_LIBRARY
     import CkptProtocol
-    public import IOC
+    import EngineKit
+    import IOC
     import OSAL
     import SAFTypes
+    import Synchronization
 
     /// In a library that starts no thread: what comes by itself is taken when the owner of the descriptor looks.
     extension CheckpointService {
@@ -18,6 +20,13 @@
         /// Readable when ``poll()`` has something to do, or as long as ``alert(_:)`` says so; -1: none to be had.
         public var descriptor: Int32 { connection.pushDescriptor }
 
+        /// Connects now if the service is there; else the first call does. False: there is no descriptor to be had.
+        public func prepare() -> Bool {
+            guard descriptor >= 0 else { return false }
+            connection.connectNow()
+            return true
+        }
+
         public func alert(_ on: Bool) { connection.alert(on) }
 
         /// One look: connects, takes what has come, and gives followers their updates. Any thread; waits for nobody.
@@ -27,5 +36,59 @@
                 for push in connection.takePushes() { received(push) }
             }
         }
+
+        // MARK: Refusals
+
+        /// Threads that asked and never took the answer: beyond, all are forgotten.
+        private static var refusalsMax: Int { 256 }
+
+        func noteRefusedOperation(_ text: String) {
+            let index = CkptRefusal.operationIndex(in: text)
+            refusedOperations.withLock { refused in
+                if refused.count >= Self.refusalsMax { refused = [:] }
+                refused[Environment.threadID] = index
+            }
+        }
+
+        /// Which operation of this thread's last call was refused, if its refusal named one.
+        public func takeRefusedOperation() -> Int? {
+            refusedOperations.withLock { $0.removeValue(forKey: Environment.threadID) }
+        }
+    }
+
+    extension Checkpoint {
+        private static var closedAtOnceMax: Int { 512 }
+
+        /// Closes them together; those that cannot be closed in time are closed by ckptd when it misses us.
+        public static func closeAll(_ all: [Checkpoint], within limit: Duration, in service: CheckpointService) {
+            let deadline = MonotonicClock.now() + limit
+            let open = all.filter { (try? $0.markClosed()) != nil }  // others are closed already
+            let left = SharedCount()
+            for checkpoint in open {
+                while left.value >= closedAtOnceMax, service.isWorthWaiting(until: deadline) { service.poll() }
+                guard service.isUp else { return }
+                left.add(1)
+                service.callSoon(.close, CkptRequest.close(checkpoint.handle).body, timeout: limit) { _ in left.add(-1)
+                }
+            }
+            while left.value > 0, service.isWorthWaiting(until: deadline) { service.poll() }
+        }
+    }
+
+    extension CheckpointService {
+        var isUp: Bool { connection.isUp }
+
+        /// Waits for something to look at; false at the deadline, and when there is nobody to wait for.
+        fileprivate func isWorthWaiting(until deadline: Instant) -> Bool {
+            guard isUp else { return false }
+            let isHeard = try? IO.waitUntil(descriptor, readable: true, deadline: deadline)
+            return isHeard == true
+        }
+    }
+
+    private final class SharedCount: Sendable {
+        private let count = Atomic(0)
+        var value: Int { count.load(ordering: .acquiring) }
+        func add(_ change: Int) { count.wrappingAdd(change, ordering: .acquiringAndReleasing) }
     }
 #endif

@@ -21,6 +21,8 @@ public final class CheckpointService: Sendable {
     #if SAF_LIBRARY
         /// Pushes are handed on in their order, whoever polls.
         let polling = Lock(())
+        /// Which operation of a request was refused last, by the number of the thread that asked.
+        let refusedOperations = Lock<[Int32: Int]>([:])
     #endif
 
     public init(places: Places) {
@@ -49,6 +51,9 @@ public final class CheckpointService: Sendable {
 
     func failure(_ error: CallError) -> AisError {
         refusalText.withLock { $0 = error.text }
+        #if SAF_LIBRARY
+            noteRefusedOperation(error.text)
+        #endif
         return error.code
     }
 

@@ -7,7 +7,7 @@ import OSAL
 /// One consumer of a checkpoint's updates: subscribes, keeps what arrived until it is taken, and subscribes again after
 /// a loss. What the consumer does not take in time is not kept without bound: the subscription pauses, and goes on from
 /// ckptd's own log, or from a new snapshot, when the consumer has caught up.
-final class Follower: Sendable {
+public final class Follower: Sendable {
     private struct State {
         var tracker = SubscriptionTracker<CheckpointEvent>()
         var events: [CheckpointEvent] = []
@@ -24,7 +24,7 @@ final class Follower: Sendable {
     private static let bytesMax = 32 << 20
 
     private let checkpoint: Checkpoint
-    /// Told when something can be taken, or nothing will follow; called under locks: it must not call back.
+    /// Told when there may be something to take, or nothing will follow.
     private let onReady: (@Sendable () -> Void)?
     private let state = Lock(State())
 
@@ -60,7 +60,7 @@ final class Follower: Sendable {
     }
 
     private func started(_ start: SubscribeReply, _ attempt: UInt64) -> Bool {
-        state.withLock { state in
+        let isGood = state.withLock { state in
             guard state.attempt == attempt else { return true }
             switch start {
             case .resumed(let change):
@@ -76,6 +76,8 @@ final class Follower: Sendable {
             }
             return state.tracker.state == .live || state.isPaused
         }
+        onReady?()
+        return isGood
     }
 
     /// ckptd has given up on this process, or the checkpoint is gone: opens it again, from a new snapshot.
@@ -112,6 +114,7 @@ final class Follower: Sendable {
             }
             return false
         }
+        onReady?()
         if isGap { subscribe() }
     }
 
@@ -144,7 +147,7 @@ final class Follower: Sendable {
     }
 
     /// The next event, if it is here. One consumer at a time.
-    func take() -> CheckpointEvent? {
+    public func take() -> CheckpointEvent? {
         let (event, isPaused) = state.withLock { state -> (CheckpointEvent?, Bool) in
             let event = Self.next(&state)
             return (event, event == nil && state.isPaused && !state.isFinished)
@@ -154,7 +157,7 @@ final class Follower: Sendable {
     }
 
     /// Nothing will follow what is here.
-    var isFinished: Bool { state.withLock { $0.isFinished } }
+    public var isFinished: Bool { state.withLock { $0.isFinished } }
 
     private static func next(_ state: inout State) -> CheckpointEvent? {
         guard state.next < state.events.count else { return nil }
@@ -178,7 +181,7 @@ final class Follower: Sendable {
     }
 
     /// Ends the sequence; what has not been taken yet is dropped.
-    func finish() {
+    public func finish() {
         let waiting = state.withLock { state -> (@Sendable (CheckpointEvent?) -> Void)? in
             state.isFinished = true
             state.attempt += 1

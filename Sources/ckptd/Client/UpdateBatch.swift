@@ -8,7 +8,7 @@ public struct UpdateBatch: Sendable {
     var writer = ByteWriter(reserving: 256)
     var count: UInt32 = 0
 
-    init() {}
+    public init() {}
 
     private mutating func add(
         _ kind: SectionOperation.Kind, _ id: SectionID, offset: UInt64 = 0, expiration: SaTime = 0, _ data: [UInt8] = []

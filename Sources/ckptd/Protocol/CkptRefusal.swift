@@ -6,7 +6,14 @@ public enum CkptRefusal {
 
     /// Which part was the first that could not be done (AIS: erroneousVectorIndex), if the words say so.
     public static func operationIndex(in text: String) -> Int? {
-        guard text.hasPrefix(prefix), let colon = text.firstIndex(of: ":") else { return nil }
-        return Int(text[text.index(text.startIndex, offsetBy: prefix.count)..<colon])
+        // By bytes: comparing text would need tables of Unicode, which a C library has better no use for.
+        let bytes = text.utf8
+        guard bytes.starts(with: prefix.utf8) else { return nil }
+        let rest = bytes.dropFirst(prefix.utf8.count)
+        let digits = rest.prefix { $0 >= 0x30 && $0 <= 0x39 }
+        guard !digits.isEmpty, digits.count < 10, digits.endIndex < rest.endIndex, rest[digits.endIndex] == 0x3a else {
+            return nil
+        }
+        return digits.reduce(0) { $0 * 10 + Int($1 - 0x30) }
     }
 }

@@ -1,0 +1,122 @@
+import CSAF
+import CkptClient
+import CkptProtocol
+import OSAL
+import SAFTypes
+
+/// One open of a checkpoint: what saCkptCheckpointOpen() makes. Thread-safe.
+final class OpenCheckpoint: HandleObject, @unchecked Sendable {
+    let checkpoint: Checkpoint
+    let client: Client
+    private let state = Lock(State())
+
+    private struct State {
+        var iterations: [UInt64: Iteration] = [:]
+        var updates: UpdateSource?
+        var isClosed = false
+    }
+
+    init(_ checkpoint: Checkpoint, _ client: Client) {
+        self.checkpoint = checkpoint
+        self.client = client
+        super.init(.checkpoint)
+    }
+
+    // MARK: Iterations
+
+    func begin(_ iteration: Iteration) throws(AisError) {
+        try HandleTable.shared.add(iteration)
+        let isTaken = state.withLock { state in
+            if !state.isClosed { state.iterations[iteration.handle] = iteration }
+            return !state.isClosed
+        }
+        if isTaken { return }
+        HandleTable.shared.remove(iteration)
+        throw .badHandle
+    }
+
+    func end(_ iteration: Iteration) -> Bool {
+        state.withLock { _ = $0.iterations.removeValue(forKey: iteration.handle) }
+        return HandleTable.shared.remove(iteration)
+    }
+
+    // MARK: Updates
+
+    /// The one source of this open's updates, made when it is first needed; nil once closed.
+    private func source(_ change: (UpdateSource) -> Void) -> UpdateSource? {
+        state.withLock { state in
+            if state.isClosed { return nil }
+            let source = state.updates ?? UpdateSource(self)
+            change(source)
+            state.updates = source.isWanted ? source : nil
+            return source
+        }
+    }
+
+    func follow(_ callback: SafCkptUpdatesCallbackT?, _ cookie: UnsafeMutableRawPointer?) throws(AisError) {
+        guard let callback else { throw .invalidParam }
+        guard checkpoint.mayRead else { throw .access }
+        var wasThere = false
+        let source = source { source in
+            wasThere = source.follower != nil
+            if !wasThere { source.follower = (callback, cookie) }
+        }
+        guard let source else { throw .badHandle }
+        if wasThere { throw .exist }
+        source.start(again: true)
+    }
+
+    func endFollowing() throws(AisError) {
+        var wasThere = false
+        let source = source { source in
+            wasThere = source.follower != nil
+            source.follower = nil
+        }
+        guard let source else { throw .badHandle }
+        guard wasThere else { throw .notExist }
+        if !source.isWanted { source.stop() }
+    }
+
+    /// Who is to be told, now.
+    func wanted(
+        _ source: UpdateSource
+    ) -> (follower: (callback: SafCkptUpdatesCallbackT, cookie: UnsafeMutableRawPointer?)?, tracks: Bool) {
+        state.withLock { _ in (source.follower, source.isTracked || source.isTrackedAsAll) }
+    }
+
+    /// - Parameter asAll: for saCkptTrack(), not for saCkptCheckpointTrack().
+    func track(asAll: Bool) {
+        guard checkpoint.mayRead else { return }
+        source { if asAll { $0.isTrackedAsAll = true } else { $0.isTracked = true } }?.start(again: false)
+    }
+
+    @discardableResult
+    func endTracking(asAll: Bool) -> Bool {
+        var wasThere = false
+        let source = source { source in
+            wasThere = asAll ? source.isTrackedAsAll : source.isTracked
+            if asAll { source.isTrackedAsAll = false } else { source.isTracked = false }
+        }
+        if let source, !source.isWanted { source.stop() }
+        return wasThere
+    }
+
+    // MARK: The end
+
+    /// Takes the handle and all that were made with it away; false when that was done already.
+    @discardableResult
+    func drop() -> Bool {
+        guard HandleTable.shared.remove(self) else { return false }
+        let (iterations, updates) = state.withLock { state -> ([Iteration], UpdateSource?) in
+            state.isClosed = true
+            let iterations = state.iterations.keys.sorted().compactMap { state.iterations[$0] }
+            state.iterations = [:]
+            defer { state.updates = nil }
+            return (iterations, state.updates)
+        }
+        for iteration in iterations { HandleTable.shared.remove(iteration) }
+        updates?.stop()
+        client.forget(self)
+        return true
+    }
+}
