@@ -29,6 +29,7 @@ struct CorosyncConfigurationTests {
                   transport: knet
                   token: 300
                   token_coefficient: 0
+                  seqno_unchanged_const: 4
                   link_mode: active
                   crypto_cipher: aes256
                   crypto_hash: sha256
