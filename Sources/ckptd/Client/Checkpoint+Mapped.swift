@@ -15,7 +15,11 @@ extension Checkpoint {
     /// Part of a section, or nil when ckptd must be asked.
     func readMapped(_ id: UnsafeRawBufferPointer, _ offset: UInt64, _ count: UInt64) -> [UInt8]? {
         withMapped { replica in
-            replica.read(id) { bytes in replica.part(of: bytes.count, offset, count).map { [UInt8](bytes[$0]) } }
+            let outcome = replica.read(id) { bytes in
+                replica.part(of: bytes.count, offset, count).map { [UInt8](bytes[$0]) }
+            }
+            if case .direct(let place) = outcome { return replica.readDirect(place, offset, count) }
+            return outcome
         }
     }
 
@@ -28,12 +32,14 @@ extension Checkpoint {
         into buffer: (Int) -> UnsafeMutableRawBufferPointer?
     ) -> Int? {
         withMapped { replica in
-            replica.read(id) { bytes in
+            let outcome = replica.read(id) { bytes -> Int? in
                 guard let place = replica.part(of: bytes.count, offset, count) else { return nil }
                 guard let target = buffer(place.count), target.count >= place.count else { return nil }
                 if place.count > 0 { target.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[place])) }
                 return place.count
             }
+            if case .direct(let place) = outcome { return replica.readDirect(place, offset, count, into: buffer) }
+            return outcome
         }
     }
 
@@ -49,7 +55,7 @@ extension Checkpoint {
             guard let present = replica else { return nil }
             switch body(present) {
             case .done(let value): return value
-            case .ask: return nil
+            case .ask, .direct: return nil
             case .grown: replica = mappedReplica(instead: present, isGrown: true, ask)
             case .replaced: replica = mappedReplica(instead: present, isGrown: false, ask)
             }

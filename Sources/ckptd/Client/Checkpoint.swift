@@ -22,12 +22,14 @@ public final class Checkpoint: Sendable {
     let isClosed = Atomic(false)
     private let underWay = Atomic(0)
     let mapped = Lock(ReplicaSlot())
+    let directHope = DirectHope()
     /// Did this open create the checkpoint?
     public let isCreated: Bool
 
     /// Updates under way at a time, over all threads and tasks: what ckptd remembers to answer a retransmission.
     public static let updatesUnderWayMax = CkptProtocolLimits.executedMax - 4
 
+    private var isOpen: Bool { !isClosed.load(ordering: .acquiring) }
     var isReadable: Bool { flags.contains(.read) }
 
     var handle: HandleID { HandleID(rawValue: handleWord.load(ordering: .acquiring)) }
@@ -42,6 +44,7 @@ public final class Checkpoint: Sendable {
         self.service = service
         isCreated = reply.isCreated
         handleWord = Atomic(reply.handle.rawValue)
+        if !flags.contains([.read, .write]) { directHope.end() }
     }
 
     deinit {
@@ -119,6 +122,7 @@ public final class Checkpoint: Sendable {
             expected: old.rawValue, desired: reply.handle.rawValue, ordering: .acquiringAndReleasing)
         if isFirst {
             unmap(isClosed: false)
+            if flags.contains([.read, .write]) { directHope.begin() }
             service.moved(from: old, to: reply.handle)
             return reply.handle
         }
@@ -180,7 +184,12 @@ public final class Checkpoint: Sendable {
         _ section: SectionID = .defaultSection, at offset: Int, _ data: UnsafeRawBufferPointer,
         timeout: Duration = .seconds(5)
     ) throws(AisError) -> UInt64 {
-        try updateOne(.write, section, UInt64(bitPattern: Int64(offset)), data, timeout)
+        if isOpen,
+            let change = section.bytes.withUnsafeBytes({ writeDirect($0, at: offset, data, replaces: false) })
+        {
+            return change
+        }
+        return try updateOne(.write, section, UInt64(bitPattern: Int64(offset)), data, timeout)
     }
 
     @discardableResult
@@ -224,7 +233,26 @@ public final class Checkpoint: Sendable {
     public func overwriteBlocking(
         _ section: SectionID, _ data: [UInt8], timeout: Duration = .seconds(5)
     ) throws(AisError) -> UInt64 {
-        try writeBlocking(timeout: timeout) { $0.overwrite(section, data) }.change
+        var outcome: Result<UInt64, AisError> = .failure(.library)
+        data.withUnsafeBytes { bytes in
+            do throws(AisError) {
+                outcome = .success(try overwriteBlocking(section, bytes, timeout: timeout))
+            } catch {
+                outcome = .failure(error)
+            }
+        }
+        return try outcome.get()
+    }
+
+    /// As above, and the hot path: nothing is allocated before the answer.
+    @discardableResult
+    public func overwriteBlocking(
+        _ section: SectionID, _ data: UnsafeRawBufferPointer, timeout: Duration = .seconds(5)
+    ) throws(AisError) -> UInt64 {
+        if isOpen, let change = section.bytes.withUnsafeBytes({ writeDirect($0, at: 0, data, replaces: true) }) {
+            return change
+        }
+        return try updateOne(.overwrite, section, 0, data, timeout)
     }
 
     @discardableResult

@@ -13,14 +13,20 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
         case grown
         /// There may be another file to be mapped.
         case replaced
+        /// It is in the direct file.
+        case direct(DirectPlace)
     }
 
     /// How often a section that is being changed is tried again before it is asked for.
     private static let attemptsMax = 16
 
     private let mapping: Mapping
-    private let lease: Mapping
-    private let file: ReplicaFile
+    let lease: Mapping
+    let file: ReplicaFile
+    /// Sections that their writers write themselves: nil as long as there is nothing to be mapped.
+    let direct: DirectMapping?
+    /// Who this process is in their locks; 0: it may not write them.
+    let owner: UInt32
     private let lock = Lock(())
     /// Guarded by `lock`. In a place of its own: the accesses of a class's property are checked, each time.
     private let reader: UnsafeMutablePointer<ReplicaReader>
@@ -30,11 +36,13 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
     var bytes: Int { mapping.count }
 
     /// - Returns: nil when it is no replica's file of this version.
-    init?(_ mapping: Mapping, lease: Mapping, connection: UInt64) {
+    init?(_ mapping: Mapping, lease: Mapping, direct: DirectMapping?, owner: UInt32, connection: UInt64) {
         guard let file = ReplicaFile(UnsafeRawBufferPointer(mapping.bytes)) else { return nil }
         self.mapping = mapping
         self.lease = lease
         self.file = file
+        self.direct = direct
+        self.owner = owner
         self.connection = connection
         reader = .allocate(capacity: 1)
         reader.initialize(to: ReplicaReader(file))
@@ -61,6 +69,7 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
             case .ask: return .ask
             case .grown: return .grown
             case .retired: return .replaced
+            case .direct(let place): return .direct(place)
             }
         }
         return .ask
@@ -82,7 +91,8 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
                     guard let place = part(of: bytes.count, range.offset, range.count) else { return .ask }
                     parts.append(Array(bytes[place]))
                 case .busy: isBusy = true
-                case .ask: return .ask
+                // Only ckptd can stop those that write it meanwhile.
+                case .ask, .direct: return .ask
                 case .grown: return .grown
                 case .retired: return .replaced
                 }
@@ -100,7 +110,7 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
     }
 
     @inline(__always)
-    private func find(_ id: UnsafeRawBufferPointer) -> ReplicaReader.Found {
+    func find(_ id: UnsafeRawBufferPointer) -> ReplicaReader.Found {
         lock.withLock { _ in reader.pointee.find(id) { MonotonicClock.wallNanoseconds() } }
     }
 }

@@ -32,7 +32,14 @@ final class ReplicaMappings: Sendable {
         let connection = self.connection
         guard let lease = lease(reply.descriptors[1], connection) else { return nil }
         guard let mapping = Self.map(reply.descriptors[0]) else { return nil }
-        return MappedReplica(mapping, lease: lease, connection: connection)
+        let isWriter = answer.owner != 0
+        let direct =
+            answer.hasDirect && reply.descriptors.count >= 3
+            ? Self.map(reply.descriptors[2], writable: isWriter).map {
+                DirectMapping($0, generation: answer.directGeneration)
+            } : nil
+        return MappedReplica(
+            mapping, lease: lease, direct: direct, owner: answer.owner, connection: connection)
     }
 
     private func lease(_ descriptor: Int32, _ connection: UInt64) -> Mapping? {
@@ -47,11 +54,11 @@ final class ReplicaMappings: Sendable {
     }
 
     /// A file of ckptd never becomes shorter.
-    private static func map(_ descriptor: Int32) -> Mapping? {
+    private static func map(_ descriptor: Int32, writable: Bool = false) -> Mapping? {
         do throws(OSError) {
             let size = try File.stat(descriptor: descriptor).size
             guard size > 0 else { return nil }
-            return try Mapping.map(descriptor, count: size, writable: false)
+            return try Mapping.map(descriptor, count: size, writable: writable)
         } catch {
             return nil  // too many mappings, as a rule: it is asked as before
         }

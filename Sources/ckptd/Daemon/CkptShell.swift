@@ -241,7 +241,7 @@ final class CkptShell {
     }
 
     private func commit(_ transaction: Transaction, isUpdate: Bool) -> CommitOutcome {
-        outcome { () throws(StoreError) in 
+        outcome { () throws(StoreError) in
             let payload = transaction.purpose == .recalled ? recalledBody : body
             try files.commit(transaction, payload: payload, isUpdate: isUpdate)
         }
@@ -342,7 +342,7 @@ final class CkptShell {
         case .subscription(let id, let handle, let after, let change, let sections):
             guard case .client(let request) = asker else { return }
             return startSubscription(id, handle, after, change, sections, request)
-        case .mapping(let id, _): return replyMapping(id)
+        case .mapping(let id, let flags, let isDirect): return replyMapping(id, flags, isDirect: isDirect)
         case .adminList(let reply): writer.value(reply)
         case .adminSections(let reply, let id, let sections, let dataMax):
             writer.bool(reply.hasMore)
@@ -370,13 +370,23 @@ final class CkptShell {
         }
     }
 
-    private func replyMapping(_ id: CheckpointID) {
+    private func replyMapping(_ id: CheckpointID, _ flags: OpenFlags, isDirect: Bool) {
         guard case .client(let request) = asker else { return }
+        let owner = isDirect ? Self.process(request.peer).lockOwner : 0
         do throws(OSError) {
             let file = try files.openForReading(id)
             let lease = try files.openLease()
-            writer.value(MapReply(hasReplica: true))
-            writer.bytes.withUnsafeBytes { request.reply($0, descriptors: [file.raw, lease.raw]) }
+            let isWriter = isDirect && flags.contains(.write)
+            if let direct = try files.openDirect(id, writable: isWriter) {
+                writer.value(
+                    MapReply(
+                        hasReplica: true, hasDirect: true, owner: owner, directGeneration: files.directGeneration(id)))
+                writer.bytes.withUnsafeBytes { request.reply($0, descriptors: [file.raw, lease.raw, direct.raw]) }
+            } else {
+                writer.value(
+                    MapReply(hasReplica: true, owner: owner, directGeneration: files.directGeneration(id)))
+                writer.bytes.withUnsafeBytes { request.reply($0, descriptors: [file.raw, lease.raw]) }
+            }
         } catch {
             // There is no replica here (yet), or no descriptor to be had: it is asked as before.
             writer.value(MapReply(hasReplica: false))
@@ -454,4 +464,9 @@ final class CkptShell {
         writer.bytes.withUnsafeBytes { request.reply($0) }
         subscriptions.start(handle, of: id, peer: request.peer, after: isResumed ? after ?? change : change)
     }
+}
+
+extension ProcessIdentity {
+    /// Who it is in the locks of direct sections.
+    fileprivate var lockOwner: UInt32 { DirectLock.owner(process: id, start: start) }
 }

@@ -9,6 +9,8 @@ extension CkptEngine {
     /// What goes on when the store has looked.
     enum AfterLook: Hashable, Sendable {
         case request(CkptRequest, RequestOrigin, ForwardSource?, SaTime)
+        /// It was refused for want of room; now for good.
+        case again(CkptRequest, RequestOrigin, ForwardSource?, SaTime)
         case purge(CheckpointID, SaTime)
     }
 
@@ -86,7 +88,7 @@ extension CkptEngine {
         else { return nil }
         return look(
             checkpoint, recalling: checkpoint.direct.keys.sorted(), reserves: true,
-            .request(request, origin, source, time))
+            .again(request, origin, source, time))
     }
 
     /// Before a step that the service does of its own; nil: nothing is direct.
@@ -126,7 +128,7 @@ extension CkptEngine {
         guard outcome == .done else {
             // Nothing is lost: they are where they were, and nobody writes them.
             switch after {
-            case .request(_, let origin, _, _): return [refusal(outcome, origin)]
+            case .request(_, let origin, _, _), .again(_, let origin, _, _): return [refusal(outcome, origin)]
             case .purge(let id, _): return [.startTimer(.expiration(id), at: now + .seconds(10))]
             }
         }
@@ -140,6 +142,8 @@ extension CkptEngine {
         switch after {
         case .request(let request, let origin, let source, let time):
             return answerNow(request, origin, source, time, now)
+        case .again(let request, let origin, let source, let time):
+            return answerNow(request, origin, source, time, now, isLast: true)
         case .purge(let id, let time): return purgeNow(id, time, now)
         }
     }

@@ -150,13 +150,16 @@ public struct CkptEngine: Engine, Sendable {
     }
 
     mutating func answerNow(
-        _ request: CkptRequest, _ origin: RequestOrigin, _ source: ForwardSource?, _ time: SaTime, _ now: Instant
+        _ request: CkptRequest, _ origin: RequestOrigin, _ source: ForwardSource?, _ time: SaTime, _ now: Instant,
+        isLast: Bool = false
     ) -> [CkptEffect] {
         do throws(Refusal) {
             return node == nil
                 ? try answerAlone(request, origin, time, now) : try answerAsMember(request, origin, source, time, now)
         } catch {
-            if error.code == .noSpace, let effects = recallForRoom(request, origin, source, time) { return effects }
+            if error.code == .noSpace, !isLast, let effects = recallForRoom(request, origin, source, time) {
+                return effects
+            }
             return [.refuse(origin.identity, error.code, error.text)]
         }
     }
@@ -213,7 +216,8 @@ public struct CkptEngine: Engine, Sendable {
         case .map(let id):
             let handle = try opened(id, origin)
             try require(.read, handle.flags, checkpoints[handle.checkpoint]?.name)
-            return [.reply(origin.identity, .mapping(handle.checkpoint, handle.flags))]
+            let isDirect = wantsDirect(id, handle)
+            return [.reply(origin.identity, .mapping(handle.checkpoint, handle.flags, isDirect: isDirect))]
         case .adminList(let after, let limit): return try adminList(after, limit, origin, now)
         case .adminSections(let name, let after, let limit, let dataMax):
             return try adminSections(name, after, limit, dataMax, origin, source, now)

@@ -141,7 +141,8 @@ public enum CkptAnswer: Hashable, Sendable {
     /// From after `after` if the store still has what followed it, otherwise from a snapshot; then every update.
     case subscription(CheckpointID, HandleID, after: UInt64?, change: UInt64, [StoredSection])
     /// What may be mapped of the checkpoint by who opened it so; the shell opens the files.
-    case mapping(CheckpointID, OpenFlags)
+    /// `isDirect`: who may write sections directly, when they are granted.
+    case mapping(CheckpointID, OpenFlags, isDirect: Bool)
     case adminList(AdminListReply)
     case adminSections(AdminSectionsReply, CheckpointID, [StoredSection], dataMax: Int)
 }

@@ -36,6 +36,9 @@ public struct ReplicaFile: @unchecked Sendable {  // a place that stays, and wor
     /// More than this is never asked of a section: an attribute of the checkpoint.
     public var sectionSizeMax: UInt64 { words.relaxed(at: Layout.sectionSizeMaxOffset) }
 
+    /// Which life of the direct file goes with this one.
+    public var directGeneration: UInt64 { words.word(at: Layout.directOffset) }
+
     public var service: ServiceWord { ServiceWord(rawValue: words.word(at: Layout.serviceOffset)) }
 
     /// Whether everything that was read of it, before this, was read of one state.
@@ -76,6 +79,8 @@ public struct ReplicaReader {
     /// What there is to be read.
     public enum Found: Hashable, Sendable {
         case section(SectionSnapshot)
+        /// It is in the direct file.
+        case direct(DirectPlace)
         /// It is being changed.
         case busy
         /// Not to be had here (now): ckptd knows.
@@ -156,6 +161,7 @@ public struct ReplicaReader {
             switch read(slot, id) {
             case .absent: continue
             case .there(let section): return .section(section)
+            case .direct(let place): return .direct(place)
             case .busy: return .busy
             case .hidden: return .ask
             case .beyond: return .grown
@@ -167,6 +173,7 @@ public struct ReplicaReader {
     private enum Entry {
         case absent, busy, hidden, beyond
         case there(SectionSnapshot)
+        case direct(DirectPlace)
     }
 
     /// What an entry says, if it is of a section with this id.
@@ -180,8 +187,8 @@ public struct ReplicaReader {
         let state = UInt32(truncatingIfNeeded: head)
         let idLength = Int(UInt16(truncatingIfNeeded: head >> 32))
         if state == 0 || idLength != id.count { return .absent }
-        // A section that is written directly is not here; neither is one whose data is lost.
-        guard state == 1, words.relaxed(at: entry + Layout.entryGrantOffset) == 0 else { return .hidden }
+        // The data of one that is corrupted is lost.
+        guard state == 1 else { return .hidden }
         let extent = Extent(offset: place(image + 8), size: place(image + 16))
         let size = place(image + 24)
         guard extent.offset >= Layout.headerBytes, extent.size >= 0, extent.size <= Layout.fileBytesMax,
@@ -192,11 +199,25 @@ public struct ReplicaReader {
         guard size >= 0, size <= extent.size - padded else { return .busy }
         let stored = UnsafeRawBufferPointer(start: words.base + extent.offset, count: idLength)
         guard equalBytes(stored, id) else { return .absent }
+        if words.relaxed(at: entry + Layout.entryGrantOffset) != 0 { return direct(entry, sequence) }
         return .there(
             SectionSnapshot(
                 entry: entry, serial: serial, sequence: sequence, offset: extent.offset + padded, size: size,
                 expiration: Int64(bitPattern: words.relaxed(at: image + 32)),
                 lastUpdate: Int64(bitPattern: words.relaxed(at: image + 40))))
+    }
+
+    /// Of a section that its writers write themselves the image here is not what it is.
+    private func direct(_ entry: Int, _ sequence: UInt64) -> Entry {
+        let offset = entry + Layout.entryDirectOffset
+        let place = DirectPlace(
+            (
+                words.relaxed(at: offset).littleEndian, words.relaxed(at: offset + 8).littleEndian,
+                words.relaxed(at: offset + 16).littleEndian
+            ), serial: words.relaxed(at: entry + Layout.entryImageOffset + 48))
+        atomicMemoryFence(ordering: .acquiring)
+        guard let place, words.relaxed(at: entry) == sequence else { return .busy }
+        return .direct(place)
     }
 
     /// A length or position; negative when it is none.

@@ -18,19 +18,22 @@ extension CheckpointFiles {
             before.size <= limit, !entry.image.isDirect(slot)
         else { throw .system("slot \(slot) cannot be written directly") }
         try entry.image.reserve(slot: slot, bytes: limit)
-        if entry.direct == nil {
+        let isNew = entry.direct == nil
+        if isNew {
             do throws(OSError) {
                 entry.direct = try DirectFile.create(directPath(id))
             } catch {
                 throw error.isNoSpace ? .noSpace("\(error)") : .system("\(error)")
             }
-            entry.image.setDirectGeneration(entry.image.directGeneration &+ 1)
         }
         guard let direct = entry.direct else { return }
+        let mapped = isNew ? 0 : direct.bytes
         let data = try entry.image.read(slot: slot, offset: 0, count: before.size)
         let place = try direct.grant(
             slot: slot, limit: limit, grant: entry.image.nextGrant, data, lastUpdate: before.lastUpdate,
             change: entry.image.change)
+        // Who has mapped it, or has not yet, must do so again.
+        if direct.bytes != mapped { entry.image.setDirectGeneration(entry.image.directGeneration &+ 1) }
         entry.image.setDirect(slot, place)
     }
 

@@ -35,6 +35,7 @@ final class DirectFile {
     }
 
     var path: String { file.path }
+    var bytes: Int { mapping.count }
 
     /// Somebody who may write it may also have cut it off: then nothing in it is touched any more.
     private var isWhole: Bool {
