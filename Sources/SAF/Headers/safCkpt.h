@@ -109,7 +109,7 @@ SaAisErrorT safCkptUpdatesStart(
     SaCkptCheckpointHandleT checkpointHandle, SafCkptUpdatesCallbackT callback, void *cookie);
 
 /**
- * Follows no more; closing the checkpoint does the same. Afterwards no callback begins.
+ * Follows no more; closing the checkpoint does the same. A callback that another thread is about to call may still run.
  *
  * @return SA_AIS_OK; SA_AIS_ERR_NOT_EXIST (was not followed).
  */
@@ -202,8 +202,9 @@ SaAisErrorT safCkptSectionCheck(SaCkptCheckpointHandleT checkpointHandle, const 
 /* ---- Overwriting where little changed ------------------------------------------------------------------------ */
 
 /**
- * As saCkptSectionOverwrite(), but only blocks that differ from what the section holds are sent to the service and to
- * other nodes. For large sections of which little changes, opened with READ and WRITE.
+ * As saCkptSectionOverwrite(), but only what differs from what the section holds is sent to the service, to other nodes
+ * and to followers. For large sections of which little changes. For that the library keeps a copy of what it wrote this
+ * way, until the checkpoint is closed; when somebody else has written the section since, everything is sent.
  *
  * @param sentSize  set to the bytes of data that were sent; may be NULL
  */

@@ -12,6 +12,23 @@
             try perform(.synchronize, timeout, { CkptRequest.synchronize($0).encode(to: &$1) }) { _ in }
         }
     }
+    extension Checkpoint {
+        public static func attributesBlocking(
+            of name: SaName, timeout: Duration = .seconds(5), in service: CheckpointService = .shared
+        ) throws(AisError) -> CreationAttributes? {
+            let reply: ExistsReply = try service.call(
+                .exists, timeout: timeout, { CkptRequest.exists(name).encode(to: &$0) },
+                { reader throws(DecodeError) in try reader.value() })
+            return reply.attributes
+        }
+        public func sectionBlocking(
+            _ section: SectionID, timeout: Duration = .seconds(5)
+        ) throws(AisError) -> SectionDescriptor {
+            try perform(.section, timeout, { CkptRequest.section($0, section).encode(to: &$1) }) {
+                reader throws(DecodeError) in try reader.value()
+            }
+        }
+    }
     /// A walk through sections as they were at its beginning.
     public struct SectionWalk {
         var all: [SectionDescriptor]

@@ -5,7 +5,7 @@ import OSAL
 import SAFTypes
 
 /// Where an operation on several elements failed, for the caller who wants to know.
-private func note(
+func note(
     _ error: AisError, _ place: Int?, _ count: SaUint32T, _ index: UnsafeMutablePointer<SaUint32T>?,
     _ open: OpenCheckpoint
 ) {
