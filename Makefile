@@ -1,7 +1,8 @@
 # SwiftSAF. `make help` says what there is.
 #
 #   KILLS=n SEED=n INPUT=file   for `make demo` and `make demo-cluster`
-#   PREFIX=dir DESTDIR=dir      for `make install`
+#   PREFIX=dir DESTDIR=dir      for `make install` and `make install-libraries`
+#   LIBRARIES=embedded|static   how the C libraries are built: in Embedded Swift, or with the Swift runtime inside
 
 SHELL := /bin/sh
 SWIFT ?= swift
@@ -19,10 +20,17 @@ PROGRAMS := $(DAEMONS) saf $(EXAMPLES)
 COMPLETIONS := bash-completion/completions/saf zsh/site-functions/_saf fish/vendor_completions.d/saf.fish
 completion_shell = $(patsubst bash-completion,bash,$(firstword $(subst /, ,$(1))))
 MICROBENCH := Benchmarks/.build/release/microbench
+# The C libraries. Programs that were linked with openais ask for libSaCkpt.so.2 or .so.3.
+LIBRARIES ?= embedded
+LIBRARIES_BUILD := .build/libraries
+VERSION := 0.1.0
+CKPT_LIBRARY := libSaCkpt.so.1.1.0
+CKPT_LINKS := libSaCkpt.so libSaCkpt.so.1 libSaCkpt.so.2 libSaCkpt.so.3
+HEADERS := saAis.h saCkpt.h safCkpt.h
 RELEASE_DIR = $(shell $(SWIFT) build $(RELEASE) --show-bin-path)
 
 .PHONY: help prepare prepare-tests prepare-bench build release demo demo-cluster test check lint bench bench-cluster \
-	bench-micro bench-build install uninstall clean
+	bench-micro bench-build libraries install install-libraries uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -72,7 +80,18 @@ bench-micro: bench-build ## single types beside their peers and floors
 bench-build: prepare
 	$(SWIFT) build --package-path Benchmarks -c release
 
-install: release ## install into $(DESTDIR)$(PREFIX)
+libraries: prepare ## the C libraries alone: libSaCkpt
+	SAF_LIBRARIES=$(LIBRARIES) $(SWIFT) build -c release --scratch-path $(LIBRARIES_BUILD)
+
+install-libraries: libraries ## install the C libraries with headers and pkg-config files, nothing else
+	install -d "$(DESTDIR)$(PREFIX)/lib/pkgconfig" "$(DESTDIR)$(PREFIX)/include/swiftsaf"
+	install -m 0644 $(addprefix Sources/SAF/Headers/,$(HEADERS)) "$(DESTDIR)$(PREFIX)/include/swiftsaf/"
+	install -m 0755 -s $(LIBRARIES_BUILD)/release/libSaCkpt.so "$(DESTDIR)$(PREFIX)/lib/$(CKPT_LIBRARY)"
+	for link in $(CKPT_LINKS); do ln -sf $(CKPT_LIBRARY) "$(DESTDIR)$(PREFIX)/lib/$$link"; done
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' deploy/pkgconfig/saf-ckpt.pc.in \
+		> "$(DESTDIR)$(PREFIX)/lib/pkgconfig/saf-ckpt.pc"
+
+install: release install-libraries ## install into $(DESTDIR)$(PREFIX)
 	install -d "$(DESTDIR)$(PREFIX)/lib/swiftsaf" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/swiftsaf"
 	for program in $(PROGRAMS); do install -m 0755 "$(RELEASE_DIR)/$$program" "$(DESTDIR)$(PREFIX)/lib/swiftsaf/"; done
 	ln -sf ../lib/swiftsaf/saf "$(DESTDIR)$(PREFIX)/bin/saf"
@@ -85,6 +104,8 @@ install: release ## install into $(DESTDIR)$(PREFIX)
 uninstall: ## remove what install put there
 	rm -rf "$(DESTDIR)$(PREFIX)/lib/swiftsaf" "$(DESTDIR)$(PREFIX)/share/swiftsaf"
 	rm -f "$(DESTDIR)$(PREFIX)/bin/saf" "$(DESTDIR)$(PREFIX)/bin/amfd"
+	rm -rf "$(DESTDIR)$(PREFIX)/include/swiftsaf"
+	rm -f $(foreach file,pkgconfig/saf-ckpt.pc $(CKPT_LIBRARY) $(CKPT_LINKS),"$(DESTDIR)$(PREFIX)/lib/$(file)")
 	rm -f $(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/share/$(file)")
 
 clean: ## remove what was built
