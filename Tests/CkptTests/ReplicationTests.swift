@@ -130,4 +130,71 @@ struct ReplicationTests {
         #expect(asked(replication.handle(.tick, at: .start + .seconds(3))) == nil)
         #expect(asked(replication.handle(.tick, at: .start + .seconds(4))) == round + 1)
     }
+
+    @Test("A replica is read without asking only while it lacks nothing that was acknowledged")
+    func readable() throws {
+        var directory = try directory()
+        let first = try #require(directory.entry(Self.id))
+        var follower = Replication(node: Self.follower)
+        _ = follower.handle(.mayAct(true), at: .start)
+        _ = follower.handle(.held(Self.id, ReplicaData(version: .init(epoch: 0, change: 0))), at: .start)
+        let asked = follower.handle(.entry(Self.id, first), at: .start)
+        #expect(!follower.isReadable(Self.id), "not current yet")
+        var rounds: [UInt32] = []
+        for case .send(let message, _) in asked {
+            if case .follow(let round, _, _) = message.body { rounds.append(round) }
+        }
+        let round = try #require(rounds.last)
+        func hear(_ body: ReplicaMessage.Body) {
+            let message = ReplicaMessage(Self.id, epoch: first.epoch, body)
+            #expect(ReplicationEvent.message(message, from: NodeID(1)).concern == .one(Self.id))
+            _ = follower.handle(.message(message, from: NodeID(1)), at: .start)
+        }
+        hear(.start(round: round, from: 0, EpochHistory()))
+        #expect(!follower.isReadable(Self.id))
+        _ = directory.handle(.current(Self.id, Self.follower, epoch: first.epoch), at: .start)
+        let entry = try #require(directory.entry(Self.id))
+        #expect(entry.replicas[Self.follower] == .current)
+        _ = follower.handle(.entry(Self.id, entry), at: .start)
+        #expect(follower.isReadable(Self.id))
+        hear(.update(change: 1))
+        _ = follower.handle(.applied(Self.id, true), at: .start)
+        #expect(follower.isReadable(Self.id))
+        var (missing, refusing, copying) = (follower, follower, follower)
+        let late = ReplicaMessage(Self.id, epoch: first.epoch, .update(change: 3))
+        _ = missing.handle(.message(late, from: NodeID(1)), at: .start)
+        #expect(!missing.isReadable(Self.id), "an update was missed")
+        _ = refusing.handle(.applied(Self.id, false), at: .start)
+        #expect(!refusing.isReadable(Self.id), "the store refused")
+        let copy = ReplicaMessage(Self.id, epoch: first.epoch, .copy(round: round, base: 5))
+        _ = copying.handle(.message(copy, from: NodeID(1)), at: .start)
+        #expect(!copying.isReadable(Self.id), "a copy takes its place")
+        _ = follower.handle(.linkUp(NodeID(1)), at: .start)
+        #expect(!follower.isReadable(Self.id), "what was on its way may be lost")
+    }
+
+    @Test("The active replica is read without asking, also an asynchronous one; its followers then are not")
+    func readableActive() throws {
+        let (synchronous, _) = try leader(.writeAllReplicas, change: 3)
+        #expect(synchronous.isReadable(Self.id))
+        let (asynchronous, _) = try leader(.writeActiveReplica, change: 3)
+        #expect(asynchronous.isReadable(Self.id))
+        var unheard = asynchronous
+        _ = unheard.handle(.entry(Self.id, nil), at: .start)
+        #expect(!unheard.isReadable(Self.id))
+    }
+
+    @Test("A lease is over before anybody goes on without this node")
+    func lease() {
+        let rule = LeaseRule(token: .seconds(1))
+        let (now, two, three) = (Instant(nanoseconds: 9_000_000_000), NodeID(2), NodeID(3))
+        #expect(rule.length < .seconds(1) && LeaseRule(token: .milliseconds(200)).length < .milliseconds(200))
+        #expect(LeaseRule(token: .seconds(60)).length < .seconds(1), "silence of a second is borne, whatever the token")
+        #expect(rule.end([], [:], mayAct: true, now: now) == now + rule.length)
+        #expect(rule.end([], [:], mayAct: false, now: now) == .start)
+        #expect(rule.end([two, three], [two: now], mayAct: true, now: now) == .start, "one was never heard")
+        let heard = [two: now, three: Instant(nanoseconds: 8_500_000_000)]
+        #expect(rule.end([two, three], heard, mayAct: true, now: now) == Instant(nanoseconds: 9_250_000_000))
+        #expect(rule.end([two], heard, mayAct: true, now: now) == now + rule.length, "who has left is not waited for")
+    }
 }

@@ -376,6 +376,7 @@ final class CkptShell {
         do throws(OSError) {
             let file = try files.openForReading(id)
             let lease = try files.openLease()
+            keeper?.lease.isUsed()
             let isWriter = isDirect && flags.contains(.write)
             if let direct = try files.openDirect(id, writable: isWriter) {
                 writer.value(

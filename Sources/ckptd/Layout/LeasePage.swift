@@ -5,13 +5,16 @@ import Synchronization
 /// The page that says until when the replicas of this node may be read without asking. Written by ckptd only.
 ///
 /// magic u64 · version u32 · 0 u32; at 64: readable until u64, this node's monotonic clock in nanoseconds: 0 not at
-/// all, all ones for ever (a node alone: who reads need not ask whether ckptd lives).
+/// all, all ones for ever (a node alone: who reads need not ask whether ckptd lives); at 128: the life lock of ckptd.
 public enum LeasePage {
     public static let name = "service"
     public static let bytes = 4096
     static let magic: UInt64 = 0x3145_5341_454C_4B43  // "CKLEASE1"
     static let version: UInt32 = 1
     static let untilOffset = 64
+    /// Where the robust lock is that ckptd holds while it lives, on several nodes: the others learn of its death before
+    /// the lease is over.
+    public static let lifeOffset = 128
     public static let forEver = UInt64.max
 
     /// Not readable.
@@ -37,6 +40,9 @@ public enum LeasePage {
     public static func isReadable(_ page: UnsafeRawPointer) -> Bool {
         let until = SharedWords(page).word(at: untilOffset)
         if until == forEver { return true }
-        return until != 0 && UInt64(MonotonicClock.now().nanoseconds) < until
+        // Linux: the number of the thread that holds it, and a bit when that has died.
+        let life = SharedWords(page).relaxedHalf(at: lifeOffset)
+        guard until != 0, life & 0x3FFF_FFFF != 0, life & 0x4000_0000 == 0 else { return false }
+        return UInt64(MonotonicClock.now().nanoseconds) < until
     }
 }

@@ -35,6 +35,8 @@ public final class CheckpointFiles {
     /// Those with other replicas; said before there is a file, as a rule.
     private var replicated: Set<CheckpointID> = []
 
+    /// On several nodes the calling thread is one that lives as long as the process.
+    ///
     /// - Parameter isAlone: there is no other node, so every replica here is as good as asking.
     /// - Throws: `.system` when the directory cannot be made or another daemon has it.
     public init(
@@ -54,7 +56,11 @@ public final class CheckpointFiles {
             throw .system("\(directory) is in use by another ckptd; give this one another SAF_SHM_DIR or stop that one")
         }
         lock = held
-        do throws(OSError) { lease = try Self.leasePage(directory) } catch {
+        do throws(OSError) {
+            lease = try Self.leasePage(directory)
+            let life = try LifeLock.initialize(at: lease.mapping.base + LeasePage.lifeOffset)
+            if !isAlone { try life.hold() }
+        } catch {
             throw error.isNoSpace ? .noSpace("\(error)") : .system("\(error)")
         }
     }

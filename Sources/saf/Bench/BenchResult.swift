@@ -2,7 +2,7 @@
 public struct BenchResult: Sendable {
     /// What was measured: `ipc.hot`.
     public var name: String
-    /// Unit of p50, p99, max, floor and bound: `ns`, `µs`, `ms`, `MiB`, `1/s`, `MB/s`.
+    /// Unit of p50, p99, max, floor and bound: `ns`, `µs`, `ms`, `MiB`, `1/s`, `MB/s`, `%`, `B`.
     public var unit: String
     public var p50: Double
     public var p99: Double
@@ -86,5 +86,6 @@ public struct Samples: Sendable {
         return sorted[Swift.min(sorted.count - 1, Int(Double(sorted.count) * fraction))]
     }
 
+    public func map(_ change: (Double) -> Double) -> Samples { Samples(values.map(change)) }
     public func scaled(by factor: Double) -> Samples { Samples(values.map { $0 * factor }) }
 }

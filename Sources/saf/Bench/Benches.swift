@@ -13,7 +13,10 @@ public enum Benches {
 
     public static let all: [Bench] = [
         Bench(name: "ipc", help: "IOC round trips, hot and cold", run: IPCBench.run),
-        Bench(name: "ckpt", help: "checkpoint writes and reads through ckptd", run: CkptBench.run),
+        Bench(name: "ckpt", help: "reads of a node's own replicas, writes through ckptd", run: CkptBench.run),
+        Bench(
+            name: "ckpt-many", help: "100,000 checkpoints", isUsual: false,
+            run: { _, publish in try ManyCheckpoints.run(publish) }),
         Bench(name: "log", help: "writing log records", run: LogBench.run),
         Bench(
             name: "failover", help: "SIGKILL of the active to the standby's active assignment", run: FailoverBench.run),

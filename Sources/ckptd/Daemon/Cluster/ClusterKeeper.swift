@@ -1,4 +1,5 @@
 import CkptEngine
+import CkptLayout
 import CkptProtocol
 import CkptStore
 import EOLoop
@@ -35,7 +36,7 @@ final class ClusterKeeper {
     unowned let shell: CkptShell
     let directory: DirectoryKeeper
     let journal: Journal
-    private let description: ClusterDescription
+    let description: ClusterDescription
     /// Nil while the addresses of this node cannot be had.
     private(set) var links: ReplicaLinks?
     private(set) var replication: Replication
@@ -64,6 +65,8 @@ final class ClusterKeeper {
     var opening: Set<HandleID> = []
     var closing: Set<OpenedHandle> = []
     var isClosing = false
+    /// How long what is said in the files may be believed.
+    private(set) lazy var lease = ReadLease(self)
 
     init(
         loop: Loop, places: Places, description: ClusterDescription, shell: CkptShell, journal: Journal
@@ -97,11 +100,13 @@ final class ClusterKeeper {
                 answer(.mayAct(isAllowed))
                 changedRoutes.append(.directory)
             }
+            lease.update()
             if isAllowed { closeSoon([]) }
         }
         directory.onOthers = { [unowned self] nodes in
             others = nodes
             links?.follow(nodes)
+            lease.update()
             if !isMember { enter { refuseStrict() } }
             enter { changedRoutes += Set(pending.values.map(\.subject)).sorted() }
         }
@@ -114,6 +119,7 @@ final class ClusterKeeper {
     }
 
     func close() {
+        lease.close()
         links?.close()
         directory.close()
     }
@@ -229,7 +235,21 @@ final class ClusterKeeper {
 
     /// Hands the replication an event at this very place of the order.
     func answer(_ event: ReplicationEvent) {
-        for effect in replication.handle(event, at: loop.now) { perform(effect) }
+        let effects = replication.handle(event, at: loop.now)
+        // Who reads here is told before the others go on.
+        switch event.concern {
+        case .one(let id): tellReaders(id)
+        case .all: for id in replication.ids { tellReaders(id) }
+        case .none: break
+        }
+        for effect in effects { perform(effect) }
+    }
+
+    private func tellReaders(_ id: CheckpointID) {
+        let service = shell.files.service(id)
+        let isReadable = replication.isReadable(id)
+        if service.contains(.readable) == isReadable || service.contains(.retired) { return }
+        shell.files.setService(id, isReadable ? service.union(.readable) : service.subtracting(.readable))
     }
 
     private func perform(_ effect: ReplicationEffect) {

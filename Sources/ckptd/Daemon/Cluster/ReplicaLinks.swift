@@ -133,6 +133,13 @@ final class ReplicaLinks {
         }
     }
 
+    /// Asks a node to say that it is there. The answer comes behind the data of replicas that it sent before.
+    func touch(_ node: NodeID, timeout: Duration, then: @escaping (Bool) -> Void) {
+        links.callLending(CkptPeerCode.touch.rawValue, [], to: node, lane: Self.data, timeout: timeout) { result in
+            if case .success = result { then(true) } else { then(false) }
+        }
+    }
+
     private func take(_ request: PeerRequest, _ body: UnsafeRawBufferPointer) {
         do throws(DecodeError) {
             var reader = ByteReader(body)
@@ -145,6 +152,7 @@ final class ReplicaLinks {
                 var writer = ByteWriter()
                 writer.list(onQuestion(id == 0 ? nil : CheckpointID(rawValue: id)))
                 request.reply(writer.bytes)
+            case .touch: request.reply([])
             case .replica, nil: request.fail(.notSupported, "request code \(request.code)")
             }
         } catch {

@@ -184,6 +184,22 @@ public struct Replication: Engine, Sendable {
         return !data.isPartial && replica.entry.replicas[node] == .current
     }
 
+    /// Whether a read of this node's replica gives what the active one would: it is the active one, or has every
+    /// synchronous update that was acknowledged, and is sent the others. True of what this node has heard so far; how
+    /// long that is worth anything is not known here.
+    public func isReadable(_ id: CheckpointID) -> Bool {
+        guard let replica = replicas[id], isCurrent(id), !replica.entry.isElecting else { return false }
+        if replica.entry.active == node { return replica.leading.map { !$0.isHandingOver } ?? false }
+        guard replica.entry.attributes.flags.contains(.writeAllReplicas), let following = replica.following,
+            following.epoch == replica.entry.epoch, following.missesSince == nil,
+            replica.data?.version.epoch == following.epoch
+        else { return false }
+        if case .streaming = following.stage { return true }
+        return false
+    }
+
+    public var ids: [CheckpointID] { Array(replicas.keys) }
+
     public func version(_ id: CheckpointID) -> ReplicaVersion? { replicas[id]?.data?.version ?? found[id]?.version }
 
     /// What the active replica here knows of each other one.

@@ -50,6 +50,26 @@ public enum ReplicationEvent: Hashable, Sendable {
     case tick
 }
 
+extension ReplicationEvent {
+    /// Whose replica here may be readable no more, or again, after it.
+    public enum Concern: Hashable, Sendable {
+        case one(CheckpointID), all, none
+    }
+
+    public var concern: Concern {
+        switch self {
+        case .entry(let id, _), .held(let id, _), .notMade(let id), .applied(let id, _), .refused(let id),
+            .noAnswer(let id, _):
+            .one(id)
+        case .message(let message, _): .one(message.checkpoint)
+        case .linkUp, .mayAct, .tick: .all
+        case .wrote, .awaitAll, .streamed, .blocked, .pieceSent, .pieceBlocked, .copiedBlocked, .linkDown, .writable,
+            .durable:
+            .none
+        }
+    }
+}
+
 public enum StreamEnd: Hashable, Sendable {
     case complete, full, gone
 }

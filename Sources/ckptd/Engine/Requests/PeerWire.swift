@@ -9,6 +9,8 @@ public enum CkptPeerCode: UInt16, Hashable, Sendable, CaseIterable {
     case request = 2
     /// Request: checkpoint u64, 0 = all. Answer: ``ReplicaStanding``s.
     case standing = 3
+    /// Request and answer without a body, behind all data that was sent before: who has the answer has had that data.
+    case touch = 4
 }
 
 /// A client's request for the node of the active replica; the client's body follows.
