@@ -14,12 +14,20 @@ public final class CheckpointFiles {
         public let reason: String
     }
 
-    final class Entry {
+    final class Entry: ParkableEntry {
+        var isUsed = false
         var image: CheckpointImage<MappedMemory>
         /// Nil as long as no section was ever written directly in this life.
         var direct: DirectFile?
         init(_ image: CheckpointImage<MappedMemory>) { self.image = image }
+
+        var isParkable: Bool { direct == nil && image.isLogAsWanted }
+        var service: ServiceWord { image.service }
+        var fileBytes: Int { image.fileBytes }
     }
+
+    /// Files that are open at a time; each takes a descriptor and a mapping.
+    public static let awakeMax = 4_096
 
     /// Damaged files that are kept for somebody to look at; they take RAM, so the oldest go.
     public static let damagedMax = 8
@@ -31,7 +39,7 @@ public final class CheckpointFiles {
     private let lock: Descriptor
     private let isAlone: Bool
     private let lease: SharedFile
-    var entries: [CheckpointID: Entry] = [:]
+    private(set) lazy var entries = EntryTable<Entry>(awakeMax: Self.awakeMax) { [unowned self] in reopen($0) }
     /// Those with other replicas; said before there is a file, as a rule.
     private var replicated: Set<CheckpointID> = []
 
@@ -100,6 +108,16 @@ public final class CheckpointFiles {
         // What was in them has been taken back.
         for name in names where name.hasSuffix(Self.directSuffix) { _ = try? File.remove("\(directory)/\(name)") }
         return (found.sorted { $0.checkpoint < $1.checkpoint }, damaged)
+    }
+
+    /// One that was parked.
+    private func reopen(_ id: CheckpointID) -> Entry? {
+        guard let file = try? SharedFile.open(path(id), writable: true),  // whoever wants it, is told that there is none
+            let image = try? CheckpointImage(recovering: MappedMemory(file, path: path(id)), limits: limits)
+        else { return nil }
+        let entry = Entry(image)
+        entry.image.keepsForReplicas = replicated.contains(id)
+        return entry
     }
 
     private func recover(_ path: String, _ name: String) throws(StoreError) -> RestoredCheckpoint {
@@ -225,18 +243,19 @@ public final class CheckpointFiles {
 
     /// Whether there are other replicas: then more updates are kept, in proportion to data and updates.
     public func keepForReplicas(_ id: CheckpointID, _ keeps: Bool) {
+        guard replicated.contains(id) != keeps else { return }
         if keeps { replicated.insert(id) } else { replicated.remove(id) }
         entries[id]?.image.keepsForReplicas = keeps
     }
 
-    public func fileBytes(_ id: CheckpointID) -> Int { entries[id]?.image.fileBytes ?? 0 }
+    public func fileBytes(_ id: CheckpointID) -> Int { entries.fileBytes(id) }
 
     // MARK: For processes that map the files
 
     /// What others may do with the file from now on; in effect before this returns.
     public func setService(_ id: CheckpointID, _ word: ServiceWord) { entries[id]?.image.setService(word) }
 
-    public func service(_ id: CheckpointID) -> ServiceWord { entries[id]?.image.service ?? .retired }
+    public func service(_ id: CheckpointID) -> ServiceWord { entries.service(id) ?? .retired }
 
     /// The data of a section turned out not to be what was written: nobody reads it without asking any more.
     public func hide(_ id: CheckpointID, slot: Int) { entries[id]?.image.hide(slot: slot) }

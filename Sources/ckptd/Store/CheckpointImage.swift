@@ -41,6 +41,7 @@ public struct CheckpointImage<Memory: StoreMemory> {
 
     /// The next step makes the log this large, if there is room.
     public var logBytesWanted = 0
+    var isLogAsWanted: Bool { root.log.capacity >= logBytesWanted }
     /// There are other replicas: what they may miss is kept, as far as it is cheaper than a copy of everything.
     public var keepsForReplicas = false
 
