@@ -283,7 +283,7 @@ let package = Package(
             [
                 "CkptProtocol", "CkptLayout", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL",
                 "IOC",
-                "IOCGroups", "EOReplicated", "Containers", "DBAL",
+                "IOCGroups", "EOReplicated", "Containers", "DBAL", "ckptd", "ckptworker",
             ]),
         tests(
             "LogTests",
@@ -308,7 +308,7 @@ let package = Package(
             [
                 "CliProtocol", "CliEngine", "CliClient", "CliShell", "SafConfig", "SafCluster", "IOCCluster", "SafText",
                 "AmfProtocol", "SAFTypes",
-                "ExecutionObject", "EngineKit", "OSAL", "EOLoop", "IOC",
+                "ExecutionObject", "EngineKit", "OSAL", "EOLoop", "IOC", "CkptClient", "CkptProtocol",
             ]),
         tests(
             "ProcessTests",
@@ -391,7 +391,9 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
             exclude: [
                 "Checkpoint+Async.swift", "Checkpoint+MappedAsync.swift", "CheckpointService+Admin.swift",
                 "CheckpointService+Async.swift",
-                "CheckpointUpdates.swift",
+                "CheckpointUpdates.swift", "SectionMirror+Async.swift", "Checkpoint+Looking+Async.swift",
+                "ReplicaChanges.swift", "Sections.swift", "BinaryCoding.swift", "BinaryCoding+Encoder.swift",
+                "BinaryCoding+Decoder.swift", "Checkpoint+Codable.swift",
             ]),
         library(
             "SaCkpt", "ckptd/SaCkpt",

@@ -48,6 +48,12 @@ struct SemanticsTests {
             #expect(error(update(&world, handle, operation)) == .noSpace, "\(operation)")
         }
         #expect(sizes(&world, handle) == ["a": 100, "b": 50], "nothing of what was refused was done")
+        _ = update(
+            &world, handle, world.operation(.overwrite, "a", count: 99), world.operation(.create, "c", count: 1),
+            world.operation(.write, "b", at: 50, count: 1), world.operation(.setExpiration, "b", expires: .saTimeEnd))
+        for case .refuse(_, _, let text) in world.effects {
+            #expect(CkptRefusal.operationIndex(in: text) == 2, "the first element from which on there is too much")
+        }
         #expect(error(update(&world, handle, world.operation(.create, "empty"))) == nil, "no data needs no room")
         #expect(error(update(&world, handle, world.operation(.write, "a", at: 0, count: 100))) == nil, "in place")
         let swap = update(

@@ -7,8 +7,8 @@ import OSAL
 import SAFTypes
 import Testing
 
-/// `saf console` on a pseudo-terminal, and who types.
-private final class Typist {
+/// A command of `saf` on a pseudo-terminal, and who types.
+final class Typist {
     private let terminal: PseudoTerminal
     private let pid: Int32
     private let pidfd: SharedDescriptor
@@ -16,11 +16,11 @@ private final class Typist {
     /// Everything shown so far.
     private(set) var shown = ""
 
-    init(_ places: Places) throws {
+    init(_ places: Places, _ words: [String] = ["console"]) throws {
         terminal = try PseudoTerminal()
         let program = File.parent(of: try #require(Environment.executablePath)) + "/saf"
         try #require(File.isExecutable(program), "\(program) must have been built")
-        var options = SpawnOptions(path: program, arguments: ["saf", "console"])
+        var options = SpawnOptions(path: program, arguments: ["saf"] + words)
         options.environment = Environment.all.filter { !$0.hasPrefix("SAF_") } + places.environment + ["TERM=xterm"]
         let side = terminal.program
         options.descriptors = (0...2).map { DescriptorMapping(side, as: $0) }
@@ -36,6 +36,9 @@ private final class Typist {
         _ = try? IO.waitUntil(pidfd.raw, readable: true, deadline: MonotonicClock.now() + .seconds(10))
         _ = Process.reap(pid)
     }
+
+    /// As Ctrl-C does where the terminal is the program's own.
+    func interrupt() throws { _ = try Process.kill(pid, .interrupt) }
 
     func type(_ keys: String) throws {
         try Array(keys.utf8).withUnsafeBytes { bytes throws in try IO.writeAll(terminal.raw, bytes) }

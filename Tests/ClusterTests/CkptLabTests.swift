@@ -47,6 +47,36 @@ extension ClusterLabTests {
             try world.lab.down()
         }
 
+        @Test("A1.3 ActiveReplicaSet answers when it is so; replica changes are told; without quorum UNAVAILABLE")
+        func activeAndMembership() throws {
+            let world = try CkptWorld("test-ckptact")
+            try world.watch("c", "collocated", on: 3)
+            for node in [1, 2, 1, 2, 1] {
+                try world.activate("c", "collocated", on: node)
+                #expect(try world.active("c", askedOn: node) == node, "at the moment of the answer")
+                try world.awaitWatched("active \(node) ", on: 3)
+            }
+            #expect(try world.ask(["strict", "c"], on: 3) == ["done"])
+            try world.hold("s", "sync", on: 1)
+            try world.write("s", "sync", on: 1)
+            try world.advance([1], by: 5)
+            try world.stop([1])
+            let places = try world.replicas("s", on: 1)
+            let other = try #require([2, 3].first { node in !places.contains { $0.hasPrefix("\(node) ") } })
+            #expect(try world.ask(["sections", "s"], on: other).count == 1, "a node without a replica is told, too")
+
+            try world.lab.isolate(3)
+            try world.lab.awaitMembers([1, 2])
+            let refused = try world.ask(["strict", "c"], on: 3)
+            #expect(refused.first?.hasPrefix("SA_AIS_ERR_UNAVAILABLE") == true, "\(refused)")
+            #expect(try world.ask(["strict", "c"], on: 1) == ["done"])
+            try world.lab.heal()
+            _ = try world.lab.wait(for: "node 3 to be a member again", timeout: .seconds(60)) {
+                try world.ask(["strict", "c"], on: 3) == ["done"] ? true : nil
+            }
+            try world.lab.down()
+        }
+
         @Test("A ckptd that was away for a moment is sent what it missed, not everything")
         func delta() throws {
             let world = try CkptWorld("test-delta")
@@ -308,6 +338,21 @@ private final class CkptWorld {
         _ = try lab.spawn(["ckptworker", "follow", name, kind, lab.folder(of: node) + "/followed"], on: node)
         _ = try lab.wait(for: "the follower on node \(node)", timeout: .seconds(60)) {
             followed(node).isEmpty ? nil : true
+        }
+    }
+
+    func watch(_ name: String, _ kind: String, on node: Int) throws {
+        let path = lab.folder(of: node) + "/watched"
+        try File.writeAtomically(path, [], durable: false)
+        _ = try lab.spawn(["ckptworker", "watch", name, kind, path], on: node)
+    }
+
+    /// Until the last that was told begins so.
+    func awaitWatched(_ prefix: String, on node: Int) throws {
+        let path = lab.folder(of: node) + "/watched"
+        _ = try lab.wait(for: "'\(prefix)' on node \(node)", timeout: .seconds(60)) {
+            let lines = try File.readText(path, limit: 1 << 20).split(separator: "\n")
+            return lines.last?.hasPrefix(prefix) == true ? true : nil
         }
     }
 

@@ -49,7 +49,7 @@ extension Checkpoint {
         try await service.call(.unlink, timeout: timeout, body: CkptRequest.unlink(name).body) { _ in }
     }
 
-    private func perform<Value>(
+    func perform<Value>(
         _ code: CkptCode, _ timeout: Duration, async request: (HandleID, inout ByteWriter) -> Void,
         _ decode: (inout ByteReader) throws(DecodeError) -> Value
     ) async throws(AisError) -> Value {
@@ -149,7 +149,9 @@ extension Checkpoint {
     public func read(
         _ section: SectionID = .defaultSection, at offset: Int = 0, count: Int = .max, timeout: Duration = .seconds(5)
     ) async throws(AisError) -> [UInt8] {
-        let range = ReadRange(id: section, offset: UInt64(bitPattern: Int64(offset)), count: UInt64(clamping: count))
+        let range = ReadRange(
+            id: section, offset: UInt64(bitPattern: Int64(offset)),
+            count: count < 0 ? ReadRange.toTheEnd - 1 : UInt64(count))
         return try await read([range], timeout: timeout).parts.first ?? []
     }
 

@@ -70,8 +70,8 @@ extension Checkpoint {
         }
     }
 
-    /// Its updates, from a snapshot on; `onReady` is called when there may be something to take, perhaps under locks: it
-    /// must not call back.
+    /// Its updates, from a snapshot on; `onReady` is called when there may be something to take, perhaps under locks:
+    /// it must not call back.
     public func follow(onReady: @escaping @Sendable () -> Void) -> Follower {
         let follower = Follower(self, onReady: onReady)
         service.follow(handle, follower)

@@ -83,6 +83,7 @@ public final class Checkpoint: Sendable {
         if isClosed.exchange(true, ordering: .acquiringAndReleasing) { throw .badHandle }
         unmap(isClosed: true)
         service.endFollowing(handle)
+        service.endWatching(handle)
     }
 
     public static func unlinkBlocking(
@@ -124,6 +125,7 @@ public final class Checkpoint: Sendable {
             unmap(isClosed: false)
             if flags.contains([.read, .write]) { directHope.begin() }
             service.moved(from: old, to: reply.handle)
+            service.movedWatcher(from: old, to: reply.handle)
             return reply.handle
         }
         // Another thread was faster; ours is one open too many.
@@ -285,7 +287,9 @@ public final class Checkpoint: Sendable {
         _ section: SectionID = .defaultSection, at offset: Int = 0, count: Int = .max, timeout: Duration = .seconds(5)
     ) throws(AisError) -> [UInt8] {
         _ = try openHandle()
-        let (offset, count) = (UInt64(bitPattern: Int64(offset)), UInt64(clamping: count))
+        let offset = UInt64(bitPattern: Int64(offset))
+        // A negative count becomes one that no section has: the service refuses it.
+        let count = count < 0 ? ReadRange.toTheEnd - 1 : UInt64(count)
         if let data = section.bytes.withUnsafeBytes({ readMapped($0, offset, count) }) { return data }
         return try ask([ReadRange(id: section, offset: offset, count: count)], timeout).parts.first ?? []
     }

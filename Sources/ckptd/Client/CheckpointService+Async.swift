@@ -17,7 +17,7 @@ extension CheckpointService {
     func callSoon(
         _ code: CkptCode, _ body: [UInt8], timeout: Duration,
         then: @escaping @Sendable (Result<Reply, CallError>) -> Void
-    ) { connection.callAsync(code.rawValue, body, timeout: timeout, then: then) }
+    ) { connection.callAsync(frameCode(code), body, timeout: timeout, then: then) }
 
     func later(_ delay: Duration, _ job: @escaping @Sendable () -> Void) {
         ClientRuntime.shared?.post(after: delay, job)
@@ -28,7 +28,7 @@ extension CheckpointService {
     ) async throws(AisError) -> Value {
         let reply: Reply
         do throws(CallError) {
-            reply = try await connection.call(code.rawValue, body, timeout: timeout)
+            reply = try await connection.call(frameCode(code), body, timeout: timeout)
         } catch {
             throw failure(error)
         }

@@ -13,7 +13,7 @@
         func callSoon(
             _ code: CkptCode, _ body: [UInt8], timeout: Duration,
             then: @escaping @Sendable (Result<Reply, CallError>) -> Void
-        ) { connection.callPolled(code.rawValue, body, timeout: timeout, then: then) }
+        ) { connection.callPolled(frameCode(code), body, timeout: timeout, then: then) }
 
         func later(_ delay: Duration, _ job: @escaping @Sendable () -> Void) { connection.runPolled(after: delay, job) }
 

@@ -3,6 +3,7 @@ import EngineKit
 import IOC
 public import OSAL
 import SAFTypes
+import Synchronization
 
 /// This process's connection with the node's checkpoint service. Thread-safe; one is enough for a process.
 ///
@@ -14,6 +15,8 @@ public final class CheckpointService: Sendable {
 
     let connection: IOCConnection
     let mappings = ReplicaMappings()
+    let watchers = Lock(Watchers())
+    private let strict = Atomic(false)
     private let followers = Lock<[UInt64: Follower]>([:])
     let keeping = Lock(false)
     private let refusalText = Lock("")
@@ -57,6 +60,16 @@ public final class CheckpointService: Sendable {
         return error.code
     }
 
+    /// Whether calls are refused with `.unavailable`, and at once, while this node is not a member of the cluster
+    /// (no quorum). Else they wait inside their timeouts. Source: B.02 of the service; B.01 knows no such code.
+    public var requiresMembership: Bool {
+        get { strict.load(ordering: .relaxed) }
+        set { strict.store(newValue, ordering: .relaxed) }
+    }
+
+    /// What stands in the frame of a call.
+    func frameCode(_ code: CkptCode) -> UInt16 { code.rawValue | (requiresMembership ? CkptCode.strictBit : 0) }
+
     // MARK: Calls
 
     func call<Value>(
@@ -65,7 +78,7 @@ public final class CheckpointService: Sendable {
     ) throws(AisError) -> Value {
         let reply: Reply
         do throws(CallError) {
-            reply = try connection.call(code.rawValue, timeout: timeout, encoding: encode)
+            reply = try connection.call(frameCode(code), timeout: timeout, encoding: encode)
         } catch {
             throw failure(error)
         }
@@ -120,6 +133,7 @@ public final class CheckpointService: Sendable {
     func subscribeAll() {
         let all = followers.withLock { followers in followers.sorted { $0.key < $1.key }.map { $0.value } }
         for follower in all { follower.subscribe() }
+        watchAll()
     }
 
     /// On the runtime's thread, in order.
@@ -127,7 +141,9 @@ public final class CheckpointService: Sendable {
         for descriptor in push.descriptors { IO.close(descriptor) }
         guard push.body.count >= 8 else { return }
         let raw = push.body.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }
-        if let follower = followers.withLock({ $0[raw] }) {
+        if push.code == CkptPush.replicas {
+            receivedReplicas(raw, push.body)
+        } else if let follower = followers.withLock({ $0[raw] }) {
             if push.code == CkptPush.update { follower.received(push.body) } else { follower.subscribe() }
         }
         // What the connection itself had to drop would be missed only when the next update comes, if ever.

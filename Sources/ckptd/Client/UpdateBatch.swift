@@ -33,6 +33,37 @@ public struct UpdateBatch: Sendable {
     /// Replaces the section's data, its size included.
     public mutating func overwrite(_ section: SectionID, _ data: [UInt8]) { add(.overwrite, section, data) }
 
+    /// Replaces the section's data, or creates the section when there is none.
+    ///
+    /// - Parameter expires: of the section if it is created.
+    public mutating func put(_ section: SectionID, _ data: [UInt8], expires: SaTime = .saTimeEnd) {
+        add(.put, section, expiration: expires, data)
+    }
+
+    public mutating func put(_ section: SectionID, _ data: UnsafeRawBufferPointer, expires: SaTime = .saTimeEnd) {
+        add(.put, section, 0, expires, data)
+    }
+
+    /// As ``write(_:at:_:)-([UInt8])``.
+    public mutating func write(
+        _ section: SectionID = .defaultSection, at offset: Int, _ data: UnsafeRawBufferPointer
+    ) { add(.write, section, UInt64(bitPattern: Int64(offset)), 0, data) }
+
+    /// Nothing is done unless the section's data still carries this tag of this open.
+    mutating func require(_ section: SectionID, tag: UInt64) { add(.require, section, offset: tag) }
+    /// What the section has after the operations so far is known by this tag.
+    mutating func tag(_ section: SectionID, _ tag: UInt64) { add(.tag, section, offset: tag) }
+
+    private mutating func add(
+        _ kind: SectionOperation.Kind, _ section: SectionID, _ offset: UInt64, _ expiration: SaTime,
+        _ data: UnsafeRawBufferPointer
+    ) {
+        section.bytes.withUnsafeBytes {
+            SectionOperation.encode(kind, id: $0, offset: offset, expiration: expiration, data: data, to: &writer)
+        }
+        count += 1
+    }
+
     public mutating func delete(_ section: SectionID) { add(.delete, section) }
 
     public mutating func setExpiration(_ section: SectionID, _ time: SaTime) {

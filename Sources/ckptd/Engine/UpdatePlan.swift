@@ -77,19 +77,23 @@ struct UpdatePlan {
     /// Plans all; the text of a refusal names the operation, counted from 0.
     mutating func add(_ operations: [SectionOperation]) throws(Refusal) {
         guard !operations.isEmpty else { throw Refusal(.invalidParam, "no operation; at least one expected") }
+        let allowed = min(checkpoint.attributes.checkpointSize, limits.checkpointBytesMax)
+        /// From this operation on there is too much.
+        var beyond: Int?
         for (index, operation) in operations.enumerated() {
             do throws(Refusal) {
                 try add(operation, index)
             } catch {
                 throw Refusal(error.code, CkptRefusal.text(operation: index, error.text))
             }
+            beyond = memoryUsed > allowed ? beyond ?? index : nil
         }
         guard operations.contains(where: { $0.kind.isStep || $0.kind == .put }) else {
             throw Refusal(.invalidParam, "nothing to be done: only conditions and tags")
         }
-        let allowed = min(checkpoint.attributes.checkpointSize, limits.checkpointBytesMax)
-        if memoryUsed > allowed, memoryUsed > memoryReserved {
-            throw Refusal(.noSpace, "\(memoryUsed) bytes of data; the checkpoint's size is \(allowed)")
+        if let beyond, memoryUsed > memoryReserved {
+            let text = "\(memoryUsed) bytes of data; the checkpoint's size is \(allowed)"
+            throw Refusal(.noSpace, CkptRefusal.text(operation: beyond, text))
         }
     }
 

@@ -10,13 +10,13 @@ final class Iteration: HandleObject, @unchecked Sendable {
     private let state: Lock<State>
 
     private struct State {
-        var walk: SectionWalk
+        var walk: SectionIteration
         var id: UnsafeMutableRawPointer?
     }
 
     init(_ open: OpenCheckpoint, _ chosen: SectionsChosen, _ time: SaTime) throws(AisError) {
         self.open = open
-        let walk = try SectionWalk(open.checkpoint, chosen, time, timeout: InterfaceVersion.usual)
+        let walk = try SectionIteration(open.checkpoint, chosen, time, timeout: InterfaceVersion.usual)
         state = Lock(State(walk: walk))
         super.init(.iteration)
     }

@@ -8,14 +8,25 @@ import SafText
 
 struct CkptCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "ckpt", abstract: "Looks into checkpoints.",
+        commandName: "ckpt", abstract: "Looks into checkpoints, watches and changes them.",
         discussion: """
+            Names may be short, as long as they say which. A section is named by its
+            id as `saf ckpt sections` shows it, also 0x… for one that is no text; '' is
+            the default section.
+
             Example: saf ckpt list
             Example: saf ckpt show wordcount
             Example: saf ckpt dump wordcount --section position
             Example, its bytes: saf ckpt dump wordcount --section position --raw > file
+            Example: saf ckpt watch wordcount
+            Example: saf ckpt write wordcount position --hex 00000007
+            Example, from a file: saf ckpt write wordcount position --create < file
+            Example: saf ckpt retention wordcount 10m
             """,
-        subcommands: [List.self, Show.self, Dump.self])
+        subcommands: [
+            List.self, Show.self, Sections.self, Dump.self, Watch.self, Write.self, Delete.self, Unlink.self,
+            Retention.self, Active.self,
+        ])
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -70,7 +81,7 @@ struct CkptCommand: ParsableCommand {
                 return StandardOutput.write(text)
             }
             let checkpoint = try own.flatMap { $0 } ?? checkpoints.find(name)
-            let sections = try checkpoints.sections(of: checkpoint.name, dataMax: 48)
+            let sections = try checkpoints.sections(of: checkpoint.name, dataMax: Checkpoints.preview)
             if json {
                 var members: [JSONValue.Member] = []
                 let known = shared.map { ReplicaText.json($0, checkpoint) } ?? Checkpoints.json(checkpoint)
@@ -80,12 +91,27 @@ struct CkptCommand: ParsableCommand {
             }
             StandardOutput.write(shared.map(ReplicaText.text) ?? "")
             StandardOutput.write(Checkpoints.text(checkpoint))
+            for section in sections { StandardOutput.write("  \(Checkpoints.line(section))\n") }
+        }
+    }
+
+    struct Sections: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "sections",
+            abstract: "Lists a checkpoint's sections: id, size, when changed, when it expires, how its data begins.")
+        @Argument(help: "The checkpoint's name, or a short form of it.", completion: Completions.checkpoints)
+        var name: String
+        @Flag(help: "One JSON object a line.") var json = false
+
+        func run() throws {
+            try Tool.requireNode()
+            let checkpoints = Checkpoints()
+            let checkpoint = try checkpoints.name(name)
+            let sections = try checkpoints.sections(of: checkpoint, dataMax: Checkpoints.preview)
             for section in sections {
-                StandardOutput.write(
-                    "  \(Checkpoints.title(section.id))  \(PrintableBytes.size(section.descriptor.size))  "
-                        + "\(PrintableBytes.text(section.data))\n"
-                )
+                StandardOutput.write((json ? Checkpoints.json(section).text() : Checkpoints.detail(section)) + "\n")
             }
+            if sections.isEmpty, !json { StandardError.write("saf: \(checkpoint) has no sections\n") }
         }
     }
 
@@ -94,12 +120,15 @@ struct CkptCommand: ParsableCommand {
             commandName: "dump", abstract: "Writes the data of a checkpoint's sections, as hexadecimal or as it is.")
         @Argument(help: "The checkpoint's name, or a short form of it.", completion: Completions.checkpoints)
         var name: String
-        @Option(help: "Only this section (its id as text).") var section: String?
+        @Option(help: "Only this section.", completion: Completions.sections) var section: String?
         @Flag(help: "The bytes as they are; needs --section.") var raw = false
+        @Flag(help: "As text, where it is text, instead of hexadecimal.") var text = false
         @Flag(help: "One JSON object a line for each section: id, size, data in hexadecimal.") var json = false
 
         func validate() throws {
-            if raw, json { throw ValidationError("--raw or --json expected, both found") }
+            if [raw, json, text].count(where: { $0 }) > 1 {
+                throw ValidationError("one of --raw, --text and --json expected, several found")
+            }
             if raw, section == nil {
                 throw ValidationError("--raw needs --section: bytes of several sections cannot be told apart")
             }
@@ -108,15 +137,17 @@ struct CkptCommand: ParsableCommand {
         func run() throws {
             try Tool.requireNode()
             let checkpoints = Checkpoints()
-            let checkpoint = try checkpoints.find(name)
-            let all = try checkpoints.sections(of: checkpoint.name, dataMax: Int(UInt32.max))
-            let wanted = section.map { SectionID($0) }
+            let checkpoint = try checkpoints.name(name)
+            let all = try checkpoints.sections(of: checkpoint, dataMax: Int(UInt32.max))
+            let wanted = try section.map { try Checkpoints.section($0, among: all.map(\.id), of: checkpoint) }
             let sections = all.filter { wanted == nil || $0.id == wanted }
-            if let section, sections.isEmpty {
-                let known = all.prefix(20).map { Checkpoints.title($0.id) }.joined(separator: ", ")
-                throw Tool.fail("saf: \(checkpoint.name) has no section '\(section)'; it has: \(known)")
-            }
             for content in sections {
+                if content.descriptor.state == .corrupted, !json {
+                    StandardError.write(
+                        "saf: section \(Checkpoints.title(content.id)) is corrupted: it cannot be read until it is "
+                            + "overwritten or deleted\n")
+                    continue
+                }
                 if json {
                     StandardOutput.write(Checkpoints.json(content, withData: true).text() + "\n")
                 } else if raw {
@@ -127,145 +158,9 @@ struct CkptCommand: ParsableCommand {
                 } else {
                     StandardOutput.write(
                         "\(Checkpoints.title(content.id))  \(content.data.count) bytes\n"
-                            + PrintableBytes.dump(content.data))
+                            + (text ? PrintableBytes.text(content.data) + "\n" : PrintableBytes.dump(content.data)))
                 }
             }
         }
-    }
-}
-
-/// Asks ckptd what the commands show.
-struct Checkpoints {
-    private let service = CheckpointService(places: Tool.places)
-    /// Of each question.
-    private let timeout: Duration
-
-    init(timeout: Duration = .seconds(5)) { self.timeout = timeout }
-
-    func all() throws -> [CheckpointSummary] {
-        var found: [CheckpointSummary] = []
-        var after = CheckpointID(rawValue: 0)
-        while true {
-            let page: AdminListReply
-            do throws(AisError) {
-                page = try service.list(after: after, timeout: timeout)
-            } catch {
-                throw failure(error, "ckpt list")
-            }
-            found += page.checkpoints
-            guard page.hasMore, let last = page.checkpoints.last else { return found }
-            after = last.checkpoint
-        }
-    }
-
-    /// Every checkpoint of the cluster; nil on a node alone.
-    func cluster() throws -> [ClusterCheckpoint]? {
-        var found: [ClusterCheckpoint] = []
-        var after = CheckpointID(rawValue: 0)
-        while true {
-            let page: ClusterListReply
-            do throws(AisError) {
-                page = try service.clusterList(after: after, timeout: timeout)
-            } catch {
-                if error == .notSupported { return nil }
-                throw failure(error, "ckpt list")
-            }
-            found += page.checkpoints
-            guard page.hasMore, let last = page.checkpoints.last else { return found }
-            after = last.checkpoint
-        }
-    }
-
-    func find(_ text: String) throws -> CheckpointSummary {
-        let all = try all()
-        let name = try Self.find(text, among: all.map(\.name.description), "on this node")
-        guard let found = all.first(where: { $0.name.description == name }) else {
-            throw Tool.fail("saf: there is no checkpoint '\(name)' on this node")
-        }
-        return found
-    }
-
-    /// An unlinked one gives way to a newer one of the same name.
-    func find(_ text: String, among all: [ClusterCheckpoint]) throws -> ClusterCheckpoint {
-        let name = try Self.find(text, among: all.map(\.name.description), "in the cluster")
-        guard let found = all.last(where: { $0.name.description == name }) else {
-            throw Tool.fail("saf: there is no checkpoint '\(name)' in the cluster")
-        }
-        return found
-    }
-
-    private static func find(_ text: String, among names: [String], _ place: String) throws -> String {
-        switch NameMatching.find(text, among: names) {
-        case .found(let name): return name
-        case .ambiguous(let fitting):
-            throw Tool.fail("saf: '\(text)' may be \(fitting.joined(separator: " or ")); say more of the name")
-        case .unknown(let nearest):
-            let hint = nearest.isEmpty ? "" : "; did you mean \(nearest.joined(separator: " or "))?"
-            throw Tool.fail(
-                "saf: there is no checkpoint '\(text)' \(place)\(hint)\nThe checkpoints there are: saf ckpt list")
-        }
-    }
-
-    func sections(of name: SaName, dataMax: Int) throws -> [SectionContent] {
-        var found: [SectionContent] = []
-        var after: UInt64 = 0
-        while true {
-            do throws(AisError) {
-                let page = try service.sections(of: name, after: after, dataMax: dataMax)
-                found += page.snapshot.sections
-                guard page.hasMore, let last = page.snapshot.sections.last else { return found }
-                after = last.descriptor.serial
-            } catch {
-                throw failure(error, "ckpt \(name)")
-            }
-        }
-    }
-
-    private func failure(_ error: AisError, _ what: String) -> any Error {
-        Tool.explain(CallErrorText.of(error, service.lastRefusal), doing: what, by: .ckptd)
-    }
-
-    static func title(_ id: SectionID) -> String { id.isDefault ? "(default section)" : PrintableBytes.text(id.bytes) }
-
-    static func text(_ checkpoint: CheckpointSummary) -> String {
-        let attributes = checkpoint.descriptor.attributes
-        let used = PrintableBytes.size(checkpoint.descriptor.memoryUsed)
-        let sizeMax = PrintableBytes.size(attributes.checkpointSize)
-        var text = """
-            \(checkpoint.name)
-              change \(checkpoint.descriptor.change)
-              \(checkpoint.descriptor.sectionCount) of at most \(attributes.sectionsMax) sections
-              \(used) of at most \(sizeMax), a section at most \(PrintableBytes.size(attributes.sectionSizeMax))
-
-            """
-        for opener in checkpoint.openers {
-            text +=
-                "  open in pid "
-                + "\(opener.processID)\(opener.isConnected ? "" : " (not back since ckptd was restarted)")\n"
-        }
-        return text
-    }
-
-    static func json(_ checkpoint: CheckpointSummary) -> JSONValue {
-        let descriptor = checkpoint.descriptor
-        return [
-            "name": .string(checkpoint.name.description), "change": .integer(Int64(clamping: descriptor.change)),
-            "sectionCount": .integer(Int64(descriptor.sectionCount)),
-            "memoryUsed": .integer(Int64(clamping: descriptor.memoryUsed)),
-            "sectionsMax": .integer(Int64(descriptor.attributes.sectionsMax)),
-            "checkpointSize": .integer(Int64(clamping: descriptor.attributes.checkpointSize)),
-            "retentionNanoseconds": .integer(descriptor.attributes.retentionDuration),
-            "openers": .array(
-                checkpoint.openers.map { ["pid": .integer(Int64($0.processID)), "connected": .bool($0.isConnected)] }),
-        ]
-    }
-
-    static func json(_ section: SectionContent, withData: Bool = false) -> JSONValue {
-        var members: [JSONValue.Member] = [
-            .init("id", .string(PrintableBytes.text(section.id.bytes))),
-            .init("size", .integer(Int64(clamping: section.descriptor.size))),
-        ]
-        if withData { members.append(.init("data", .string(PrintableBytes.hexadecimal(section.data)))) }
-        return .object(members)
     }
 }

@@ -2,6 +2,7 @@ import AmfClient
 import AmfProtocol
 import ArgumentParser
 import CkptClient
+import CkptProtocol
 import CliClient
 import CliProtocol
 import EventClient
@@ -33,6 +34,20 @@ enum Completions {
         else { return [] }
         let names = page.checkpoints.map(\.name.description)
         return names.map { NameMatching.shortForm(of: $0, among: names) }
+    }
+
+    /// Of the checkpoint that stands before on the line.
+    static let sections = CompletionKind.custom { words, _, _ in
+        let service = CheckpointService(places: Tool.places)
+        guard hasNode, let page = try? service.list(timeout: timeLimit) else { return [] }
+        let names = page.checkpoints.map(\.name.description)
+        for word in words.dropFirst(3) {
+            guard case .found(let found) = NameMatching.find(word, among: names), let name = SaName(found),
+                let sections = try? service.sections(of: name, dataMax: 0, timeout: timeLimit)
+            else { continue }
+            return sections.snapshot.sections.map { PrintableBytes.text($0.id.bytes) }
+        }
+        return []
     }
 
     /// The owner, then one of its commands.

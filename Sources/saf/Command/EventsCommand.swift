@@ -90,7 +90,7 @@ struct EventsCommand: AsyncParsableCommand {
     }
 
     private func text(_ event: EventMessage) -> String {
-        let time = Self.time(event.publishTime)
+        let time = Tool.time(event.publishTime)
         if event.isLost {
             return json ? #"{"lost":true}"# : "\(time)  some events were lost here: this reader was too slow"
         }
@@ -126,14 +126,5 @@ struct EventsCommand: AsyncParsableCommand {
         let states = change.attribute == .error ? "" : ": \(old) → \(new)"
         return
             "\(time)  \(change.attribute)  \(change.dn)\(to)\(states)\(change.text.isEmpty ? "" : "  " + change.text)"
-    }
-
-    /// 2026-03-01T12:34:56.123Z, as in the log.
-    private static func time(_ nanoseconds: SaTime) -> String {
-        let time = MonotonicClock.calendar(wallNanoseconds: max(0, nanoseconds), utc: true)
-        func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
-        let milliseconds = String(time.nanosecond / 1_000_000 + 1_000).dropFirst()
-        let date = "\(time.year)-\(two(time.month))-\(two(time.day))"
-        return "\(date)T\(two(time.hour)):\(two(time.minute)):\(two(time.second)).\(milliseconds)Z"
     }
 }

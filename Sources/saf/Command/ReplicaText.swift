@@ -60,6 +60,30 @@ enum ReplicaText {
         return text
     }
 
+    static func line(_ set: ReplicaSet) -> String {
+        let places = set.replicas.map { replica in
+            let state: String
+            switch replica.state {
+            case .current: state = ""
+            case .synchronising: state = " (synchronising)"
+            case .absent: state = " (away)"
+            }
+            return "node \(replica.node)\(replica.node == set.active ? " (active)" : state)"
+        }
+        let note =
+            set.isElecting ? ", the next active one is being elected" : set.active == nil ? ", none is active" : ""
+        return "replicas on \(places.joined(separator: ", "))\(note)" + (set.epoch > 0 ? ", epoch \(set.epoch)" : "")
+    }
+
+    static func json(_ set: ReplicaSet) -> JSONValue {
+        [
+            "epoch": .integer(Int64(clamping: set.epoch)),
+            "active": set.active.map { .integer(Int64($0.rawValue)) } ?? .null, "electing": .bool(set.isElecting),
+            "nodes": .array(
+                set.replicas.map { ["node": .integer(Int64($0.node.rawValue)), "state": .string("\($0.state)")] }),
+        ]
+    }
+
     /// Updates it does not have yet; nil: none, or it is not known.
     private static func lag(_ replica: ReplicaStatus, _ checkpoint: ClusterCheckpoint) -> UInt64? {
         guard let change = checkpoint.change, replica.isKnown, !replica.isPartial, replica.change < change else {

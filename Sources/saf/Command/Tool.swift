@@ -84,6 +84,15 @@ enum Tool {
         }
     }
 
+    /// 2026-03-01T12:34:56.123Z, as in the log.
+    static func time(_ nanoseconds: SaTime) -> String {
+        let time = MonotonicClock.calendar(wallNanoseconds: max(0, nanoseconds), utc: true)
+        func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        let milliseconds = String(time.nanosecond / 1_000_000 + 1_000).dropFirst()
+        let date = "\(time.year)-\(two(time.month))-\(two(time.day))"
+        return "\(date)T\(two(time.hour)):\(two(time.minute)):\(two(time.second)).\(milliseconds)Z"
+    }
+
     /// Sleeps without a loop.
     static func rest(_ time: Duration) {
         let rest = Monitor<Void>(())

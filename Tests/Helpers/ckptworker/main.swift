@@ -13,6 +13,9 @@ import SAFTypes
 // ckptworker activate NAME KIND  makes this node's replica the active one, and holds it.
 // ckptworker read NAME           tells what the active replica has: "SECTION COUNT intact|broken" …, "change N"
 // ckptworker local NAME          the same of this node's replica, as "SECTION DIGEST"
+// ckptworker sections NAME       tells "SECTION SIZE" of whichever node has the data
+// ckptworker strict NAME         asks for it as who wants to know about membership; tells "done" or the error
+// ckptworker watch NAME KIND FILE  writes "active NODE on NODES" a line each time that is another
 // ckptworker replicas NAME       tells of each replica "NODE STATE CHANGE [active]", and "epoch N"
 // ckptworker open NAME KIND      opens and closes it; tells "done" or the error; unlink NAME does the same.
 // KIND: sync, brief (the same, gone with its last close), async, collocated (asynchronous), collocated-sync.
@@ -158,6 +161,9 @@ func digest(_ data: [UInt8]) -> String {
 }
 
 func local() throws {
+    // A node without a replica is told what another one has.
+    let own = try CheckpointService.shared.list().checkpoints
+    guard own.contains(where: { $0.name == name }) else { fail("no replica here") }
     var after: UInt64 = 0
     var change: UInt64 = 0
     while true {
@@ -168,6 +174,19 @@ func local() throws {
         after = last.descriptor.serial
     }
     tell("change \(change)")
+}
+
+func watch(_ kind: String, _ path: String) async throws {
+    let file = try File.openForAppending(path)
+    let checkpoint = await open(kind)
+    for await set in checkpoint.replicaChanges {
+        let nodes = set.replicas.map { "\($0.node)" }.joined(separator: ",")
+        let bytes = ContiguousArray("active \(set.active.map { "\($0)" } ?? "none") on \(nodes)\n".utf8)
+        try bytes.withUnsafeBufferPointer { (buffer) throws(OSError) in
+            try IO.writeAll(file.raw, UnsafeRawBufferPointer(buffer))
+        }
+    }
+    fail("the changes ended")
 }
 
 func replicas() throws {
@@ -214,6 +233,14 @@ case "open" where arguments.count >= 4:
 case "unlink":
     await attempt { () async throws(AisError) in try await Checkpoint.unlink(name, timeout: patience) }
 case "replicas": try replicas()
+case "sections":
+    for section in try CheckpointService.shared.sections(of: name, dataMax: 0).snapshot.sections {
+        tell("\(section.id) \(section.descriptor.size)")
+    }
+case "strict":
+    CheckpointService.shared.requiresMembership = true
+    await attempt { () async throws(AisError) in _ = try await Checkpoint.attributes(of: name, timeout: patience) }
+case "watch" where arguments.count >= 5: try await watch(arguments[3], arguments[4])
 default:
     StandardError.write("ckptworker: what is \(arguments.dropFirst())?\n")
     Environment.exit(2)

@@ -127,7 +127,7 @@ extension ClusterKeeper {
         case .adminSections(let name, _, _, _):
             // Who may not is refused here; what this node does not have the active replica's tells.
             let entry = directory.host.core.entry(named: name)
-            if let entry, origin.isAdministrator, !shell.engine.isServable(entry.id) { return .data(entry.id) }
+            if let entry, origin.isAdministrator, shell.engine.replica(entry.id) == nil { return .data(entry.id) }
             local(decoded, origin, request, body)
             return nil
         }
