@@ -24,7 +24,7 @@ extension ClusterSimulation {
             case .replication(let event): feed(node, event)
             case .closeHandles(let opens): propose(node, .close(opens), .other)
             case .setAside(let id, let reason): fail("\(node) cannot use its replica of \(id): \(reason)")
-            default: break
+            default: performDisk(node, effect)
             }
         }
         return told
@@ -97,10 +97,15 @@ extension ClusterSimulation {
 
     private func finish(_ node: NodeID, _ ticket: UInt64, isDone: Bool) {
         guard let request = processes[node]?.tickets.removeValue(forKey: ticket) else { return }
-        answer(node, request, isDone: isDone)
+        let durable = processes[node]?.durableTickets.removeValue(forKey: ticket)
+        if isDone, let durable, processes[node]?.undurable.contains(durable) == true {
+            processes[node]?.heldForDisk[durable] = request
+        } else {
+            answer(node, request, isDone: isDone)
+        }
     }
 
-    private func answer(_ node: NodeID, _ request: Request, isDone: Bool) {
+    func answer(_ node: NodeID, _ request: Request, isDone: Bool) {
         if request.origin == node { return answered(request, on: node, isDone: isDone) }
         send(
             .answer(request: request.number, checkpoint: request.checkpoint, isDone: isDone), node, request.origin,
@@ -134,6 +139,7 @@ extension ClusterSimulation {
                 ? .request(update, origin, time: 5)
                 : .forwarded(update, origin, checkpoint: id, from: request.origin, time: 5), body)
         let ticket = number()
+        for case .await(let durable) in told { processes[node]?.durableTickets[ticket] = durable }
         for effect in told {
             switch effect {
             case .wrote(_, let change):
@@ -149,6 +155,7 @@ extension ClusterSimulation {
                 processes[node]?.tickets[ticket] = request
                 feed(node, .awaitAll(id, change: isSynchronous ? change : 0, ticket: ticket))
             case .refuse(_, .badHandle, _): forget(request, on: node)
+            case .refuse(_, .noSpace, _) where isPersistent: answer(node, request, isDone: false)
             case .refuse(_, let code, let text):
                 fail("request \(request.number) on \(node) was refused: \(code) \(text)")
             default: break

@@ -25,6 +25,8 @@ final class ClusterSimulation {
     var memories: [NodeID: [CheckpointID: [UInt8]]] = [:]
     /// Of the directory, beside the RAM files.
     var journals: [NodeID: [[UInt8]]] = [:]
+    /// They outlive the machine.
+    var disks: [NodeID: ModelDisk] = [:]
     var clients: [NodeID: [Client]] = [:]
     var lineages: [NodeID: UInt64] = [:]
     var links: [NodeID: [NodeID: ModelLink]] = [:]
@@ -40,7 +42,13 @@ final class ClusterSimulation {
     var excused: Set<UInt64> = []
     var actives: [CheckpointID: [UInt64: NodeID]] = [:]
     var failures: [String] = []
-    var counts = (writes: 0, repeats: 0, crashes: 0, reboots: 0, partitions: 0, copies: 0, elections: 0)
+    var counts = Counts()
+
+    struct Counts {
+        var (writes, repeats, crashes, reboots, partitions, copies, elections) = (0, 0, 0, 0, 0, 0, 0)
+        // Of disks.
+        var (batches, refusals, blackouts) = (0, 0, 0)
+    }
 
     init(seed: UInt64) {
         self.seed = seed
@@ -53,7 +61,8 @@ final class ClusterSimulation {
             .writeAllReplicas, .writeAllReplicas, [.writeAllReplicas, .collocated], .writeActiveReplica,
             [.writeActiveReplica, .collocated], .writeActiveReplicaWeak,
         ]
-        flags = modes.randomElement(using: &random) ?? .writeAllReplicas
+        let mode = modes.randomElement(using: &random) ?? .writeAllReplicas
+        flags = random.chance(percent: 40) ? mode.union(.persistent) : mode
         for node in nodes {
             clients[node] = newClients(node)
             for peer in nodes where peer != node { links[node, default: [:]][peer] = ModelLink() }
@@ -105,6 +114,7 @@ final class ClusterSimulation {
             guard let data = processes[node]?.member.engine.replica(id) else { continue }
             feed(node, .held(id, data))
         }
+        tellStored(node)
         for client in clients[node] ?? [] {
             tell(node, .connected(client.session, ProcessIdentity(id: 1, start: client.session.low)))
         }
@@ -116,10 +126,9 @@ final class ClusterSimulation {
 
     /// A life of ckptd with the RAM files of the last one.
     private func newMember(_ node: NodeID, _ incarnation: UInt64) -> MemberNode {
-        let contents = (memories[node] ?? [:]).sorted { $0.key < $1.key }.map(\.value)
         do {
             return try MemberNode(
-                node.rawValue, recovering: contents, limits: Self.storeLimits, incarnation: incarnation)
+                node.rawValue, recovering: try contents(node), limits: Self.storeLimits, incarnation: incarnation)
         } catch {
             fail("the RAM files of \(node) cannot be read: \(error)")
             return MemberNode(node.rawValue, limits: Self.storeLimits, incarnation: incarnation)
@@ -131,13 +140,14 @@ final class ClusterSimulation {
 
     func stop(_ node: NodeID, losesMemory: Bool) {
         trace("\(node) stops, loses memory: \(losesMemory)")
+        if losesMemory { losePower(node) }
         guard let process = processes.removeValue(forKey: node) else { return }
         memories[node] = losesMemory ? [:] : process.member.images.mapValues(\.memory.content)
         network.crash(node)
         breakLinks(of: node)
         if losesMemory {
             counts.reboots += 1
-            (lineages[node], journals[node]) = (nil, nil)
+            (lineages[node], journals[node]) = (disks[node]?.lineage, nil)
             clients[node] = newClients(node)
             excuseWhatIsNowhere()
             forgetEpochsOfNobody()
@@ -160,7 +170,7 @@ final class ClusterSimulation {
                 guard let live = process.member.images[id] else { return nil }
                 image = live
             } else {
-                guard let content = memories[node]?[id] else { return nil }
+                guard let content = memories[node]?[id] else { return diskView(node, id) }
                 image = try MemberNode.Image(recovering: TestMemory(content), limits: Self.storeLimits)
             }
             if image.state.isPartial { return nil }
@@ -252,7 +262,10 @@ final class ClusterSimulation {
                 processes[node]?.isMember = isMember
                 feed(node, .mayAct(isMember && process.group.status == .synchronised))
                 if isMember, !process.isMember || process.mustLookAtAll { lookAtAll(node) }
-                if isMember { lineages[node] = process.group.core.lineage }
+                if isMember {
+                    lineages[node] = process.group.core.lineage
+                    tell(node, .lineage(process.group.core.lineage))
+                }
             case .entry(let id, let entry, _):
                 guard process.isMember else { continue }
                 trace("\(node) sees \(id): \(String(describing: entry))")

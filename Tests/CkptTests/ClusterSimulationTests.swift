@@ -25,6 +25,7 @@ extension ClusterSimulation {
             let due = processes[node]?.refused.filter { $0.due <= now } ?? []
             processes[node]?.refused.removeAll { $0.due <= now }
             for (_, id) in due { feed(node, .refused(id)) }
+            stepDisk(node)
             act(node)
         }
         for node in nodes {
@@ -91,7 +92,15 @@ extension ClusterSimulation {
         case 6: partition([nodes])
         case 7, 8:
             if let peer = nodes.randomElement(using: &random), peer != node { breakLink(node, peer) }
-        default: break
+        default:
+            // The power of all, now and then.
+            guard isPersistent, random.chance(percent: 30) else { break }
+            counts.blackouts += 1
+            for node in nodes { stop(node, losesMemory: true) }
+            for node in nodes {
+                (memories[node], journals[node], lineages[node]) = ([:], nil, disks[node]?.lineage)
+                clients[node] = newClients(node)
+            }
         }
         for node in nodes where processes[node] == nil && random.chance(percent: 40) { start(node) }
     }
@@ -123,6 +132,8 @@ extension ClusterSimulation {
         if left == 0 { return fail("no rest after the faults: \(unrest)") }
         checkAcknowledged()
         checkEqual()
+        checkDisks()
+        if isPersistent, !excused.isEmpty { fail("what was acknowledged was nowhere at some time: \(excused)") }
     }
 
     // MARK: What must hold
@@ -232,6 +243,7 @@ struct ClusterSimulationTests {
             Environment.get("SAF_SIM_SEED").flatMap { UInt64($0) } ?? UInt64.random(in: 0...1_000_000_000)
         let seeds = Environment.get("SAF_SIM_SEEDS").flatMap { UInt64($0) } ?? 40
         var total = (writes: 0, repeats: 0, acknowledged: 0, excused: 0, faults: 0, copies: 0, elections: 0)
+        var disks = (clusters: 0, acknowledged: 0, batches: 0, refusals: 0, blackouts: 0)
         for seed in first..<(first + seeds) {
             let simulation = ClusterSimulation(seed: seed)
             simulation.trace("seed \(seed)")
@@ -244,9 +256,16 @@ struct ClusterSimulationTests {
             total.faults += simulation.counts.crashes + simulation.counts.reboots + simulation.counts.partitions
             total.copies += simulation.counts.copies
             total.elections += simulation.counts.elections
+            if simulation.isPersistent {
+                disks.clusters += 1
+                disks.acknowledged += simulation.acknowledged.count
+                disks.batches += simulation.counts.batches
+                disks.refusals += simulation.counts.refusals
+                disks.blackouts += simulation.counts.blackouts
+            }
             if !simulation.failures.isEmpty { break }
         }
-        print("ckptd clusters, seeds \(first)..<\(first + seeds): \(total)")
+        print("ckptd clusters, seeds \(first)..<\(first + seeds): \(total); persistent \(disks)")
         if seeds >= 20 { #expect(total.writes > 0 && total.repeats > 0 && total.copies > 0 && total.elections > 0) }
     }
 }

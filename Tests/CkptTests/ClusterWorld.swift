@@ -96,4 +96,11 @@ struct SimulatedProcess {
     var wakeAt: Instant?
     var joinDue: Instant?
     var frozenUntil = Instant.start
+    // Of persistent checkpoints: see `ClusterSimulation+Disks`.
+    var persistAt: Instant?
+    var flight: ModelDisk.Flight?
+    var undurable: Set<UInt64> = []
+    /// What an answer that waits for other replicas has to wait for besides, by the ticket of the first.
+    var durableTickets: [UInt64: UInt64] = [:]
+    var heldForDisk: [UInt64: Request] = [:]
 }

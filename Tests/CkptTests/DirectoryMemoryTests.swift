@@ -69,6 +69,53 @@ struct DirectoryMemoryTests {
         #expect(lost.active == nil && lost.isElecting && lost.replicas[NodeID(1)] == .current)
     }
 
+    @Test("Of two persistent checkpoints by one name the later one counts, in whatever order their nodes come")
+    func sameName() throws {
+        var attributes = Self.attributes
+        attributes.flags.insert(.persistent)
+        // What is made when its predecessor is gone begins in a later epoch.
+        var living = Directory()
+        for node: UInt32 in 1...3 { _ = living.handle(join(node), at: Self.now) }
+        var epochs: [UInt64] = []
+        for number: UInt64 in 1...2 {
+            let (id, handle) = (CheckpointID(rawValue: 1 << 41 + number), HandleID(rawValue: number))
+            let open = DirectoryEvent.open(name(), handle: handle, on: NodeID(1), id: id, attributes: attributes)
+            _ = living.handle(open, at: Self.now)
+            epochs.append(try #require(living.entry(id)).epoch)
+            let identity = RequestIdentity(session: ClientSession(high: 1, low: 1), number: number)
+            _ = living.handle(.unlink(name(), by: identity), at: Self.now)
+            _ = living.handle(.close([OpenedHandle(id, handle)]), at: Self.now)
+            #expect(living.entry(id) == nil)
+        }
+        #expect(epochs[0] < epochs[1])
+
+        func held(_ number: UInt64) -> DirectoryEvent {
+            let replica = HeldReplica(
+                id: CheckpointID(rawValue: 1 << 41 + number), name: name(), attributes: attributes,
+                version: ReplicaVersion(epoch: epochs[Int(number) - 1], change: 4), retention: 60_000_000_000)
+            return .joined(
+                NodeJoin(
+                    node: NodeID(UInt32(number)), incarnation: 1, nodesExpected: 3, time: 2_000, lineage: 7,
+                    newLineage: 9, held: [replica], isLast: true))
+        }
+        for order: [UInt64] in [[1, 2], [2, 1]] {
+            var directory = Directory()
+            for number in order { _ = directory.handle(held(number), at: Self.now) }
+            _ = directory.handle(join(3), at: Self.now)
+            let entry = try #require(directory.entry(named: name()))
+            #expect(entry.id.rawValue == 1 << 41 + 2 && entry.active == NodeID(2), "\(order)")
+            #expect(directory.entry(CheckpointID(rawValue: 1 << 41 + 1)) == nil)
+            // All that decides is in a snapshot.
+            var writer = ByteWriter()
+            directory.encode(to: &writer)
+            let copy = try writer.bytes.withUnsafeBytes { bytes in
+                var reader = ByteReader(bytes)
+                return try Directory(decoding: &reader)
+            }
+            #expect(copy.highestEpoch == directory.highestEpoch && copy.entries.keys == directory.entries.keys)
+        }
+    }
+
     @Test("A holder that was not active may have left since: it is no reason to wait, and no election for it alone")
     func formerHolder() throws {
         var directory = Directory()

@@ -1,8 +1,9 @@
-import CkptEngine
 import CkptProtocol
 import EngineKit
 import SAFTypes
 import Testing
+
+@testable import CkptEngine
 
 @Suite("Checkpoint replication")
 struct ReplicationTests {
@@ -58,6 +59,42 @@ struct ReplicationTests {
         // Said when it began to follow.
         #expect(!isCurrentProposed(hear(.acknowledge(change: 0))))
         #expect(isCurrentProposed(hear(.acknowledge(change: 9))))
+    }
+
+    @Test("A follower of a persistent checkpoint acknowledges what is on its disk, and is current only then")
+    func durableFollower() throws {
+        let flags: CreationFlags = [.writeAllReplicas, .persistent]
+        var (active, epoch) = try leader(flags, change: 9)
+        var entry = try #require(try directory(flags).entry(Self.id))
+        let version = ReplicaVersion(epoch: epoch, change: 9)
+        var follower = Replication(node: Self.follower)
+        _ = follower.handle(.mayAct(true), at: .start)
+        _ = follower.handle(.held(Self.id, ReplicaData(version: version)), at: .start)
+        let asked = follower.handle(.entry(Self.id, entry), at: .start)
+        func messages(_ effects: [ReplicationEffect]) -> [ReplicaMessage] {
+            effects.compactMap { if case .send(let message, _) = $0 { message } else { nil } }
+        }
+        func tell(_ messages: [ReplicaMessage]) -> [ReplicationEffect] {
+            messages.flatMap { active.handle(.message($0, from: Self.follower), at: .start) }
+        }
+        func hear(_ messages: [ReplicaMessage]) -> [ReplicationEffect] {
+            messages.flatMap { follower.handle(.message($0, from: NodeID(1)), at: .start) }
+        }
+        let begun = tell(messages(asked))
+        // It has everything in memory, and its disk has said nothing yet.
+        #expect(!isCurrentProposed(begun))
+        #expect(messages(hear(messages(begun))).isEmpty)
+        #expect(!isCurrentProposed(tell(messages(follower.handle(.durable(Self.id, change: 8), at: .start)))))
+        #expect(isCurrentProposed(tell(messages(follower.handle(.durable(Self.id, change: 9), at: .start)))))
+
+        entry.replicas[Self.follower] = .current
+        _ = active.handle(.entry(Self.id, entry), at: .start)
+        #expect(!active.handle(.wrote(Self.id, change: 10, ticket: 1), at: .start).contains(.complete(1)))
+        _ = hear([ReplicaMessage(Self.id, epoch: epoch, .update(change: 10))])
+        // Applied in memory: said is what the disk has.
+        #expect(!tell(messages(follower.handle(.applied(Self.id, true), at: .start))).contains(.complete(1)))
+        let durable = follower.handle(.durable(Self.id, change: 10), at: .start)
+        #expect(tell(messages(durable)).contains(.complete(1)))
     }
 
     @Test("An asynchronous update waits for a follower that is counted on and cannot take it")

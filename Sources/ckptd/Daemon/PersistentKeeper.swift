@@ -147,7 +147,8 @@ final class PersistentKeeper {
                 checkpoint: id, name: head.name, attributes: head.attributes,
                 createdAt: MonotonicClock.wallNanoseconds(), state: partial, openers: []))
         var restored = RestoredCheckpoint(
-            checkpoint: id, name: head.name, attributes: head.attributes, state: head.state, sections: [], openers: [])
+            checkpoint: id, name: head.name, attributes: head.attributes, state: head.state, sections: [],
+            openers: stored.writers)
         for section in stored.sections {
             var descriptor = section.descriptor
             var isMade = descriptor.id.isDefault
@@ -160,7 +161,7 @@ final class PersistentKeeper {
             }
             restored.sections.append(.init(slot: section.slot, descriptor: descriptor))
         }
-        let end = Transaction(checkpoint: id, time: 0, state: head.state, purpose: .copied([]))
+        let end = Transaction(checkpoint: id, time: 0, state: head.state, purpose: .copied(stored.writers))
         try files.commit(end, payload: UnsafeRawBufferPointer(start: nil, count: 0), isUpdate: false)
         return restored
     }

@@ -214,7 +214,8 @@ extension CkptEngine {
         var effects: [CkptEffect] = [
             .note(.restored(restored.name, id, sections: restored.sections.count, openers: restored.openers.count))
         ]
-        for opener in restored.openers where isLocal(opener.record) {
+        // What a copy has told of a writer here names no process: it had closed already.
+        for opener in restored.openers where isLocal(opener.record) && opener.record.processID != 0 {
             let record = opener.record
             handles[record.handle] = Handle(
                 checkpoint: id, slot: -1, session: record.session, flags: record.flags)

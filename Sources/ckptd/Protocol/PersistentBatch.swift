@@ -14,14 +14,30 @@ public enum PersistentLayout {
 
 /// What the engine wants written to the database, wholly or not at all: a transaction of many updates (group commit).
 public struct PersistentBatch: Hashable, Sendable {
-    /// A checkpoint that is no more, with the sizes of the sections that the database has, by slot.
+    /// A checkpoint that is no more, with what the database has of it.
     public struct Removal: Hashable, Sendable {
         public var checkpoint: CheckpointID
+        /// Of the sections, by slot.
         public var sizes: [Int?]
+        /// Slots of writers, ascending.
+        public var writers: [Int]
 
-        public init(checkpoint: CheckpointID, sizes: [Int?]) {
+        public init(checkpoint: CheckpointID, sizes: [Int?], writers: [Int]) {
             self.checkpoint = checkpoint
             self.sizes = sizes
+            self.writers = writers
+        }
+    }
+
+    /// Who of another node has written, and what was executed for it; nil: nobody of another node. A writer of this
+    /// node is dead when the database is read; one of another may send its last request again.
+    public struct Writer: Hashable, Sendable {
+        public var slot: Int
+        public var opener: RestoredCheckpoint.Opener?
+
+        public init(slot: Int, opener: RestoredCheckpoint.Opener?) {
+            self.slot = slot
+            self.opener = opener
         }
     }
 
@@ -47,11 +63,13 @@ public struct PersistentBatch: Hashable, Sendable {
         public var checkpoint: CheckpointID
         public var head: PersistentHead
         public var slots: [Slot]
+        public var writers: [Writer]
 
-        public init(checkpoint: CheckpointID, head: PersistentHead, slots: [Slot]) {
+        public init(checkpoint: CheckpointID, head: PersistentHead, slots: [Slot], writers: [Writer] = []) {
             self.checkpoint = checkpoint
             self.head = head
             self.slots = slots
+            self.writers = writers
         }
     }
 
@@ -74,10 +92,16 @@ public struct StoredCheckpoint: Hashable, Sendable {
     public var head: PersistentHead
     /// By slot, ascending.
     public var sections: [RestoredCheckpoint.Section]
+    /// Writers of other nodes, by slot, ascending.
+    public var writers: [RestoredCheckpoint.Opener]
 
-    public init(checkpoint: CheckpointID, head: PersistentHead, sections: [RestoredCheckpoint.Section]) {
+    public init(
+        checkpoint: CheckpointID, head: PersistentHead, sections: [RestoredCheckpoint.Section],
+        writers: [RestoredCheckpoint.Opener] = []
+    ) {
         self.checkpoint = checkpoint
         self.head = head
         self.sections = sections
+        self.writers = writers
     }
 }

@@ -105,6 +105,15 @@ public final class PersistentFile: @unchecked Sendable {  // used by one thread 
                 stored.sections.append(.init(slot: slot, descriptor: descriptor))
                 return nil
             }
+            scan(database, PersistentRecords.key(PersistentRecords.writers, id), &lost, "its writers") { record in
+                guard let slot = PersistentRecords.parse(record.key, PersistentRecords.writers, numbers: 1)?.numbers[0],
+                    let opener = PersistentRecords.content(record).flatMap({
+                        PersistentRecords.writer(slot: slot, $0)
+                    })
+                else { return "what was executed for a writer is not what was written" }
+                stored.writers.append(opener)
+                return nil
+            }
             if lost.isEmpty {
                 content.checkpoints.append(stored)
             } else {

@@ -8,8 +8,9 @@ import SAFTypes
 /// together, in its order.
 ///
 /// 0: form u16 · 1: lineage u64 · 2 · checkpoint u64: head · 3 · checkpoint · slot u32: section descriptor · data, if
-/// it is small · 4 · checkpoint · slot · block u32: data. Before each value a checksum (CRC-32C) over key and value:
-/// what the disk has made of it is not believed.
+/// it is small · 4 · checkpoint · slot · block u32: data · 5 · checkpoint · slot: a writer of another node, and what
+/// was executed for it. Before each value a checksum (CRC-32C) over key and value: what the disk has made of it is not
+/// believed.
 public enum PersistentRecords {
     /// Raised when an older ckptd could not read what is written.
     static let form: UInt16 = 1
@@ -18,6 +19,7 @@ public enum PersistentRecords {
     static let heads: [UInt8] = [2]
     static let sections: [UInt8] = [3]
     static let blocks: [UInt8] = [4]
+    static let writers: [UInt8] = [5]
     private static let checksumBytes = 4
 
     static func key(_ prefix: [UInt8], _ id: CheckpointID, _ numbers: Int...) -> [UInt8] {
@@ -30,6 +32,8 @@ public enum PersistentRecords {
     static func headKey(_ id: CheckpointID) -> [UInt8] { key(heads, id) }
     static func sectionKey(_ id: CheckpointID, _ slot: Int) -> [UInt8] { key(sections, id, slot) }
     static func blockKey(_ id: CheckpointID, _ slot: Int, _ block: Int) -> [UInt8] { key(blocks, id, slot, block) }
+
+    static func writerKey(_ id: CheckpointID, _ slot: Int) -> [UInt8] { key(writers, id, slot) }
 
     /// The checkpoint and the numbers of a key with this prefix; nil when it is none.
     static func parse(_ key: [UInt8], _ prefix: [UInt8], numbers: Int) -> (id: CheckpointID, numbers: [Int])? {
@@ -79,6 +83,7 @@ public enum PersistentRecords {
         for save in batch.saves {
             changes.append(record(headKey(save.checkpoint)) { $0.value(save.head) })
             for slot in save.slots { try put(slot, of: save.checkpoint, &changes, read) }
+            for writer in save.writers { changes.append(change(writer, of: save.checkpoint)) }
         }
         return changes
     }
@@ -86,9 +91,40 @@ public enum PersistentRecords {
     private static func remove(_ removal: PersistentBatch.Removal, _ changes: inout [DatabaseChange]) {
         let id = removal.checkpoint
         changes.append(.delete(key: headKey(id)))
+        for slot in removal.writers { changes.append(.delete(key: writerKey(id, slot))) }
         for case (let slot, let size?) in removal.sizes.enumerated() {
             changes.append(.delete(key: sectionKey(id, slot)))
             for block in 0..<PersistentLayout.blocks(size) { changes.append(.delete(key: blockKey(id, slot, block))) }
+        }
+    }
+
+    /// handle u64 · session 2 × u64 · node u32 · executed: number u64, change u64 each.
+    private static func change(_ writer: PersistentBatch.Writer, of id: CheckpointID) -> DatabaseChange {
+        let key = writerKey(id, writer.slot)
+        guard let opener = writer.opener else { return .delete(key: key) }
+        return record(key, reserving: 32 + 16 * opener.executed.count) { out in
+            out.value(opener.record.writer)
+            for executed in opener.executed.prefix(OpenerRecord.executedMax) {
+                out.integer(executed.number)
+                out.integer(executed.change)
+            }
+        }
+    }
+
+    static func writer(slot: Int, _ bytes: ArraySlice<UInt8>) -> RestoredCheckpoint.Opener? {
+        bytes.withUnsafeBytes { raw in
+            var reader = ByteReader(raw)
+            do throws(DecodeError) {
+                let writer: RequestWriter = try reader.value()
+                var executed: [RestoredCheckpoint.Executed] = []
+                while reader.remaining > 0, executed.count < OpenerRecord.executedMax {
+                    executed.append(.init(number: try reader.integer(), change: try reader.integer()))
+                }
+                try reader.finish()
+                return RestoredCheckpoint.Opener(slot: slot, record: OpenerRecord(writer), executed: executed)
+            } catch {
+                return nil
+            }
         }
     }
 

@@ -78,6 +78,9 @@ extension Directory {
         _ held: HeldReplica, from node: NodeID, isOfOurs: Bool, _ now: Instant, _ effects: inout [DirectoryEffect]
     ) {
         guard entries[held.id] != nil else {
+            if isRecovering, !held.isUnlinked, held.attributes.flags.contains(.persistent) {
+                makeWay(held.name, above: held.version.epoch, now, &effects)
+            }
             let isTaken = named[held.name] != nil && !held.isUnlinked
             if !isOfOurs || isRecovering, !isTaken { return adopt(held, from: node, now, &effects) }
             return effects.append(.unknown(held.id, node))
@@ -100,6 +103,18 @@ extension Directory {
                 entry.successor = node
             }
         }
+    }
+
+    /// Who has the name was found on the disk of a node that did not hear that it was unlinked: another was made since.
+    mutating func makeWay(
+        _ name: SaName, above epoch: UInt64, _ now: Instant, _ effects: inout [DirectoryEffect]
+    ) {
+        guard let id = named[name], let entry = entries[id], entry.isFound,
+            entry.attributes.flags.contains(.persistent), let reports = entry.reports,
+            reports.allSatisfy({ $0.value.epoch < epoch })
+        else { return }
+        named[name] = nil
+        change(id, now, &effects) { $0.isUnlinked = true }
     }
 
     /// The directory began anew, and learns of its checkpoints from the nodes that have them.

@@ -76,7 +76,10 @@ extension Directory {
             return
         }
         var reports = entry.reports ?? [:]
-        if entry.reports == nil { entry.epoch = max(entry.epoch + 1, epochFloor) }
+        if entry.reports == nil {
+            let floor = entry.epoch == 0 ? firstEpoch(of: entry.attributes) : epochFloor
+            entry.epoch = max(entry.epoch + 1, floor)
+        }
         reports.removeAll { !candidates.contains($0.key) }
         entry.reports = reports
         guard candidates.count == 1 && !entry.isFound || candidates.allSatisfy({ reports.contains($0) }),

@@ -2,10 +2,13 @@ public import EOReplicated
 public import SAFTypes
 
 extension Directory: ReplicatedEngine {
-    public func encodeSnapshot(version: UInt16, to writer: inout ByteWriter) { encode(to: &writer) }
+    /// Version 1 did not say which epochs there have been.
+    public static var versions: ClosedRange<UInt16> { 1...2 }
+
+    public func encodeSnapshot(version: UInt16, to writer: inout ByteWriter) { encode(to: &writer, version: version) }
 
     public init(snapshot reader: inout ByteReader, version: UInt16) throws(DecodeError) {
-        self = try Directory(decoding: &reader)
+        self = try Directory(decoding: &reader, version: version)
     }
 
     public static func route(_ effect: DirectoryEffect) -> EffectRoute<NoOnceEffect> {

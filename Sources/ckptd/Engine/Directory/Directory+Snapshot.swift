@@ -74,8 +74,8 @@ extension DirectoryEntry: WireCodable {
 
 extension Directory {
     /// lineage u64 · floor u64 · recovering u8 · members (node · incarnation · complete · held) · away · entries ·
-    /// memories (node · stamp · complete · checkpoints).
-    public func encode(to writer: inout ByteWriter) {
+    /// memories (node · stamp · complete · checkpoints) · from version 2 on: highest epoch u64.
+    public func encode(to writer: inout ByteWriter, version: UInt16 = versions.upperBound) {
         writer.integer(lineage)
         writer.integer(epochFloor)
         writer.bool(isRecovering)
@@ -96,9 +96,10 @@ extension Directory {
             writer.value(node)
             writer.value(memory)
         }
+        if version >= 2 { writer.integer(highestEpoch) }
     }
 
-    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+    public init(decoding reader: inout ByteReader, version: UInt16 = versions.upperBound) throws(DecodeError) {
         lineage = try reader.integer()
         epochFloor = try reader.integer()
         isRecovering = try reader.bool()
@@ -121,5 +122,7 @@ extension Directory {
             let node = try reader.value(NodeID.self)
             memories[node] = try reader.value(Memory.self)
         }
+        // An older build does not know of those that are no more.
+        highestEpoch = version >= 2 ? try reader.integer() : entries.values.map(\.epoch).max() ?? 0
     }
 }

@@ -41,6 +41,9 @@ public struct Directory: Engine, Sendable {
     var away = OrderedMap<NodeID, Instant>()
     /// Seconds since 1970 when it began; epochs are not less, so that none is of an earlier directory.
     public internal(set) var epochFloor: UInt64 = 0
+    /// Of all that ever were here. What is persistent begins above it, so that of two by one name the later has the
+    /// higher epochs: a disk may bring back one that was unlinked.
+    var highestEpoch: UInt64 = 0
     /// Nodes may still come with replicas that are newer.
     public internal(set) var isRecovering = true
     /// What databases of controllers say; until that is over.
@@ -113,6 +116,7 @@ public struct Directory: Engine, Sendable {
             count(before, -1)
             count(entry, 1)
             entries[id] = entry
+            highestEpoch = max(highestEpoch, entry.epoch)
         }
         if !removeIfOver(entry, &effects), isChanged { effects.append(.changed(entry)) }
     }
@@ -140,6 +144,7 @@ public struct Directory: Engine, Sendable {
         var new = entry
         settle(&new, now, &effects)
         entries[new.id] = new
+        highestEpoch = max(highestEpoch, new.epoch)
         if !new.isUnlinked { named[new.name] = new.id }
         count(new, 1)
         if !removeIfOver(new, &effects) { effects.append(.changed(new)) }
@@ -178,9 +183,14 @@ public struct Directory: Engine, Sendable {
         var entry = DirectoryEntry(id: id, name: name, attributes: attributes)
         entry.openers[handle] = node
         entry.replicas[node] = .current
-        if entry.electsItself { (entry.active, entry.epoch) = (node, max(1, epochFloor)) }
+        if entry.electsItself { (entry.active, entry.epoch) = (node, max(1, firstEpoch(of: attributes))) }
         insert(entry, now, &effects)
         effects.append(.opened(id, isCreated: true))
+    }
+
+    /// Of a checkpoint that nobody has written to.
+    func firstEpoch(of attributes: CreationAttributes) -> UInt64 {
+        attributes.flags.contains(.persistent) ? max(epochFloor, highestEpoch + 1) : epochFloor
     }
 
     private mutating func close(_ handles: [OpenedHandle], _ now: Instant, _ effects: inout [DirectoryEffect]) {

@@ -115,8 +115,11 @@ extension Directory {
                 if let active = known.active, missing.contains(active) {
                     wait(for: active, of: known, entry, now, &effects)
                 }
-            } else if named[known.name] == nil {
-                restore(known, missing, now, &effects)
+            } else {
+                if known.attributes.flags.contains(.persistent) {
+                    makeWay(known.name, above: known.epoch, now, &effects)
+                }
+                if named[known.name] == nil { restore(known, missing, now, &effects) }
             }
         }
     }

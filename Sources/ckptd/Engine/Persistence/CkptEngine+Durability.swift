@@ -69,9 +69,10 @@ extension CkptEngine {
             if transaction.state.isUnlinked { durability.remove(transaction.checkpoint) }
             return
         }
+        let writer = transaction.execution.flatMap { isLocal(OpenerRecord($0.writer)) ? nil : $0.openerSlot }
         durability.note(
             transaction,
-            PersistentHead(name: known.name, attributes: known.attributes, state: transaction.state))
+            PersistentHead(name: known.name, attributes: known.attributes, state: transaction.state), writer: writer)
     }
 
     private mutating func keep(_ new: NewCheckpoint) {
@@ -92,9 +93,10 @@ extension CkptEngine {
             if let found = stored[id] { durability.begin(found) }
             // The RAM file is newer: what was acknowledged lies in both, but not which blocks differ.
             if stored[id]?.head != head || known.state.isPartial {
-                let sizes = durability.kept[id]?.stored ?? []
+                let before = durability.kept[id]
                 durability.begin(id, head, isPartial: known.state.isPartial)
-                durability.kept[id]?.stored = sizes
+                durability.kept[id]?.stored = before?.stored ?? []
+                durability.kept[id]?.storedWriters = before?.storedWriters ?? []
             }
         }
         for (id, found) in stored.sorted(by: { $0.key < $1.key }) where durability.kept[id] == nil {
@@ -103,7 +105,7 @@ extension CkptEngine {
                 while sizes.count <= section.slot { sizes.append(nil) }
                 sizes[section.slot] = Int(clamping: section.descriptor.size)
             }
-            durability.remove(id, sizes: sizes)
+            durability.remove(id, .init(sizes: sizes, writers: Set(found.writers.map(\.slot))))
         }
     }
 
@@ -227,12 +229,27 @@ extension CkptEngine {
 
     private mutating func nextBatch() -> PersistentBatch? {
         if case .unusable = durability.trouble { return nil }
-        let checkpoints = checkpoints
-        return durability.nextBatch { id, kept in checkpoints[id].map { Self.save($0, kept) } }
+        let (checkpoints, node) = (checkpoints, node)
+        return durability.nextBatch { id, kept in checkpoints[id].map { Self.save($0, kept, node) } }
+    }
+
+    /// Writers of other nodes, as far as the database lacks something of them.
+    private static func writers(
+        _ checkpoint: OpenCheckpoint, _ kept: Durability.Kept, _ node: NodeID?
+    ) -> [PersistentBatch.Writer] {
+        guard let node else { return kept.storedWriters.sorted().map { .init(slot: $0, opener: nil) } }
+        let slots = kept.isWhole ? kept.storedWriters.union(checkpoint.openers.indices) : kept.dirtyWriters
+        return slots.sorted().compactMap { slot in
+            let opener = slot < checkpoint.openers.count ? checkpoint.openers[slot] : nil
+            guard let opener, opener.record.node != node, opener.record.node != NodeID(0) else {
+                return kept.storedWriters.contains(slot) ? .init(slot: slot, opener: nil) : nil
+            }
+            return .init(slot: slot, opener: .init(slot: slot, record: opener.record, executed: opener.executed))
+        }
     }
 
     private static func save(
-        _ checkpoint: OpenCheckpoint, _ kept: Durability.Kept
+        _ checkpoint: OpenCheckpoint, _ kept: Durability.Kept, _ node: NodeID?
     ) -> (save: PersistentBatch.Save, bytes: Int) {
         var slots: [PersistentBatch.Slot] = []
         var bytes = 0
@@ -259,7 +276,8 @@ extension CkptEngine {
             for (slot, dirty) in kept.dirty { take(slot, dirty) }
         }
         let head = PersistentHead(name: checkpoint.name, attributes: checkpoint.attributes, state: checkpoint.state)
-        return (.init(checkpoint: checkpoint.id, head: head, slots: slots), bytes)
+        let writers = writers(checkpoint, kept, node)
+        return (.init(checkpoint: checkpoint.id, head: head, slots: slots, writers: writers), bytes)
     }
 
     /// The disk has said what became of the batch.

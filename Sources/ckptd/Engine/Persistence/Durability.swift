@@ -47,10 +47,13 @@ struct Durability: Sendable {
         var dirty = OrderedMap<Int, DirtySection>()
         /// Sizes of the sections that the database has, or will have with the batch under way; by slot.
         var stored: [Int?] = []
+        /// Slots of writers of other nodes that have to be written, and those that the database may have.
+        var dirtyWriters: Set<Int> = []
+        var storedWriters: Set<Int> = []
         /// A copy is being made: what the database has is worth more, until it is whole.
         var isPartial = false
-        /// Raised when other data takes the place of what there was.
-        var generation: UInt64 = 0
+        /// Another one when other data takes the place of what there was, and for another replica of the same id.
+        var generation: UInt64
 
         func storedSize(_ slot: Int) -> Int? { slot < stored.count ? stored[slot] : nil }
 
@@ -68,6 +71,7 @@ struct Durability: Sendable {
         var change: UInt64
         var isWhole: Bool
         var dirty: OrderedMap<Int, DirtySection>
+        var writers: [Int]
         var before: [(slot: Int, size: Int?)]
     }
 
@@ -76,6 +80,12 @@ struct Durability: Sendable {
         var removalMark: UInt64
         var written: [Written]
         var lineage: UInt64?
+    }
+
+    /// What the database has of a checkpoint that is no more.
+    struct Left: Hashable, Sendable {
+        var sizes: [Int?]
+        var writers: Set<Int>
     }
 
     enum Subject: Hashable, Sendable {
@@ -94,7 +104,7 @@ struct Durability: Sendable {
     var kept: [CheckpointID: Kept] = [:]
     /// In the order in which they need to be written.
     var queue: [CheckpointID] = []
-    var removals = OrderedMap<CheckpointID, [Int?]>()
+    var removals = OrderedMap<CheckpointID, Left>()
     var removalMark: UInt64 = 0
     var durableRemovals: UInt64 = 0
     var lineage: UInt64?
@@ -102,6 +112,7 @@ struct Durability: Sendable {
     var flight: Flight?
     var waiting: [Waiting] = []
     var lastTicket: UInt64 = 0
+    var lastGeneration: UInt64 = 0
     var trouble: DurabilityTrouble?
     /// The timer that begins the next batch runs.
     var isScheduled = false
@@ -112,11 +123,14 @@ struct Durability: Sendable {
 
     mutating func begin(_ id: CheckpointID, _ head: PersistentHead, isPartial: Bool = false) {
         isUsed = true
-        var new = Kept(head: head)
+        lastGeneration += 1
+        var new = Kept(head: head, generation: lastGeneration)
         new.isPartial = isPartial
         // The same id again: what is left of it in the database is overwritten.
-        if let old = removals.removeValue(forKey: id) { new.stored = old }
-        if let flying = flight?.removals.first(where: { $0.checkpoint == id }) { new.stored = flying.sizes }
+        if let old = removals.removeValue(forKey: id) { (new.stored, new.storedWriters) = (old.sizes, old.writers) }
+        if let flying = flight?.removals.first(where: { $0.checkpoint == id }) {
+            (new.stored, new.storedWriters) = (flying.sizes, Set(flying.writers))
+        }
         kept[id] = new
         touch(id)
     }
@@ -124,27 +138,34 @@ struct Durability: Sendable {
     /// The database has exactly this.
     mutating func begin(_ stored: StoredCheckpoint) {
         isUsed = true
-        var new = Kept(head: stored.head)
+        lastGeneration += 1
+        var new = Kept(head: stored.head, generation: lastGeneration)
         new.isWhole = false
         for section in stored.sections { new.setStored(section.slot, Int(clamping: section.descriptor.size)) }
+        new.storedWriters = Set(stored.writers.map(\.slot))
         kept[stored.checkpoint] = new
     }
 
     /// A step that is done.
-    mutating func note(_ transaction: Transaction, _ head: PersistentHead) {
+    ///
+    /// - Parameter writer: slot of the writer, if it is one of another node.
+    mutating func note(_ transaction: Transaction, _ head: PersistentHead, writer: Int?) {
         let id = transaction.checkpoint
         guard kept[id] != nil else { return }
         if transaction.state.isUnlinked { return remove(id) }
         let isChanged = kept[id]?.head != head || !transaction.steps.isEmpty
         switch transaction.purpose {
         case .step:
+            if let writer { kept[id]?.dirtyWriters.insert(writer) }
+            for step in transaction.openers { kept[id]?.dirtyWriters.insert(step.slot) }
             guard isChanged else { return }
             for step in transaction.steps { kept[id]?.dirty[step.slot, default: DirtySection()].note(step.operation) }
         case .piece, .reserved, .recalled: return
         case .wipe, .copied:
             kept[id]?.isWhole = true
             kept[id]?.dirty.removeAll()
-            kept[id]?.generation += 1
+            lastGeneration += 1
+            kept[id]?.generation = lastGeneration
         }
         kept[id]?.head = head
         kept[id]?.isPartial = transaction.state.isPartial
@@ -166,12 +187,12 @@ struct Durability: Sendable {
     mutating func remove(_ id: CheckpointID) {
         guard let old = kept.removeValue(forKey: id) else { return }
         if old.isQueued { queue.removeAll { $0 == id } }
-        remove(id, sizes: old.stored)
+        remove(id, Left(sizes: old.stored, writers: old.storedWriters))
     }
 
-    mutating func remove(_ id: CheckpointID, sizes: [Int?]) {
+    mutating func remove(_ id: CheckpointID, _ left: Left) {
         isUsed = true
-        removals.updateValue(sizes, forKey: id)
+        removals.updateValue(left, forKey: id)
         removalMark += 1
     }
 
@@ -183,7 +204,9 @@ struct Durability: Sendable {
     ) -> PersistentBatch? {
         guard flight == nil, hasWork else { return nil }
         var batch = PersistentBatch(lineage: isLineageNew ? lineage : nil)
-        batch.removals = removals.map { PersistentBatch.Removal(checkpoint: $0.key, sizes: $0.value) }
+        batch.removals = removals.map {
+            PersistentBatch.Removal(checkpoint: $0.key, sizes: $0.value.sizes, writers: $0.value.writers.sorted())
+        }
         removals.removeAll()
         isLineageNew = false
         var written: [Written] = []
@@ -207,7 +230,15 @@ struct Durability: Sendable {
         let id = save.checkpoint
         var written = Written(
             checkpoint: id, mark: known.mark, generation: known.generation, change: save.head.version.change,
-            isWhole: known.isWhole, dirty: known.dirty, before: [])
+            isWhole: known.isWhole, dirty: known.dirty, writers: save.writers.map(\.slot), before: [])
+        for writer in save.writers {
+            if writer.opener == nil {
+                kept[id]?.storedWriters.remove(writer.slot)
+            } else {
+                kept[id]?.storedWriters.insert(writer.slot)
+            }
+        }
+        kept[id]?.dirtyWriters.removeAll()
         for slot in save.slots {
             written.before.append((slot.slot, known.storedSize(slot.slot)))
             kept[id]?.setStored(slot.slot, slot.section.map { Int(clamping: $0.size) })
@@ -239,6 +270,7 @@ struct Durability: Sendable {
             isLineageNew = lineage != nil
             for id in kept.keys.sorted() {
                 kept[id]?.stored = []
+                kept[id]?.storedWriters = []
                 kept[id]?.isWhole = true
                 enqueue(id)
             }
@@ -248,15 +280,22 @@ struct Durability: Sendable {
 
     private mutating func undo(_ flight: Flight) {
         for removal in flight.removals where kept[removal.checkpoint] == nil {
-            removals.updateValue(removal.sizes, forKey: removal.checkpoint)
+            removals.updateValue(
+                Left(sizes: removal.sizes, writers: Set(removal.writers)), forKey: removal.checkpoint)
         }
         if flight.lineage != nil { isLineageNew = true }
         for written in flight.written {
             let id = written.checkpoint
             // Of a checkpoint that is gone meanwhile the database has what it had before.
-            if let left = removals[id] { removals.updateValue(Self.restored(left, written), forKey: id) }
+            if let left = removals[id] {
+                let writers = left.writers.union(written.writers)
+                removals.updateValue(Left(sizes: Self.restored(left.sizes, written), writers: writers), forKey: id)
+            }
             guard let known = kept[id] else { continue }
             kept[id]?.stored = Self.restored(known.stored, written)
+            // Which of them it has is not known any more: to delete what is not there does no harm.
+            kept[id]?.storedWriters.formUnion(written.writers)
+            kept[id]?.dirtyWriters.formUnion(written.writers)
             if written.isWhole { kept[id]?.isWhole = true }
             for (slot, dirty) in written.dirty { kept[id]?.dirty[slot, default: DirtySection()].insert(dirty) }
             enqueue(id)
