@@ -224,6 +224,36 @@ extension ClusterLabTests {
             try world.lab.down()
         }
 
+        @Test("What is persistent is there after a power failure of one node, and of all while writers were at work")
+        func persistent() throws {
+            let world = try CkptWorld("test-ckpt-persist")
+            for node in 1...3 { try world.write("p", "persistent", on: node) }
+            try world.advance()
+            let before = world.acknowledged
+            try world.lab.kill(3)
+            world.daemons[3] = nil
+            try world.advance([1, 2])
+            try world.lab.boot([3])
+            try world.start(3)
+            try world.write("p2", "persistent", on: 3)
+            try world.advance()
+            let kept = world.acknowledged
+            for node in 1...3 {
+                try world.lab.kill(node)
+                world.daemons[node] = nil
+            }
+            try world.lab.boot([1, 2, 3])
+            try world.lab.awaitFormed()
+            for node in 1...3 { try world.start(node) }
+            for node in 1...3 {
+                let found = try world.read("p", on: node)
+                for writer in 1...2 { #expect((found["w\(writer)"] ?? 0) >= kept[writer] ?? 0, "writer \(writer)") }
+                #expect((found["w3"] ?? 0) >= before[3] ?? 0)
+                #expect((try world.read("p2", on: node)["w3"] ?? 0) >= kept[3] ?? 0)
+            }
+            try world.lab.down()
+        }
+
         @Test("After a power failure of all nodes the database on disk knows what there was, and that its data is lost")
         func coldStart() throws {
             let world = try CkptWorld("test-ckpt-cold")

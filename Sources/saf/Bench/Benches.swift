@@ -17,6 +17,9 @@ public enum Benches {
         Bench(
             name: "ckpt-many", help: "100,000 checkpoints", isUsual: false,
             run: { _, publish in try ManyCheckpoints.run(publish) }),
+        Bench(
+            name: "ckpt-persistent", help: "persistent checkpoints: durable writes of one and of many writers",
+            run: PersistentBench.run),
         Bench(name: "log", help: "writing log records", run: LogBench.run),
         Bench(
             name: "failover", help: "SIGKILL of the active to the standby's active assignment", run: FailoverBench.run),

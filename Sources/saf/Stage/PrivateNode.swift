@@ -63,12 +63,13 @@ public final class PrivateNode {
     }
 
     /// Starts a program of ``binaries`` in this node's environment; output nil: /dev/null.
+    /// - Parameter extra: NAME=VALUE, instead of what the node's own environment says.
     public func spawn(
         _ program: String, _ arguments: [String], output: Int32? = nil, also descriptors: [DescriptorMapping] = [],
         environment extra: [String] = []
     ) throws(OSError) -> SpawnedProcess {
         var options = SpawnOptions(
-            path: binaries + "/" + program, arguments: [program] + arguments, environment: environment + extra)
+            path: binaries + "/" + program, arguments: [program] + arguments, environment: extra + environment)
         if let output { options.descriptors = [DescriptorMapping(output, as: 1), DescriptorMapping(output, as: 2)] }
         options.descriptors += descriptors
         return try Process.spawn(options)

@@ -18,7 +18,8 @@ import SAFTypes
 // ckptworker watch NAME KIND FILE  writes "active NODE on NODES" a line each time that is another
 // ckptworker replicas NAME       tells of each replica "NODE STATE CHANGE [active]", and "epoch N"
 // ckptworker open NAME KIND      opens and closes it; tells "done" or the error; unlink NAME does the same.
-// KIND: sync, brief (the same, gone with its last close), async, collocated (asynchronous), collocated-sync.
+// KIND: sync, brief (the same, gone with its last close), async, collocated (asynchronous), collocated-sync, persistent
+//   (synchronous).
 
 let arguments = CommandLine.arguments
 guard arguments.count >= 3, let name = SaName(arguments[2]) else {
@@ -37,7 +38,7 @@ func attributes(_ kind: String) -> CreationAttributes {
     let flags: [String: CreationFlags] = [
         "sync": .writeAllReplicas, "brief": .writeAllReplicas, "async": .writeActiveReplica,
         "collocated": [.writeActiveReplica, .collocated],
-        "collocated-sync": [.writeAllReplicas, .collocated],
+        "collocated-sync": [.writeAllReplicas, .collocated], "persistent": [.writeAllReplicas, .persistent],
     ]
     guard let chosen = flags[kind] else { fail("kind \(kind)") }
     return CreationAttributes(
