@@ -351,6 +351,7 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
     let map = "\(Context.packageDirectory)/Sources/ckptd/SaCkpt/libSaCkpt.map"
     let common = [
         "-soname", "libSaCkpt.so.1", "--version-script=\(map)", "-z", "nodelete", "-z", "defs", "--gc-sections",
+        "--icf=all",
     ]
     var linker: [LinkerSetting] = [
         .unsafeFlags(

@@ -29,7 +29,7 @@ public final class Checkpoint: Sendable {
     /// Updates under way at a time, over all threads and tasks: what ckptd remembers to answer a retransmission.
     public static let updatesUnderWayMax = CkptProtocolLimits.executedMax - 4
 
-    private var isOpen: Bool { !isClosed.load(ordering: .acquiring) }
+    var isOpen: Bool { !isClosed.load(ordering: .acquiring) }
     var isReadable: Bool { flags.contains(.read) }
 
     var handle: HandleID { HandleID(rawValue: handleWord.load(ordering: .acquiring)) }

@@ -57,6 +57,11 @@
     }
 
     extension Checkpoint {
+        /// Of one that is closed: tells ckptd when it is back.
+        public func closeLater() {
+            service.callSoon(.close, CkptRequest.close(handle).body, timeout: .seconds(3600)) { _ in }
+        }
+
         private static var closedAtOnceMax: Int { 512 }
 
         /// Closes them together; those that cannot be closed in time are closed by ckptd when it misses us.

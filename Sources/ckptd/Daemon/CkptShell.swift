@@ -265,6 +265,9 @@ final class CkptShell {
         let wait = min(Self.timerMax, max(.zero, deadline - loop.now))
         timers[timer] = loop.schedule(after: wait) { [unowned self] in
             timers[timer] = nil
+            if case .absence(let session) = timer, let unseen = engine.unseenProcess(of: session), isAlive(unseen) {
+                return start(timer, at: loop.now + CkptLimits().absenceMax)
+            }
             process(.timerFired(timer, time: MonotonicClock.wallNanoseconds()))
         }
     }

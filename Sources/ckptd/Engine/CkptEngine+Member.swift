@@ -222,7 +222,7 @@ extension CkptEngine {
             locals[id, default: [:]][record.handle] = LocalOpen(record: record)
             if sessions[record.session] == nil {
                 let process = ProcessIdentity(id: record.processID, start: record.processStart)
-                sessions[record.session] = Session(process: process, isConnected: false)
+                sessions[record.session] = Session(process: process, isConnected: false, isUnseen: true)
                 effects.append(.startTimer(.absence(record.session), at: now + limits.absenceMax))
             }
             sessions[record.session]?.handles.insert(record.handle)

@@ -280,6 +280,7 @@ extension CkptEngine {
     mutating func connected(_ session: ClientSession, _ process: ProcessIdentity) -> [CkptEffect] {
         let wasAbsent = sessions[session].map { !$0.isConnected } ?? false
         sessions[session, default: Session(process: process, isConnected: true)].isConnected = true
+        sessions[session]?.isUnseen = false
         return wasAbsent ? [.cancelTimer(.absence(session))] : []
     }
 

@@ -33,7 +33,7 @@ extension CkptEngine {
                 checkpoint: id, slot: opener.slot, session: record.session, flags: record.flags)
             if sessions[record.session] == nil {
                 let process = ProcessIdentity(id: record.processID, start: record.processStart)
-                sessions[record.session] = Session(process: process, isConnected: false)
+                sessions[record.session] = Session(process: process, isConnected: false, isUnseen: true)
                 effects.append(.startTimer(.absence(record.session), at: now + limits.absenceMax))
             }
             sessions[record.session]?.handles.insert(record.handle)

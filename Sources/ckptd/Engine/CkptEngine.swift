@@ -23,6 +23,8 @@ public struct CkptEngine: Engine, Sendable {
     struct Session: Hashable, Sendable {
         var process: ProcessIdentity
         var isConnected: Bool
+        /// It had checkpoints open before this life of ckptd, and has not been seen in it.
+        var isUnseen = false
         var handles: Set<HandleID> = []
     }
 
@@ -135,6 +137,13 @@ public struct CkptEngine: Engine, Sendable {
     /// Sessions that had checkpoints open before a restart and have not come back yet, in order.
     public var absentSessions: [(session: ClientSession, process: ProcessIdentity)] {
         sessions.filter { !$0.value.isConnected }.sorted { $0.key < $1.key }.map { ($0.key, $0.value.process) }
+    }
+
+    /// A process that has not been seen since the restart: as long as it lives it may only have nothing to say, for who
+    /// has no thread to spare connects when it is called. Nil for all others.
+    public func unseenProcess(of session: ClientSession) -> ProcessIdentity? {
+        guard let known = sessions[session], known.isUnseen else { return nil }
+        return known.process
     }
 
     /// Never the same again, on no node; greater than any node's number.

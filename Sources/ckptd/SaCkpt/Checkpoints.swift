@@ -94,9 +94,9 @@ public func saCkptCheckpointClose(_ checkpointHandle: SaCkptCheckpointHandleT) -
         do throws(AisError) {
             try open.checkpoint.closeBlocking(timeout: InterfaceVersion.usual)
         } catch {
-            // Closed here in any case; a service that had given us up, or has left the cluster, has nothing to close.
-            if error == .badHandle || error == .unavailable { return SA_AIS_OK }
-            return open.client.code(error)
+            // It is closed here in any case, and so for the caller. The service may have given us up before; or it is
+            // away, and told when it is back.
+            if error == .tryAgain || error == .timeout { open.checkpoint.closeLater() }
         }
         return SA_AIS_OK
     } catch {
