@@ -81,7 +81,8 @@ extension Checkpoint {
             slot.bytesMin = isGrown ? (old?.bytes ?? 0) + 1 : 0
             return (nil, true)
         }
-        return mustAsk ? ask(self) : present
+        guard mustAsk else { return present }
+        return ReplicaMappings.canTakeDescriptors ? ask(self) : keep(nil)
     }
 
     private static var now: UInt64 { MonotonicClock.now().nanoseconds }

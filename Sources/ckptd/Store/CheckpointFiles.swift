@@ -112,7 +112,8 @@ public final class CheckpointFiles {
 
     /// One that was parked.
     private func reopen(_ id: CheckpointID) -> Entry? {
-        guard let file = try? SharedFile.open(path(id), writable: true),  // whoever wants it is told that there is none
+        // Whoever wants it is told that there is none.
+        guard let file = try? SharedFile.open(path(id), writable: true),
             let image = try? CheckpointImage(recovering: MappedMemory(file, path: path(id)), limits: limits)
         else { return nil }
         let entry = Entry(image)

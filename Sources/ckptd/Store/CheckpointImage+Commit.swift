@@ -22,8 +22,9 @@ struct StagedSection: Hashable {
     /// Data that are known to come.
     var room = 0
 
-    mutating func note(_ kind: SectionOperation.Kind, offset: Int, length: Int) {
-        if kind == .overwrite, !hasData { isReplaced = true }
+    mutating func note(_ kind: SectionOperation.Kind, offset: Int, length: Int, priorSize: Int) {
+        let coversAll = kind == .overwrite || kind == .write && offset == 0 && length > 0 && length >= priorSize
+        if coversAll, !hasData { isReplaced = true }
         if length > 0 || kind == .overwrite { hasData = true }
         if length > 0 { largest = max(largest, offset + length) }
     }
@@ -134,7 +135,8 @@ extension CheckpointImage {
     }
 
     private mutating func addItem(_ operation: SectionOperation, image: Int, priorSize: Int) {
-        staged[image].note(operation.kind, offset: Int(operation.offset), length: operation.data.count)
+        staged[image].note(
+            operation.kind, offset: Int(operation.offset), length: operation.data.count, priorSize: priorSize)
         items.append(
             RecordItem(
                 kind: operation.kind, image: image, offset: Int(operation.offset), length: operation.data.count,

@@ -16,7 +16,7 @@ enum ManyCheckpoints {
             let before = anonymousBytes(of: daemon)
             var opens = Samples()
             opens.reserve(count)
-            for number in 1...count {
+            for number in 1..<count {
                 let start = MonotonicClock.now()
                 checkpoints.append(try open(number, in: service))
                 opens.append(microseconds(since: start))

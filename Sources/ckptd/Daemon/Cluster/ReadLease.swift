@@ -5,8 +5,8 @@ import OSAL
 import SAFTypes
 
 /// Says until when the replicas of this node may be read without asking, by ``LeaseRule``: every other node is asked
-/// again and again, and answers behind all updates that it sent before. ckptd's own death ends the lease at once by the
-/// life lock on the lease page.
+/// again and again, and answers behind all updates that it sent before. ckptd's own death ends the lease at once, by
+/// the life lock on the lease page.
 ///
 /// Begins with the first process that maps a replica. Loop thread only.
 final class ReadLease {
