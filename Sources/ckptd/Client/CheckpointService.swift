@@ -67,8 +67,11 @@ public final class CheckpointService: Sendable {
         set { strict.store(newValue, ordering: .relaxed) }
     }
 
-    /// What stands in the frame of a call.
-    func frameCode(_ code: CkptCode) -> UInt16 { code.rawValue | (requiresMembership ? CkptCode.strictBit : 0) }
+    /// What stands in the frame of a call. Giving something back is never refused for want of membership.
+    func frameCode(_ code: CkptCode) -> UInt16 {
+        let isStrict = requiresMembership && code != .close && code != .unsubscribe
+        return isStrict ? code.rawValue | CkptCode.strictBit : code.rawValue
+    }
 
     // MARK: Calls
 

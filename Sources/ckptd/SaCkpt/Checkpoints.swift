@@ -92,7 +92,7 @@ public func saCkptCheckpointClose(_ checkpointHandle: SaCkptCheckpointHandleT) -
         let open = try HandleTable.checkpoint(checkpointHandle)
         guard open.drop() else { return SA_AIS_ERR_BAD_HANDLE }
         do throws(AisError) {
-            try open.checkpoint.closeBlocking(timeout: InterfaceVersion.usual)
+            try open.checkpoint.closeBlocking(timeout: open.client.isUsable ? InterfaceVersion.usual : .zero)
         } catch {
             // It is closed here in any case, and so for the caller. The service may have given us up before; or it is
             // away, and told when it is back.

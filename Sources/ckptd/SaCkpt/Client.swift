@@ -52,7 +52,9 @@ final class Client: HandleObject, @unchecked Sendable {
     var isFinal: Bool { state.withLock { $0.isFinal } }
 
     /// Throws `.unavailable` when this handle can only be ended any more.
-    func checkUsable() throws(AisError) { if isStale.load(ordering: .relaxed) { throw .unavailable } }
+    func checkUsable() throws(AisError) { if !isUsable { throw .unavailable } }
+
+    var isUsable: Bool { !isStale.load(ordering: .relaxed) }
 
     func code(_ error: AisError) -> SaAisErrorT {
         if error == .unavailable, version == .b02 { isStale.store(true, ordering: .relaxed) }
@@ -180,7 +182,9 @@ final class Client: HandleObject, @unchecked Sendable {
         }
         service.alert(true)  // for those who dispatch, and for good
         for open in opens { open.drop() }
-        Checkpoint.closeAll(opens.map { $0.checkpoint }, within: Self.farewell, in: service)
+        // Outside the cluster nobody answers; the service closes what it is told, and what it misses, by itself.
+        let patience = isUsable ? Self.farewell : .zero
+        Checkpoint.closeAll(opens.map { $0.checkpoint }, within: patience, in: service)
         service.close()
         return true
     }
