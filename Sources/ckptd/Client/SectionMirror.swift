@@ -32,9 +32,13 @@ public final class SectionMirror: Sendable {
         public var bytesGiven: UInt64 = 0
     }
 
-    init(_ checkpoint: Checkpoint, _ section: SectionID) {
+    /// Makes the section when there is none; else the write is refused with `.notExist`.
+    private let creates: Bool
+
+    init(_ checkpoint: Checkpoint, _ section: SectionID, creates: Bool) {
         self.checkpoint = checkpoint
         self.section = section
+        self.creates = creates
     }
 
     public var statistics: Statistics { state.withLock { $0.statistics } }
@@ -117,7 +121,11 @@ public final class SectionMirror: Sendable {
 
     func everything(_ data: UnsafeRawBufferPointer) -> UpdateBatch {
         var batch = UpdateBatch()
-        batch.put(section, data)
+        if creates {
+            batch.put(section, data)
+        } else {
+            section.bytes.withUnsafeBytes { batch.add(.overwrite, id: $0, data: data) }
+        }
         state.withLock { state in
             batch.tag(section, state.lastTag)
             state.statistics.fullWrites += 1
@@ -152,5 +160,9 @@ public final class SectionMirror: Sendable {
 
 extension Checkpoint {
     /// A mirror of a section for writers that overwrite it again and again with little changed.
-    public func mirror(_ section: SectionID = .defaultSection) -> SectionMirror { SectionMirror(self, section) }
+    ///
+    /// - Parameter creates: makes the section when there is none; else a write is refused with `.notExist`.
+    public func mirror(_ section: SectionID = .defaultSection, creates: Bool = true) -> SectionMirror {
+        SectionMirror(self, section, creates: creates)
+    }
 }

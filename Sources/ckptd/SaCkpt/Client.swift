@@ -46,6 +46,7 @@ final class Client: HandleObject, @unchecked Sendable {
         self.version = version
         self.callbacks = callbacks
         service = CheckpointService(places: .fromEnvironment())
+        service.requiresMembership = version == .b02
         super.init(.client)
     }
 

@@ -4,7 +4,7 @@ import CkptProtocol
 import OSAL
 import SAFTypes
 
-// safCkpt.h: several sections in one call, and whether something exists.
+// safCkpt.h: several sections in one call, whether something exists, differences.
 
 @c @implementation
 public func safCkptUpdate(
@@ -134,5 +134,26 @@ public func safCkptSectionCheck(
         guard let sectionId else { throw .invalidParam }
         let id = SectionID(Array(try sectionId.pointee.bytes))
         _ = try open.checkpoint.sectionBlocking(id, timeout: InterfaceVersion.usual)
+    }
+}
+
+@c @implementation
+public func safCkptSectionOverwriteDifferential(
+    _ checkpointHandle: SaCkptCheckpointHandleT, _ sectionId: UnsafePointer<SaCkptSectionIdT>!,
+    _ dataBuffer: UnsafeRawPointer!, _ dataSize: SaSizeT, _ sentSize: UnsafeMutablePointer<SaSizeT>!
+) -> SaAisErrorT {
+    withCheckpoint(checkpointHandle) { open throws(AisError) in
+        guard let sectionId else { throw .invalidParam }
+        let section = SectionID(Array(try sectionId.pointee.bytes))
+        let data = try foreignData(dataBuffer, dataSize)
+        guard let mirror = open.mirror(of: section) else { throw .badHandle }
+        let before = mirror.statistics.bytesSent
+        do throws(AisError) {
+            _ = try mirror.overwriteBlocking(data, timeout: InterfaceVersion.usual)
+        } catch {
+            if error == .notExist { open.forgetMirror(of: section) }
+            throw error
+        }
+        if let sentSize { sentSize.pointee = mirror.statistics.bytesSent - before }
     }
 }

@@ -13,6 +13,9 @@ final class OpenCheckpoint: HandleObject, @unchecked Sendable {
     private struct State {
         var iterations: [UInt64: Iteration] = [:]
         var updates: UpdateSource?
+        var replicas: ReplicaSource?
+        /// What was overwritten by differences, by section.
+        var mirrors: [SectionID: SectionMirror] = [:]
         var isClosed = false
     }
 
@@ -101,21 +104,61 @@ final class OpenCheckpoint: HandleObject, @unchecked Sendable {
         return wasThere
     }
 
+    // MARK: Replicas
+
+    func watchReplicas(
+        _ callback: @escaping SafCkptReplicaChangesCallbackT, _ cookie: UnsafeMutableRawPointer?
+    ) throws(AisError) {
+        let (source, isClosed) = state.withLock { state -> (ReplicaSource?, Bool) in
+            guard !state.isClosed, state.replicas == nil else { return (nil, state.isClosed) }
+            let source = ReplicaSource(self, callback, cookie)
+            state.replicas = source
+            return (source, false)
+        }
+        guard let source else { throw isClosed ? .badHandle : .exist }
+        source.start()
+    }
+
+    func endWatchingReplicas() throws(AisError) {
+        let source = state.withLock { state in
+            defer { state.replicas = nil }
+            return state.replicas
+        }
+        guard let source else { throw .notExist }
+        source.stop()
+    }
+
+    // MARK: Differences
+
+    /// What keeps a section's data as it was last written through it; nil once closed.
+    func mirror(of section: SectionID) -> SectionMirror? {
+        state.withLock { state in
+            if state.isClosed { return nil }
+            if let mirror = state.mirrors[section] { return mirror }
+            let mirror = checkpoint.mirror(section, creates: false)
+            state.mirrors[section] = mirror
+            return mirror
+        }
+    }
+
+    func forgetMirror(of section: SectionID) { state.withLock { _ = $0.mirrors.removeValue(forKey: section) } }
+
     // MARK: The end
 
     /// Takes the handle and all that were made with it away; false when that was done already.
     @discardableResult
     func drop() -> Bool {
         guard HandleTable.shared.remove(self) else { return false }
-        let (iterations, updates) = state.withLock { state -> ([Iteration], UpdateSource?) in
+        let (iterations, updates, replicas) = state.withLock { state -> ([Iteration], UpdateSource?, ReplicaSource?) in
             state.isClosed = true
             let iterations = state.iterations.keys.sorted().compactMap { state.iterations[$0] }
             state.iterations = [:]
-            defer { state.updates = nil }
-            return (iterations, state.updates)
+            defer { (state.updates, state.replicas, state.mirrors) = (nil, nil, [:]) }
+            return (iterations, state.updates, state.replicas)
         }
         for iteration in iterations { HandleTable.shared.remove(iteration) }
         updates?.stop()
+        replicas?.stop()
         client.forget(self)
         return true
     }
