@@ -285,6 +285,7 @@ let package = Package(
                 "IOC",
                 "IOCGroups", "EOReplicated", "Containers", "DBAL", "ckptd", "ckptworker",
             ]),
+        tests("CApiTests", ["OSAL", "EngineKit", "SAFTypes", "IOCCluster", "ckptd"], exclude: ["Programs"]),
         tests(
             "LogTests",
             [

@@ -1,0 +1,82 @@
+import EngineKit
+import IOCCluster
+import OSAL
+import SAFTypes
+import Testing
+
+/// C programs against the installed headers and library, each with a ckptd of its own.
+@Suite("C programs", .serialized, .enabled(if: CToolchain.canBuild, CToolchain.why))
+struct ProgramTests {
+    @Test("The headers alone are C and C++, without a warning, and their layout is the specification's")
+    func headers() throws {
+        let stand = try CkptStand(started: false)
+        let ways: [(compiler: [String], name: String)] = [
+            (["cc", "-std=c11"], "headers-c11"), (["cc", "-std=gnu17"], "headers-gnu17"),
+            (["c++", "-std=c++11", "-x", "c++"], "headers-c++11"),
+            (["c++", "-std=c++20", "-x", "c++"], "headers-c++20"),
+        ]
+        for (compiler, name) in ways where CToolchain.lacks([compiler[0]]).isEmpty {
+            try stand.run(CToolchain.compile("headers.c", compiler: compiler, as: name))
+        }
+        let extended = try CToolchain.compile(
+            "headers.c", flags: ["-DSA_EXTENDED_NAME_SOURCE"], as: "headers-extended")
+        try stand.run(extended)
+    }
+
+    @Test(
+        "Every function: arguments, errors, rules",
+        arguments: [
+            "lifecycle", "checkpoints", "sections", "async", "interop", "standby", "extensions", "limits", "quiet",
+        ])
+    func behaves(program: String) throws {
+        let stand = try CkptStand()
+        try stand.run(CToolchain.compile(program + ".c"))
+    }
+
+    @Test("Several threads dispatch, block, read, write and close")
+    func threads() throws {
+        let stand = try CkptStand()
+        try stand.run(CToolchain.compile("threads.c"), timeout: .seconds(400))
+    }
+
+    @Test("A process forks, with exec and without")
+    func fork() throws {
+        let stand = try CkptStand()
+        try stand.run(CToolchain.compile("fork.c"))
+    }
+
+    @Test("Extended names, allowed by the environment and not")
+    func names() throws {
+        let stand = try CkptStand()
+        let program = try CToolchain.compile("names.c")
+        try stand.run(program, ["off"])
+        try stand.run(program, ["on"], environment: ["SA_ENABLE_EXTENDED_NAMES=1"])
+    }
+
+    @Test("On a node that is no member of its cluster B.02 says UNAVAILABLE, B.01 never")
+    func outside() throws {
+        let stand = try CkptStand(started: false)
+        let nodes = (1...3).compactMap { number in
+            SaName("node\(number)").map { name in
+                // Nobody else is there, and Corosync neither: nothing is ever sent.
+                ClusterDescribedNode(
+                    id: NodeID(UInt32(number)), name: name, role: .controller,
+                    addresses: [LinkAddress("127.0.0.1")])
+            }
+        }
+        let cluster = ClusterDescription(
+            clusterName: "capi", groupEngine: .corosync, localNode: NodeID(1), nodes: nodes,
+            links: LinkSettings(security: .none, portBase: 41_000))
+        try cluster.save(stand.places)
+        try stand.start()
+        try stand.run(CToolchain.compile("outside.c"))
+    }
+
+    @Test("A service that is away, or stands still, costs no more than the timeout")
+    func silence() throws {
+        let program = try CToolchain.compile("silent.c")
+        try CkptStand(started: false).run(program, ["absent"])
+        let stand = try CkptStand()
+        try stand.run(program, ["stopped", "\(stand.pid)"])
+    }
+}

@@ -1,0 +1,48 @@
+/* A process at its limits: no descriptors, many handles, many opens. */
+#include "check.h"
+
+#include <sys/resource.h>
+
+static void noDescriptors(void)
+{
+    struct rlimit limit, none;
+    HOLDS(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    none = limit;
+    none.rlim_cur = 3;
+    HOLDS(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    SaCkptHandleT handle = 55;
+    SaVersionT version = version_of('B', 2, 2);
+    EXPECT(SA_AIS_ERR_NO_RESOURCES, saCkptInitialize(&handle, NULL, &version));
+    HOLDS(handle == 55);
+    HOLDS(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    version = version_of('B', 2, 2);
+    MUST(SA_AIS_OK, saCkptInitialize(&handle, NULL, &version));
+    SaCkptCheckpointHandleT checkpoint = made(handle, "safCkpt=limits", attributes(SA_CKPT_WR_ALL_REPLICAS, 4, 64));
+
+    /* What is open goes on without new ones, too. */
+    HOLDS(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    EXPECT(SA_AIS_OK, create_section(checkpoint, "s", "1", 1));
+    HOLDS(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    EXPECT(SA_AIS_OK, saCkptFinalize(handle));
+}
+
+static void many(void)
+{
+    enum { COUNT = 3000 };
+    static SaCkptCheckpointHandleT checkpoints[COUNT];
+    SaCkptHandleT handle = start(NULL, 2);
+    for (int i = 0; i < COUNT; i++)
+        checkpoints[i] = made(handle, "safCkpt=many", attributes(SA_CKPT_WR_ALL_REPLICAS, 1, 64));
+    for (int i = 0; i < COUNT; i += 100) EXPECT(SA_AIS_OK, overwrite(checkpoints[i], "", &i, sizeof i));
+    int last = COUNT - 100;
+    HOLDS(holds(checkpoints[COUNT - 1], "", &last, sizeof last));
+    EXPECT(SA_AIS_OK, saCkptFinalize(handle));
+    for (int i = 0; i < COUNT; i += 100) EXPECT(SA_AIS_ERR_BAD_HANDLE, saCkptCheckpointClose(checkpoints[i]));
+}
+
+int main(void)
+{
+    noDescriptors();
+    many();
+    return check_end();
+}
