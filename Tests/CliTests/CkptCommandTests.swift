@@ -78,7 +78,51 @@ private final class Stand {
         return Run(status: try #require(status), output: try File.readText(path))
     }
 
+    /// The output of a line of bash, with our programs in its PATH.
+    func shell(_ line: String) throws -> String {
+        let programs = File.parent(of: try #require(Environment.executablePath))
+        let path = temporary.root + "/shell"
+        _ = try? File.remove(path)  // of the line before
+        let file = try File.openForAppending(path)
+        var options = SpawnOptions(path: "/bin/bash", arguments: ["bash", "-c", line])
+        options.environment =
+            Environment.all.filter { !$0.hasPrefix("SAF_") && !$0.hasPrefix("PATH=") } + places.environment
+            + ["PATH=\(programs):/usr/bin:/bin"]
+        options.descriptors = [DescriptorMapping(file.raw, as: 1), DescriptorMapping(file.raw, as: 2)]
+        options.deathSignal = .kill
+        let child = try Process.spawn(options)
+        guard try IO.waitUntil(child.rawPidfd, readable: true, deadline: MonotonicClock.now() + .seconds(120)) else {
+            _ = try Process.kill(child.pid, .kill)
+            throw OSError(code: 110, call: "bash", subject: line)
+        }
+        while Process.reap(child.pid) == nil { OSThread.yield() }
+        return try File.readText(path)
+    }
+
+    /// What bash offers for the last word.
+    func completions(_ words: String...) throws -> [String] {
+        let line = words.map { "'\($0)'" }.joined(separator: " ")
+        let output = try shell(
+            """
+            eval "$(saf --generate-completion-script bash)"
+            COMP_WORDS=(\(line)); COMP_CWORD=\(words.count - 1); COMP_LINE="\(words.joined(separator: " "))"
+            COMP_POINT=${#COMP_LINE}; COMP_TYPE=9; COMP_KEY=9
+            _saf saf "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+            printf '%s\\n' "${COMPREPLY[@]}"
+            """)
+        return output.split(separator: "\n").map(String.init).filter { !$0.hasPrefix("-") }
+    }
+
     func type(_ words: String...) throws -> Typist { try Typist(places, ["ckpt"] + words) }
+}
+
+extension String {
+    fileprivate var trimmed: String {
+        var text = self[...]
+        while text.first?.isWhitespace == true { text.removeFirst() }
+        while text.last?.isWhitespace == true { text.removeLast() }
+        return String(text)
+    }
 }
 
 @Suite("saf ckpt, real processes", .serialized)
@@ -215,6 +259,32 @@ struct CkptCommandTests {
         #expect(try chosen.sees(#""change":3,"#))
         #expect(try chosen.sees(#""what":"written","offset":1,"data":"09""#))
         #expect(!chosen.shown.contains(#""change":2,"#), "another section's")
+    }
+
+    @Test("Tab completes names of checkpoints and of their sections")
+    func completion() throws {
+        let stand = try Stand()
+        #expect(try stand.completions("saf", "ckpt", "show", "") == ["words"])
+        #expect(
+            try stand.completions("saf", "ckpt", "dump", "words", "--section", "").sorted() == ["position", "title"])
+        #expect(try stand.completions("saf", "ckpt", "delete", "words", "ti") == ["title"])
+    }
+
+    @Test("A section larger than one answer is dumped whole", .timeLimit(.minutes(5)))
+    func large() throws {
+        let stand = try Stand()
+        let name = try #require(SaName("safCkpt=large"))
+        let size = 70 << 20
+        let attributes = CreationAttributes(checkpointSize: UInt64(size), sectionSizeMax: UInt64(size))
+        let checkpoint = try Checkpoint.openBlocking(
+            name, creating: attributes, in: CheckpointService(places: stand.places))
+        try checkpoint.writeBlocking(at: 0, [7])
+        try checkpoint.writeBlocking(at: size - 3, [1, 2, 3], timeout: .seconds(60))
+        let count = try stand.shell("saf ckpt dump large --section '' --raw | wc -c")
+        #expect(count.trimmed == "\(size)")
+        #expect(
+            try stand.shell("saf ckpt dump large --section '' --raw | tail -c 4 | od -An -tu1").trimmed
+                == "0   1   2   3")
     }
 
     @Test("Without a node it says so at once")

@@ -14,7 +14,9 @@ struct CommandLineTests {
     @Test("Help fits 80 columns, so that its examples can be copied")
     func help() throws {
         let commands = [
-            [], ["status"], ["admin"], ["ckpt"], ["ckpt", "dump"], ["log"], ["log", "rules"], ["log", "severity"],
+            [], ["status"], ["admin"], ["ckpt"], ["ckpt", "dump"], ["ckpt", "watch"], ["ckpt", "write"],
+            ["ckpt", "unlink"], ["ckpt", "retention"], ["ckpt", "active"], ["log"], ["log", "rules"],
+            ["log", "severity"],
             ["events"], ["console"], ["config", "check"], ["bench"],
         ]
         for words in commands {

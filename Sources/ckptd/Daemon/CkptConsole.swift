@@ -183,8 +183,20 @@ enum CkptConsole {
                 + (summary.retentionLeft == .saTimeEnd ? "" : "; \(summary.retentionLeft / 1_000_000_000) s are left"),
         ]
         if attributes.flags.contains(.persistent) { lines.append("persistent: on the disk of each of its nodes, too") }
+        lines.append(mode(attributes.flags))
+        if attributes.flags.needsActiveReplicaSet {
+            lines.append(summary.hasActiveReplica ? "the active replica is here" : "no active replica here")
+        }
         if summary.subscriberCount > 0 { lines.append("\(summary.subscriberCount) of the openers follow its updates") }
         return (lines + summary.openers.map { "open in \(opener($0))" }).joined(separator: "\n")
+    }
+
+    private static func mode(_ flags: CreationFlags) -> String {
+        let update =
+            flags.contains(.writeAllReplicas)
+            ? "synchronous" : flags.contains(.writeActiveReplicaWeak) ? "asynchronous, weak" : "asynchronous"
+        return update + (flags.contains(.collocated) ? ", collocated" : "")
+            + (flags.contains(.persistent) ? ", persistent" : "")
     }
 
     private static func opener(_ opener: CheckpointSummary.Opener) -> String {
@@ -223,6 +235,7 @@ enum CkptConsole {
             "checkpointSize": .integer(Int64(clamping: descriptor.attributes.checkpointSize)),
             "retentionNanoseconds": .integer(descriptor.attributes.retentionDuration),
             "persistent": .bool(descriptor.attributes.flags.contains(.persistent)),
+            "mode": .string(mode(descriptor.attributes.flags)), "activeHere": .bool(summary.hasActiveReplica),
             "unlinked": .bool(summary.isUnlinked), "subscribers": .integer(Int64(summary.subscriberCount)),
             "openers": .array(summary.openers.map { .integer(Int64($0.processID)) }),
         ]

@@ -129,6 +129,27 @@ struct Checkpoints {
         }
     }
 
+    /// A section larger than an answer is read on in parts; writes made meanwhile may be seen in some of them.
+    func complete(_ section: SectionContent, of name: SaName) throws -> SectionContent {
+        guard section.descriptor.state == .valid, UInt64(section.data.count) < section.descriptor.size else {
+            return section
+        }
+        var whole = section
+        let (_, rest) = try with("\(name)", .read, doing: "ckpt dump") { opened throws(AisError) in
+            var rest: [UInt8] = []
+            while true {
+                let part = try opened.readBlocking(
+                    section.id, at: section.data.count + rest.count, count: Self.partSize)
+                rest += part
+                if part.count < Self.partSize { return rest }
+            }
+        }
+        whole.data += rest
+        return whole
+    }
+
+    private static let partSize = 32 << 20
+
     /// Bytes of each section that are shown of it.
     static let preview = 48
 

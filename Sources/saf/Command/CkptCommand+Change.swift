@@ -12,6 +12,10 @@ extension CkptCommand {
     struct Write: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "write", abstract: "Writes a section's data.",
+            usage: """
+                saf ckpt write <name> <section> [<text> | --hex <hex> | --file <file>]
+                                [--at <at> | --create] [--json]
+                """,
             discussion: """
                 Replaces all of the section's data; with --at only the bytes from there on,
                 and the section grows as it must. Without TEXT, --hex and --file the data

@@ -10,6 +10,10 @@ extension CkptCommand {
     struct Watch: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "watch", abstract: "Shows a checkpoint's updates live, and where its replicas are.",
+            usage: """
+                saf ckpt watch <name> [--section <section>] [--replicas]
+                                [--count <count>] [--json]
+                """,
             discussion: """
                 First what it has, then each update as it is made, until interrupted; times
                 are UTC. It opens the checkpoint for reading: a node without a replica has

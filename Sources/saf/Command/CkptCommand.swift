@@ -141,7 +141,8 @@ struct CkptCommand: ParsableCommand {
             let all = try checkpoints.sections(of: checkpoint, dataMax: Int(UInt32.max))
             let wanted = try section.map { try Checkpoints.section($0, among: all.map(\.id), of: checkpoint) }
             let sections = all.filter { wanted == nil || $0.id == wanted }
-            for content in sections {
+            for found in sections {
+                let content = try checkpoints.complete(found, of: checkpoint)
                 if content.descriptor.state == .corrupted, !json {
                     StandardError.write(
                         "saf: section \(Checkpoints.title(content.id)) is corrupted: it cannot be read until it is "
