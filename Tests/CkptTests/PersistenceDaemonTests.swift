@@ -283,6 +283,8 @@ struct PersistenceDaemonTests {
                 if error == .timeout { acknowledged += 1 }  // it is done, and will be durable
             }
         }
+        let degraded = try service.durability()
+        #expect(degraded.trouble.contains("full") && degraded.behind == 1 && degraded.checkpoints == 1, "\(degraded)")
         #expect(refusals.last == .noSpace && acknowledged > 2, "\(refusals) after \(acknowledged)")
         try await plain.createSection("a", [1])
         // A file system that grows is a disk on which somebody made room.
@@ -299,6 +301,8 @@ struct PersistenceDaemonTests {
             }
         }
         #expect(isDone)
+        let mended = try service.durability()
+        #expect(mended.trouble.isEmpty && mended.behind == 0)
         try harness.losePower()
         try harness.start()
         let found = try await Checkpoint.open(name, in: harness.service()).readAll()

@@ -29,6 +29,17 @@ extension CheckpointService {
         return try Self.decoded(reply) { reader throws(DecodeError) in try reader.value() }
     }
 
+    /// Whether what is persistent on this node is durable. Needs root or the middleware's user.
+    public func durability(timeout: Duration = .seconds(5)) throws(AisError) -> DurabilityReply {
+        let reply: Reply
+        do throws(CallError) {
+            reply = try connection.call(DurabilityReply.code, timeout: timeout) { _ in }
+        } catch {
+            throw failure(error)
+        }
+        return try Self.decoded(reply) { reader throws(DecodeError) in try reader.value() }
+    }
+
     /// A page of one checkpoint's sections with at most `dataMax` bytes of data each.
     public func sections(
         of name: SaName, after serial: UInt64 = 0, dataMax: Int, timeout: Duration = .seconds(5)

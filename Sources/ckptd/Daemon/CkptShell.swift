@@ -134,6 +134,7 @@ final class CkptShell {
     private func handle(_ request: Request, _ body: UnsafeRawBufferPointer) {
         for descriptor in request.descriptors { IO.close(descriptor) }
         if request.code == ClusterListRequest.code { return listCluster(request, body) }
+        if request.code == DurabilityReply.code { return tellDurability(request) }
         let isStrict = request.code & CkptCode.strictBit != 0
         guard let code = CkptCode(rawValue: request.code & ~CkptCode.strictBit) else {
             return request.fail(.notSupported, "request code \(request.code) is unknown to this version")
@@ -284,6 +285,18 @@ final class CkptShell {
         } catch {
             request.fail(.invalidParam, "\(error)")
         }
+    }
+
+    private func tellDurability(_ request: Request) {
+        guard isAdministrator(request.peer) else {
+            return request.fail(.access, "only root and the middleware's own user may look at all checkpoints")
+        }
+        let summary = engine.durabilitySummary
+        request.reply(
+            DurabilityReply(
+                checkpoints: UInt32(clamping: summary.checkpoints), behind: UInt32(clamping: summary.behind),
+                waiting: UInt32(clamping: summary.waitingAnswers), trouble: summary.trouble?.reason ?? ""
+            ).encoded)
     }
 
     private func isAdministrator(_ peer: Peer) -> Bool {

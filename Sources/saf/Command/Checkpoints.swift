@@ -50,6 +50,15 @@ struct Checkpoints {
         }
     }
 
+    /// Beside what is asked for: JSON stays what it is.
+    func warnOfTrouble() {
+        // An older ckptd does not say.
+        guard let durability = try? service.durability(timeout: timeout), !durability.trouble.isEmpty else { return }
+        StandardError.write(
+            "saf: DEGRADED: what is persistent on this node cannot be made durable (\(durability.behind) of "
+                + "\(durability.checkpoints) checkpoints, \(durability.waiting) answers wait): \(durability.trouble)\n")
+    }
+
     func find(_ text: String) throws -> CheckpointSummary {
         let all = try all()
         let name = try Self.find(text, among: all.map(\.name.description), "on this node")

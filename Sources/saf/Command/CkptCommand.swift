@@ -38,6 +38,7 @@ struct CkptCommand: ParsableCommand {
             try Tool.requireNode()
             let checkpoints = Checkpoints()
             let own = try checkpoints.all()
+            checkpoints.warnOfTrouble()
             guard let cluster = try checkpoints.cluster() else {
                 for checkpoint in own {
                     StandardOutput.write(
