@@ -22,6 +22,7 @@ static void noDescriptors(void)
     /* What is open goes on without new ones, too. */
     HOLDS(setrlimit(RLIMIT_NOFILE, &none) == 0);
     EXPECT(SA_AIS_OK, create_section(checkpoint, "s", "1", 1));
+    HOLDS(holds(checkpoint, "s", "1", 1));
     HOLDS(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     EXPECT(SA_AIS_OK, saCkptFinalize(handle));
 }
