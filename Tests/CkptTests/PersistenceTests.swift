@@ -173,7 +173,8 @@ struct PersistenceTests {
 
     private func random(_ seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
-        let world = try PersistenceWorld(seed % 3 == 0 ? .gdbm : .sqlite)
+        let engines = DatabaseEngine.allCases.filter { $0.missing == nil }
+        let world = try PersistenceWorld(engines[Int(seed % UInt64(engines.count))])
         var handles: [SaName: HandleID] = [:]
         let names = try (0..<3).map { try #require(SaName("safCkpt=\($0)")) }
         let ids: [SectionID] = ["a", "b", "c", "d"]

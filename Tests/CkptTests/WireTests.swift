@@ -133,6 +133,12 @@ struct WireTests {
         try check(SubscribeReply.snapshot(snapshot))
         try check(AdminListReply(hasMore: false, checkpoints: [summary]))
         try check(AdminSectionsReply(hasMore: true, summary: summary, snapshot: snapshot))
+        try check(DurabilityReply(checkpoints: 3, behind: 2, waiting: 1, trouble: "no space"))
+        var state = Transaction.State(change: 5, retentionDuration: 6, nextSerial: 7, hasActiveReplica: true, epoch: 8)
+        state.history = EpochHistory(start: 4, previous: 3)
+        let head = PersistentHead(name: SaName("n")!, attributes: Self.attributes, state: state)
+        try check(head)
+        #expect(head.state == state, "nobody has it open, no retention runs")
     }
 
     @Test("Random bytes are decoded or refused, never fatal", arguments: 0..<40 as Range<UInt64>)
@@ -153,6 +159,7 @@ struct WireTests {
             _ = try? decoded(code, bytes)
             _ = try? SubscribeReply(decoding: bytes)
             _ = try? AdminSectionsReply(decoding: bytes)
+            _ = try? PersistentHead(decoding: bytes)
             bytes.withUnsafeBytes { _ = try? UpdatePush(decoding: $0) }
         }
     }
