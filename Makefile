@@ -22,7 +22,7 @@ completion_shell = $(patsubst bash-completion,bash,$(firstword $(subst /, ,$(1))
 MICROBENCH := Benchmarks/.build/release/microbench
 # The C libraries. Programs that were linked with openais ask for libSaCkpt.so.2 or .so.3.
 LIBRARIES ?= embedded
-LIBRARIES_BUILD := .build/libraries
+LIBRARIES_BUILD := .build/libraries$(if $(filter-out embedded,$(LIBRARIES)),-$(LIBRARIES))
 VERSION := 0.1.0
 CKPT_LIBRARY := libSaCkpt.so.1.1.0
 CKPT_LINKS := libSaCkpt.so libSaCkpt.so.1 libSaCkpt.so.2 libSaCkpt.so.3
@@ -33,7 +33,7 @@ RELEASE_DIR = $(shell $(SWIFT) build $(RELEASE) --show-bin-path)
 	bench-micro bench-build libraries install install-libraries uninstall clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 prepare:
 	@deploy/setup/prepare
