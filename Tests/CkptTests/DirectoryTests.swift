@@ -35,6 +35,19 @@ struct DirectoryTests {
         return (directory, entry)
     }
 
+    @Test("A1.4 RetentionDurationSet: BAD_OPERATION once it is unlinked, also by who does not know of that yet")
+    func retentionOfUnlinked() throws {
+        var (directory, entry) = try Self.of(3) { join($0, life: 1) }
+        func isRefused(_ effects: [DirectoryEffect]) -> Bool {
+            effects.contains { if case .refused(.badOperation, _) = $0 { true } else { false } }
+        }
+        #expect(!isRefused(directory.handle(.setRetention(Self.id, 5), at: .start)))
+        let identity = RequestIdentity(session: ClientSession(high: 1, low: 1), number: 3)
+        _ = directory.handle(.unlink(entry.name, by: identity), at: .start)
+        #expect(isRefused(directory.handle(.setRetention(Self.id, 6), at: .start)))
+        #expect(directory.entry(Self.id)?.retention == 5)
+    }
+
     @Test("A replica that has failed is not current for what was said of it before")
     func failedBeforeCurrent() throws {
         var (directory, entry) = try Self.of(3) { join($0, life: 1) }

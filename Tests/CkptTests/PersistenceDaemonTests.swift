@@ -54,7 +54,9 @@ struct PersistenceDaemonTests {
         await #expect(throws: AisError.notExist) { _ = try await Checkpoint.open(plain, in: later) }
         let again = try await Checkpoint.open(kept, in: later)
         let after = try await again.readAll()
-        #expect(after.change == before.change)
+        // The end of what has expired meanwhile is an update.
+        let isExpired = !after.sections.contains { $0.id == "expiring" }
+        #expect(after.change == before.change || isExpired && after.change == before.change + 1)
         let living = before.sections.filter { $0.id != "expiring" }
         #expect(after.sections.filter { $0.id != "expiring" } == living)
         #expect(try await again.createSection(nil, [3]) != generated)
