@@ -15,9 +15,12 @@ struct DirectDaemonTests {
             sectionsMax: sections, sectionSizeMax: sectionMax)
     }
 
-    private static func open(_ name: String, in service: CheckpointService) async throws -> Checkpoint {
+    private static func open(
+        _ name: String, in service: CheckpointService, sections: UInt32 = 4
+    ) async throws -> Checkpoint {
         let checkpoint = try await Checkpoint.open(
-            try #require(SaName(name)), [.read, .write], creating: attributes(), timeout: .seconds(30), in: service)
+            try #require(SaName(name)), [.read, .write], creating: attributes(sections: sections),
+            timeout: .seconds(30), in: service)
         try await checkpoint.setActiveReplica(timeout: .seconds(30))
         return checkpoint
     }
@@ -165,5 +168,134 @@ struct DirectDaemonTests {
             try #require(await iterator.next()).apply(to: &copy)
             #expect(copy["a"] == [UInt8(number)])
         }
+    }
+
+    @Test(
+        "A full RAM file system is NO_SPACE for what needs more; what is there goes on",
+        .enabled(if: Environment.userID == 0))
+    func fullMemory() async throws {
+        let harness = try DaemonHarness()
+        harness.kill()
+        let shm = harness.places.shmDirectory
+        try File.makeDirectories(shm, mode: 0o755)
+        try #require(try Self.run("/bin/mount", ["-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", shm]) == 0)
+        defer {
+            harness.kill()
+            _ = try? Self.run("/bin/umount", ["-l", shm])
+        }
+        try harness.start()
+        let writer = try await Self.open("safCkpt=full", in: harness.service(), sections: 64)
+        try writer.createSectionBlocking("a", [1, 2, 3])
+        try writer.createSectionBlocking("b", [4])
+        for name in ["a", "b"] as [SectionID] { try Self.warm(writer, name, [7, 8]) }
+        var (size, made) = (2, 0)
+        var refusal: AisError?
+        while refusal == nil, made < 64 {
+            do throws(AisError) {
+                if size < 60_000 {
+                    try writer.writeBlocking("a", at: size, [UInt8](repeating: 5, count: 2_000), timeout: .seconds(30))
+                    size += 2_000
+                } else {
+                    try writer.createSectionBlocking(SectionID("c\(made)"), [UInt8](repeating: 1, count: 60_000))
+                    made += 1
+                }
+            } catch {
+                refusal = error
+            }
+        }
+        #expect(refusal == .noSpace && made < 20)
+        #expect(try writer.readBlocking("a").prefix(3) == [7, 8, 5])
+        try writer.overwriteBlocking("b", [9])
+        #expect(try writer.readBlocking("b") == [9])
+        harness.kill()
+        try harness.start()
+        #expect(try writer.readBlocking("b", timeout: .seconds(30)) == [9])
+        #expect(try writer.readBlocking("a", timeout: .seconds(30)).count == size)
+    }
+
+    private static func run(_ program: String, _ arguments: [String]) throws -> Int32 {
+        let child = try Process.spawn(SpawnOptions(path: program, arguments: [program] + arguments))
+        _ = try IO.waitUntil(child.rawPidfd, readable: true, deadline: MonotonicClock.now() + .seconds(30))
+        guard case .exited(let code)? = Process.reap(child.pid) else { return -1 }
+        return code
+    }
+
+    /// A process that writes a section without end, and can be killed.
+    private final class Worker {
+        private let counter: SharedFile
+        private let options: SpawnOptions
+        private var child: Int32 = 0
+        let section: String
+
+        init(_ name: String, _ section: String, _ harness: DaemonHarness, counter: String? = nil) throws {
+            self.section = section
+            let path = "\(harness.root)/\(counter ?? section)-counter"
+            self.counter = try SharedFile.create(path, size: 4_096, mode: 0o600)
+            let tests = try #require(Environment.executablePath)
+            var options = SpawnOptions(
+                path: File.parent(of: tests) + "/ckptworker",
+                arguments: ["ckptworker", "direct", name, section, path],
+                environment: Environment.all + harness.places.environment)
+            options.deathSignal = .kill
+            self.options = options
+        }
+
+        var acknowledged: UInt64 { counter.mapping.base.atomic(UInt64.self).pointee.load(ordering: .acquiring) }
+
+        func start() throws { child = try Process.spawn(options).pid }
+
+        func kill() {
+            guard child > 0 else { return }
+            _ = try? Process.kill(child, .kill)
+            while Process.reap(child) == nil { OSAL.pause() }
+            child = 0
+        }
+
+        deinit { kill() }
+    }
+
+    @Test("kill -9 of writers, of ckptd, and of both: sections are whole, and nothing acknowledged is lost")
+    func killEverybody() async throws {
+        let harness = try DaemonHarness()
+        let seed = UInt64.random(in: 0 ... .max)
+        var random = SeededRandom(seed: seed)
+        let reader = try await Self.open("safCkpt=all", in: harness.service())
+        let workers = try ["w0", "w1", "shared"].map { try Worker("safCkpt=all", $0, harness) }
+        for worker in workers { try reader.createSectionBlocking(SectionID(worker.section), Self.numbered(0)) }
+        // Two of them write the same section: what is acknowledged there may be overwritten, but never torn.
+        let rival = try Worker("safCkpt=all", "shared", harness, counter: "rival")
+        for worker in workers + [rival] { try worker.start() }
+        for _ in 0..<40 {
+            let before = workers.map(\.acknowledged)
+            let deadline = MonotonicClock.now() + .seconds(60)
+            while zip(workers, before).contains(where: { $0.acknowledged < $1 + 3 }), MonotonicClock.now() < deadline {
+                OSThread.yield()
+            }
+            let moment = MonotonicClock.now() + .microseconds(Int64.random(in: 0...3_000, using: &random))
+            while MonotonicClock.now() < moment { OSThread.yield() }
+            let victims =
+                workers.filter { _ in random.chance(percent: 40) } + (random.chance(percent: 40) ? [rival] : [])
+            let daemonDies = random.chance(percent: 50)
+            if daemonDies, random.chance(percent: 50) { harness.kill() }
+            for victim in victims { victim.kill() }
+            if daemonDies { harness.kill() }
+            let acknowledged = workers.map(\.acknowledged)
+            if daemonDies { try harness.start() }
+            for (index, worker) in workers.enumerated() {
+                let data = try reader.readBlocking(SectionID(worker.section), timeout: .seconds(60))
+                let number = data.withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) }
+                #expect(data == Self.numbered(number), "seed \(seed): \(worker.section) is torn")
+                if index < 2 {
+                    #expect(number >= acknowledged[index], "seed \(seed): \(worker.section) lost an update")
+                }
+            }
+            for victim in victims { try victim.start() }
+        }
+        print("seed \(seed): \(workers.map(\.acknowledged)) writes")
+    }
+
+    private static func numbered(_ number: UInt64) -> [UInt8] {
+        withUnsafeBytes(of: number) { Array($0) }
+            + [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: Int(number % 900))
     }
 }

@@ -214,4 +214,21 @@ struct DirectEngineTests {
         _ = try write(&world, handle)
         #expect(try world.ask(.read(handle, [.init(id: "a")])).get() != .done)
     }
+
+    @Test(
+        "Who lives but has been closed, for nothing was heard of it, cannot publish any more; who is dead cannot anyway"
+    )
+    func absence() throws {
+        for isDead in [false, true] {
+            var (world, handle) = try direct()
+            world.feed(.disconnected(EngineWorld.client, isDead: isDead))
+            if !isDead {
+                #expect(
+                    !world.effects.contains { if case .stopDirect = $0 { true } else { false } }, "it may come back")
+                world.feed(.timerFired(.absence(EngineWorld.client), time: world.time))
+            }
+            #expect(world.engine.handles[handle] == nil)
+            #expect(world.effects.contains { if case .stopDirect = $0 { true } else { false } } == !isDead)
+        }
+    }
 }

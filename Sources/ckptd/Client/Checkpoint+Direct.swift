@@ -1,4 +1,6 @@
 import CkptLayout
+import CkptProtocol
+import OSAL
 import SAFTypes
 import Synchronization
 
@@ -23,6 +25,17 @@ struct DirectHope: ~Copyable {
 
 // Writes that make no system call: of a section that ckptd has left to its writers. See the README beside Layout.
 extension Checkpoint {
+    /// As ``writeDirect(_:at:_:replaces:)``, of an operation of any kind.
+    @inline(__always)
+    func updateDirect(
+        _ kind: SectionOperation.Kind, _ id: UnsafeRawBufferPointer, _ offset: UInt64, _ data: UnsafeRawBufferPointer
+    ) -> UInt64? {
+        guard kind == .write || kind == .overwrite && offset == 0, let offset = Int(exactly: offset), isOpen else {
+            return nil
+        }
+        return writeDirect(id, at: offset, data, replaces: kind == .overwrite)
+    }
+
     /// The change number, or nil when ckptd must be asked.
     @inline(__always)
     func writeDirect(
@@ -32,9 +45,120 @@ extension Checkpoint {
             directHope.wrote()
             return nil
         }
-        return withMapped { replica in
+        return directLanes.withMine { lane in
+            let connection = service.mappings.connection
+            if let known = lane?.pointee.known(id, connection) {
+                if let change = known.write(at: offset, data, replaces: replaces) { return change }
+                lane?.pointee.forget()
+            }
+            return findDirect(id, lane, connection)?.write(at: offset, data, replaces: replaces)
+        }
+    }
+
+    /// The section, if its writers write it themselves.
+    private func findDirect(
+        _ id: UnsafeRawBufferPointer, _ lane: UnsafeMutablePointer<DirectLane>?, _ connection: UInt64
+    ) -> DirectTarget? {
+        let target: DirectTarget? = withMapped { replica in
             if replica.owner == 0 { directHope.end() }
-            return replica.write(id, at: offset, data, replaces: replaces)
+            return replica.findDirect(id)
+        }
+        guard let target else { return nil }
+        directLanes.open()
+        lane?.pointee.keep(id, target, connection)
+        return target
+    }
+}
+
+/// A section that can be written directly, and what keeps its memory.
+struct DirectTarget {
+    let section: DirectSection
+    let replica: MappedReplica
+
+    /// Nil: ckptd does it, or says why not.
+    @inline(__always)
+    func write(at offset: Int, _ data: UnsafeRawBufferPointer, replaces: Bool) -> UInt64? {
+        guard LeasePage.isReadable(UnsafeRawPointer(replica.lease.base)) else { return nil }
+        let (time, owner) = (MonotonicClock.wallNanoseconds(), replica.owner)
+        return replaces
+            ? try? section.overwrite(data, by: owner, time: time)
+            : try? section.write(at: offset, data, by: owner, time: time)
+    }
+}
+
+/// The section that some threads have written last, so that it need not be looked for.
+struct DirectLane {
+    private var id: [UInt8] = []
+    private var target: DirectTarget?
+    /// The connection that what is mapped came over.
+    private var connection: UInt64 = 0
+
+    @inline(__always)
+    func known(_ wanted: UnsafeRawBufferPointer, _ present: UInt64) -> DirectTarget? {
+        guard let target, connection == present, id.count == wanted.count else { return nil }
+        for index in 0..<id.count where id[index] != wanted[index] { return nil }
+        return target
+    }
+
+    mutating func keep(_ id: UnsafeRawBufferPointer, _ target: DirectTarget, _ connection: UInt64) {
+        self.id = Array(id)
+        self.target = target
+        self.connection = connection
+    }
+
+    mutating func forget() { target = nil }
+}
+
+/// Threads that write directly do not meet here: each has its lane, as a rule. Nobody waits for a lane.
+struct DirectLanes: ~Copyable, @unchecked Sendable {
+    private static let count = 8
+    /// A cache line for whether somebody is in the lane, then the lane.
+    private static let laneOffset = 64
+    private static var stride: Int { laneOffset + (MemoryLayout<DirectLane>.stride + 63) & ~63 }
+
+    /// Nil until there is something to be kept: most checkpoints never have.
+    private let memory = Atomic<UnsafeMutableRawPointer?>(nil)
+
+    deinit {
+        guard let base = memory.load(ordering: .acquiring) else { return }
+        for index in 0..<Self.count { Self.lane(index, base).deinitialize(count: 1) }
+        base.deallocate()
+    }
+
+    private static func lane(_ index: Int, _ base: UnsafeMutableRawPointer) -> UnsafeMutablePointer<DirectLane> {
+        (base + index * stride + laneOffset).assumingMemoryBound(to: DirectLane.self)
+    }
+
+    /// From now on there are lanes.
+    func open() {
+        if memory.load(ordering: .relaxed) != nil { return }
+        let base = UnsafeMutableRawPointer.allocate(byteCount: Self.count * Self.stride, alignment: 64)
+        base.initializeMemory(as: UInt8.self, repeating: 0, count: Self.count * Self.stride)
+        for index in 0..<Self.count { Self.lane(index, base).initialize(to: DirectLane()) }
+        if memory.compareExchange(expected: nil, desired: base, ordering: .acquiringAndReleasing).exchanged { return }
+        // Another thread was faster; nothing is in these.
+        for index in 0..<Self.count { Self.lane(index, base).deinitialize(count: 1) }
+        base.deallocate()
+    }
+
+    /// - Parameter body: gets this thread's lane, or nil when another is in it.
+    @inline(__always)
+    func withMine<Value>(_ body: (UnsafeMutablePointer<DirectLane>?) -> Value) -> Value {
+        guard let base = memory.load(ordering: .acquiring) else { return body(nil) }
+        let index = Self.mine
+        let isTaken = base.atomic(UInt32.self, at: index * Self.stride)
+        guard isTaken.pointee.exchange(1, ordering: .acquiring) == 0 else { return body(nil) }
+        defer { isTaken.pointee.store(0, ordering: .releasing) }
+        return body(Self.lane(index, base))
+    }
+
+    /// Threads have stacks of their own, so an address on the stack tells them apart well enough.
+    @inline(__always)
+    private static var mine: Int {
+        var here: UInt8 = 0
+        return withUnsafeMutablePointer(to: &here) { place in
+            let stack = UInt64(UInt(bitPattern: place)) >> 20
+            return Int(truncatingIfNeeded: (stack &* 0x9E37_79B9_7F4A_7C15) >> 61)
         }
     }
 }

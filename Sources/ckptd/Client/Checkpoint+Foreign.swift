@@ -14,11 +14,7 @@ extension Checkpoint {
         data: UnsafeRawBufferPointer, timeout: Duration
     ) throws(AisError) -> UpdateReply {
         guard id.count <= SectionID.sizeMax, data.count <= Int(UInt32.max) else { throw .invalidParam }
-        if isOpen, kind == .overwrite || kind == .write && offset <= UInt64(Int.max),
-            let change = writeDirect(id, at: Int(offset), data, replaces: kind == .overwrite)
-        {
-            return UpdateReply(change: change)
-        }
+        if let change = updateDirect(kind, id, offset, data) { return UpdateReply(change: change, generated: []) }
         try beginUpdate()
         defer { endUpdate() }
         return try perform(

@@ -23,6 +23,7 @@ public final class Checkpoint: Sendable {
     private let underWay = Atomic(0)
     let mapped = Lock(ReplicaSlot())
     let directHope = DirectHope()
+    let directLanes = DirectLanes()
     /// Did this open create the checkpoint?
     public let isCreated: Bool
 

@@ -28,25 +28,13 @@ extension MappedReplica {
         direct?.generation == file.directGeneration ? .ask : .replaced
     }
 
-    /// Writes a section, if that can be done without ckptd: the change number.
-    ///
-    /// - Parameter replaces: the whole section, its size included; `offset` is 0.
-    func write(
-        _ id: UnsafeRawBufferPointer, at offset: Int, _ data: UnsafeRawBufferPointer, replaces: Bool
-    ) -> Outcome<UInt64> {
+    /// The section, if its writers write it themselves.
+    func findDirect(_ id: UnsafeRawBufferPointer) -> Outcome<DirectTarget> {
         guard owner != 0, LeasePage.isReadable(UnsafeRawPointer(lease.base)) else { return .ask }
         switch find(id) {
         case .direct(let place):
             guard let section = section(place) else { return missing() }
-            let time = MonotonicClock.wallNanoseconds()
-            do throws(DirectRefusal) {
-                return .done(
-                    replaces
-                        ? try section.overwrite(data, by: owner, time: time)
-                        : try section.write(at: offset, data, by: owner, time: time))
-            } catch {
-                return .ask  // ckptd does it, or says why not
-            }
+            return .done(DirectTarget(section: section, replica: self))
         case .section, .busy, .ask: return .ask
         case .grown: return .grown
         case .retired: return .replaced

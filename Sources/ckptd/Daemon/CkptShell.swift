@@ -196,6 +196,7 @@ final class CkptShell {
         case .look(let id, let recalled, let reserves): look(id, recalled, reserves: reserves)
         case .grant(let id, let slot, let limit):
             go(.settled(outcome { () throws(StoreError) in try files.grant(id, slot: slot, limit: limit) }))
+        case .stopDirect(let id): files.stopDirect(id)
         case .record(let transaction, let isUpdate):
             let result = commit(transaction, isUpdate: isUpdate)
             if result != .done {

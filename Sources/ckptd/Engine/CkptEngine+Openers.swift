@@ -309,6 +309,8 @@ extension CkptEngine {
             guard let handle = handles[id], let checkpoint = checkpoints[handle.checkpoint] else { continue }
             effects.append(
                 .note(.closed(checkpoint.name, checkpoint.id, processID: known.process.id, isDead: isDead)))
+            // One that lives, but was not heard of for too long, must not go on writing what it has mapped.
+            if !isDead, directCheckpoints.contains(checkpoint.id) { effects.append(.stopDirect(checkpoint.id)) }
             effects += close(id, 0, now)
         }
         sessions[session] = nil

@@ -177,6 +177,8 @@ public enum CkptEffect: Hashable, Sendable {
     /// Always the last effect; `.settled` follows at once. Its writers may write the section themselves, up to `limit`
     /// bytes.
     case grant(CheckpointID, slot: Int, limit: Int)
+    /// Nobody publishes direct writes of the checkpoint any more, until its sections are granted anew.
+    case stopDirect(CheckpointID)
     /// A step that needs no space and so cannot be refused; nothing follows.
     case record(Transaction, isUpdate: Bool)
     /// The data goes, at once and for good.

@@ -6,6 +6,8 @@ import SAFTypes
 // Sections that their writers write themselves: see the README of ckptd.
 extension CheckpointFiles {
     static let directSuffix = ".direct"
+    /// Each takes a descriptor and a mapping for as long as the checkpoint lives.
+    static let directFilesMax = 1_024
 
     func directPath(_ id: CheckpointID) -> String { "\(directory)/\(id)\(Self.directSuffix)" }
 
@@ -20,8 +22,12 @@ extension CheckpointFiles {
         try entry.image.reserve(slot: slot, bytes: limit)
         let isNew = entry.direct == nil
         if isNew {
+            guard directFiles < Self.directFilesMax else {
+                throw .noSpace("\(Self.directFilesMax) checkpoints are written directly")
+            }
             do throws(OSError) {
                 entry.direct = try DirectFile.create(directPath(id))
+                directFiles += 1
             } catch {
                 throw error.isNoSpace ? .noSpace("\(error)") : .system("\(error)")
             }
@@ -46,6 +52,9 @@ extension CheckpointFiles {
         return direct.look(
             recalling: Set(recalled), known: entry.image.change, reserves: reserves, into: &payload)
     }
+
+    /// Nobody publishes in the direct file any more: what holds is there until it is recalled.
+    public func stopDirect(_ id: CheckpointID) { entries[id]?.direct?.closeAll() }
 
     /// After a step: sections that have come back are here, and nobody's numbers are behind.
     func settleDirect(_ entry: Entry, _ transaction: Transaction) {
@@ -96,6 +105,7 @@ extension CheckpointFiles {
         guard let direct = entry.direct else { return }
         direct.closeAll()
         entry.direct = nil
+        directFiles -= 1
         _ = try? File.remove(directPath(id))
     }
 

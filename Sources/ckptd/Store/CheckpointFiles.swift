@@ -40,6 +40,8 @@ public final class CheckpointFiles {
     private let isAlone: Bool
     private let lease: SharedFile
     private(set) lazy var entries = EntryTable<Entry>(awakeMax: Self.awakeMax) { [unowned self] in reopen($0) }
+    /// Checkpoints with a direct file.
+    var directFiles = 0
     /// Those with other replicas; said before there is a file, as a rule.
     private var replicated: Set<CheckpointID> = []
 

@@ -17,6 +17,7 @@ enum CkptBench {
             try throughput(checkpoint, publish)
             try checkpoint.closeBlocking()
         }
+        try withService { service, _ in try DirectBench.run(service, publish) }
         // Both sides where the floor's are: whether a sleeper is on another processor decides what waking him costs.
         floor.home = 0
         defer { floor.home = nil }

@@ -7,6 +7,8 @@ import SAFTypes
 // ckptworker write NAME KIND SECTION COUNTER [MILLISECONDS]  writes 0, 1, 2 … as 8 bytes each, one behind the other,
 //   into a section, pausing so long after each, and stores in COUNTER (8 bytes, in memory) how many are acknowledged.
 //   Ends when COUNTER's second word is set.
+// ckptworker direct NAME SECTION COUNTER  overwrites a section with N and N % 900 bytes of it, N + 1 …, as fast as it
+//   can, and stores in COUNTER which is acknowledged.
 // ckptworker fill NAME KIND MIB  makes so many sections of 1 MiB; then as hold.
 // ckptworker hold NAME KIND      has it open until it is killed.
 // ckptworker follow NAME KIND FILE  writes "snapshot CHANGE" and "update CHANGE" a line each.
@@ -97,6 +99,27 @@ func write(_ kind: String, _ section: String, _ path: String, pause time: Durati
         number += 1
         acknowledged.pointee.store(number, ordering: .releasing)
         if time > .zero { rest(time) }
+    }
+}
+
+func overwrite(_ section: String, _ path: String) throws {
+    let counter = try SharedFile.open(path, writable: true)
+    let acknowledged = counter.mapping.base.atomic(UInt64.self)
+    let checkpoint = try Checkpoint.openBlocking(name, [.read, .write], timeout: patience)
+    let id = SectionID(section)
+    var number = try checkpoint.readBlocking(id, timeout: patience).withUnsafeBytes {
+        $0.loadUnaligned(as: UInt64.self)
+    }
+    while true {
+        number += 1
+        let filling = [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: Int(number % 900))
+        do throws(AisError) {
+            try checkpoint.overwriteBlocking(id, withUnsafeBytes(of: number) { Array($0) } + filling, timeout: patience)
+        } catch {
+            guard error == .tryAgain else { fail("write \(number): \(error)") }
+            continue
+        }
+        acknowledged.pointee.store(number, ordering: .releasing)
     }
 }
 
@@ -213,6 +236,7 @@ switch arguments[1] {
 case "write" where arguments.count >= 6:
     let time = arguments.count > 6 ? Int(arguments[6]) ?? 0 : 0
     try await write(arguments[3], arguments[4], arguments[5], pause: .milliseconds(time))
+case "direct" where arguments.count >= 5: try overwrite(arguments[3], arguments[4])
 case "fill" where arguments.count >= 5: await fill(arguments[3], Int(arguments[4]) ?? 1)
 case "hold" where arguments.count >= 4:
     let checkpoint = await open(arguments[3])
