@@ -22,7 +22,8 @@ struct WireTests {
         .read(handle, [ReadRange(id: "a", offset: 1, count: 2), ReadRange(id: .defaultSection)]),
         .list(handle, after: 7, limit: 9, chosen: .corrupted, time: 5), .snapshot(handle),
         .subscribe(handle, after: nil),
-        .subscribe(handle, after: 12), .unsubscribe(handle), .resume(handle),
+        .subscribe(handle, after: 12), .unsubscribe(handle), .resume(handle), .exists(SaName("n")!),
+        .section(handle, "a"), .watchReplicas(handle),
         .adminList(after: CheckpointID(rawValue: 3), limit: 4),
         .adminSections(SaName("x")!, after: 1, limit: 2, dataMax: 3),
     ]
@@ -41,6 +42,34 @@ struct WireTests {
             }
         }
         return try outcome.get()
+    }
+
+    @Test("Where replicas are, and what exists: the bytes, and every cut of them is refused")
+    func replicaSet() throws {
+        let set = ReplicaSet(
+            epoch: 5, active: NodeID(2), isElecting: false,
+            replicas: [.init(node: NodeID(1), state: .synchronising), .init(node: NodeID(2), state: .current)])
+        let hex: [UInt8] = [5, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 2, 0, 0, 0, 2]
+        #expect(set.encoded == hex)
+        #expect(try ReplicaSet(decoding: hex) == set)
+        for count in 0..<hex.count {
+            #expect(throws: DecodeError.self) { try ReplicaSet(decoding: Array(hex.prefix(count))) }
+        }
+        let reply = ExistsReply(attributes: Self.attributes)
+        #expect(try ExistsReply(decoding: reply.encoded) == reply)
+        #expect(ExistsReply(attributes: nil).encoded == [0])
+    }
+
+    @Test("An update that was done has steps only: conditions, tags and put are refused in pushes")
+    func stepsOnly() {
+        for kind in SectionOperation.Kind.allCases {
+            var writer = ByteWriter()
+            UpdatePush.encodeHead(handle: Self.handle, change: 1, time: 2, count: 1, to: &writer)
+            SectionOperation.encode(kind, id: "a", to: &writer)
+            var isRead = false
+            writer.bytes.withUnsafeBytes { bytes in isRead = (try? UpdatePush(decoding: bytes)) != nil }
+            #expect(isRead == kind.isStep, "\(kind)")
+        }
     }
 
     @Test("Golden bytes of an open")
