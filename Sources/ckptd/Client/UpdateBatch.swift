@@ -5,10 +5,11 @@ public import SAFTypes
 ///
 /// They take effect in the order in which they are added; each sees those before it.
 public struct UpdateBatch: Sendable {
-    var writer = ByteWriter(reserving: 256)
+    var writer: ByteWriter
     var count: UInt32 = 0
 
-    public init() {}
+    /// - Parameter bytes: about how much will be added; memory for more is found as needed.
+    public init(reserving bytes: Int = 256) { writer = ByteWriter(reserving: bytes) }
 
     private mutating func add(
         _ kind: SectionOperation.Kind, _ id: SectionID, offset: UInt64 = 0, expiration: SaTime = 0, _ data: [UInt8] = []

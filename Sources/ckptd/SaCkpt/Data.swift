@@ -36,7 +36,7 @@ public func saCkptCheckpointWrite(
                 return
             }
             guard numberOfElements <= CkptProtocolLimits.operationsMax else { throw .noResources }
-            var batch = UpdateBatch()
+            var batch = UpdateBatch(reserving: roomNeeded(ioVector, Int(numberOfElements)))
             for index in 0..<Int(numberOfElements) {
                 place = index
                 let element = ioVector[index]
@@ -50,6 +50,20 @@ public func saCkptCheckpointWrite(
             throw error
         }
     }
+}
+
+/// Bytes of a batch that writes these, so that it is not copied again and again while it grows.
+private func roomNeeded(_ elements: UnsafePointer<SaCkptIOVectorElementT>, _ count: Int) -> Int {
+    let most = 64 << 20  // what a request carries
+    var bytes = 0
+    for index in 0..<count {
+        // What is wrong with an element is said when it is added.
+        let size = Int(clamping: elements[index].dataSize)
+        bytes += min(size, most - bytes) + SectionOperation.fixedSize
+        bytes += Int(elements[index].sectionId.idLen)
+        if bytes >= most { return most }
+    }
+    return bytes
 }
 
 @c @implementation
