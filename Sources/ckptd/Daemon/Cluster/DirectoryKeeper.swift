@@ -193,6 +193,11 @@ final class DirectoryKeeper {
 
     private func tellMayAct() { onMayAct(mayAct) }
 
+    /// What is known here is what a majority has, and nothing of it waits.
+    var isSettled: Bool {
+        isMember && !host.core.isRecovering && host.replicated.index == host.replicated.committedIndex
+    }
+
     var mayAct: Bool { isMember && host.status == .synchronised }
 
     // MARK: Who is there

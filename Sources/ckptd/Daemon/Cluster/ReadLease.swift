@@ -10,8 +10,6 @@ import SAFTypes
 ///
 /// Begins with the first process that maps a replica. Loop thread only.
 final class ReadLease {
-    private static let period = Duration.milliseconds(250)
-
     private unowned let keeper: ClusterKeeper
     private let rule: LeaseRule
     private var isNeeded = false
@@ -19,6 +17,11 @@ final class ReadLease {
     /// When the last answered question was sent.
     private var heard: [NodeID: Instant] = [:]
     private var asked: Set<NodeID> = []
+    /// A node that was away may act before it has heard that its replicas are not current any more.
+    private static let settling = Duration.seconds(2)
+    private var mayAct = false
+    private var actsSince = Instant.start
+    private var isSettled = false
 
     init(_ keeper: ClusterKeeper) {
         self.keeper = keeper
@@ -40,9 +43,16 @@ final class ReadLease {
     /// Something else is known of who is there.
     func update() {
         guard isNeeded, !isClosed else { return }
+        let now = MonotonicClock.now()
+        if keeper.mayAct != mayAct || !mayAct {
+            mayAct = keeper.mayAct
+            (actsSince, isSettled) = (now, false)
+            heard.removeAll()
+        }
+        if !isSettled, now - actsSince >= Self.settling, keeper.directory.isSettled { isSettled = true }
         let others = keeper.others
         heard = heard.filter { others.contains($0.key) }
-        let end = rule.end(others, heard, mayAct: keeper.mayAct, now: MonotonicClock.now())
+        let end = rule.end(others, heard, mayAct: mayAct && isSettled, now: now)
         keeper.shell.files.setReadable(until: end.nanoseconds)
     }
 
@@ -56,10 +66,10 @@ final class ReadLease {
             links.touch(node, timeout: ClusterKeeper.silenceMax) { [weak self] isThere in
                 guard let self else { return }
                 asked.remove(node)
-                if isThere { heard[node] = sent }
+                if isThere, sent >= actsSince { heard[node] = sent }
                 update()
             }
         }
-        keeper.loop.schedule(after: Self.period) { [weak self] in self?.tick() }
+        keeper.loop.schedule(after: rule.length / 3) { [weak self] in self?.tick() }
     }
 }
