@@ -44,6 +44,32 @@ struct DaemonTests {
         await #expect(throws: AisError.notExist) { _ = try await Checkpoint.open(name, in: service) }
     }
 
+    @Test("A service that is closed has closed everything, while its process lives; also what was being opened")
+    func farewell() async throws {
+        let harness = try DaemonHarness()
+        let other = harness.service()
+        for round in 0..<20 {
+            let name = SaName("safCkpt=farewell")!
+            let service = harness.service()
+            if round.isMultiple(of: 2) {
+                _ = try await Checkpoint.open(name, creating: DaemonHarness.attributes(), in: service)
+            } else {
+                let (answers, said) = AsyncStream.makeStream(of: Void.self)
+                Checkpoint.openSoon(
+                    name, [.read], creating: DaemonHarness.attributes(), timeout: .seconds(10), in: service
+                ) { _ in said.finish() }
+                service.close()
+                for await _ in answers {}
+            }
+            service.close()
+            let deadline = MonotonicClock.now() + .seconds(20)
+            while try other.list().checkpoints.contains(where: { $0.name == name && !$0.openers.isEmpty }) {
+                try #require(MonotonicClock.now() < deadline, "round \(round): still open")
+                await Task.yield()
+            }
+        }
+    }
+
     @Test("kill -9 of ckptd under load: nothing acknowledged is lost, nothing is done twice, followers miss nothing")
     func killUnderLoad() async throws {
         let harness = try DaemonHarness()

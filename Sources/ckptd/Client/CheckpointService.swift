@@ -47,7 +47,11 @@ public final class CheckpointService: Sendable {
     }
 
     /// Closes the connection: everything opened through it is closed. Later calls fail with BAD_HANDLE.
-    public func close() { connection.close() }
+    public func close() {
+        // When it cannot be told, ckptd finds out when this process ends.
+        if connection.isUp { try? connection.send(CkptWord.farewell, [], timeout: .zero) }
+        connection.close()
+    }
 
     /// The service's words for the last call that was refused in this process, for people and logs.
     public var lastRefusal: String { refusalText.withLock { $0 } }

@@ -21,6 +21,8 @@ final class CkptShell {
     private let subscriptions: Subscriptions
     private var server: IOCServer?
     private var timers: [CkptTimer: LoopTimer] = [:]
+    /// Peers that have said farewell.
+    private var leaving: Set<PeerID> = []
     private var clock: ClockWatch?
     private var writer = ByteWriter(reserving: 4096)
     private let persistent: PersistentKeeper
@@ -88,6 +90,9 @@ final class CkptShell {
         server.onConnect = { [unowned self] peer in process(.connected(Self.session(peer), Self.process(peer))) }
         server.onDisconnect = { [unowned self] peer in disconnected(peer) }
         server.onRequest = { [unowned self] request, body in handle(request, body) }
+        server.onOneWay = { [unowned self] peer, code, _ in
+            if code == CkptWord.farewell { leaving.insert(peer.id) }
+        }
         self.server = server
     }
 
@@ -123,10 +128,11 @@ final class CkptShell {
 
     private func disconnected(_ peer: Peer) {
         let session = Self.session(peer)
+        let hasLeft = leaving.remove(peer.id) != nil
         let isReplaced = server?.peers.contains { $0 != peer && $0.isConnected && Self.session($0) == session } ?? false
         if isReplaced { return }
         subscriptions.left(peer)
-        let isDead = !isAlive(Self.process(peer))
+        let isDead = hasLeft || !isAlive(Self.process(peer))
         process(.disconnected(session, isDead: isDead))
         if isDead { keeper?.left(session) }
     }

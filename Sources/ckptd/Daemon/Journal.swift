@@ -24,7 +24,7 @@ struct Journal {
             write(
                 .notice,
                 "checkpoint \(name) (\(id)) closed for process \(process), which "
-                    + (isDead ? "died" : "did not come back in time")
+                    + (isDead ? "died or has left" : "did not come back in time")
             )
         case .corrupted(let name, let id, let section):
             write(

@@ -203,6 +203,13 @@ public enum SubscribeReply: Hashable, Sendable, WireCodable {
 }
 
 /// ckptd → subscriber. Codes are the frame's.
+/// What a client tells without being answered.
+public enum CkptWord {
+    /// No body. This session will not be heard of again: when it hangs up everything it has open is closed, also what
+    /// is being opened.
+    public static let farewell: UInt16 = 96
+}
+
 public enum CkptPush {
     /// handle u64 · change u64 · time i64 · count u32 · operations.
     public static let update: UInt16 = 64
