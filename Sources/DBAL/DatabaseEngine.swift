@@ -21,6 +21,16 @@ public enum DatabaseEngine: String, CaseIterable, Sendable {
         }
     }
 
+    /// As ``open(_:)``, in a folder that is made, for its owner alone, if it is not there.
+    public func openMakingFolder(_ path: String) throws(DatabaseError) -> any Database {
+        do throws(OSError) {
+            try File.makeDirectories(File.parent(of: path), mode: 0o700)
+        } catch {
+            throw DatabaseError(error.isNoSpace ? .full : .failed, "\(path): \(error)")
+        }
+        return try open(path)
+    }
+
     /// Nil when the engine can be used; else what is missing.
     public var missing: DatabaseError? {
         do throws(DatabaseError) {

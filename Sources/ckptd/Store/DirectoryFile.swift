@@ -50,12 +50,7 @@ public final class DirectoryFile: @unchecked Sendable {  // used by one thread a
 
     private func opened() throws(DatabaseError) -> any Database {
         if let database { return database }
-        do throws(OSError) {
-            try File.makeDirectories(File.parent(of: path), mode: 0o700)
-        } catch {
-            throw DatabaseError(error.isNoSpace ? .full : .failed, "\(path): \(error)")
-        }
-        let database = try engine.open(path)
+        let database = try engine.openMakingFolder(path)
         self.database = database
         return database
     }

@@ -39,12 +39,7 @@ public final class PersistentFile: @unchecked Sendable {  // used by one thread 
 
     private func opened() throws(DatabaseError) -> any Database {
         if let database { return database }
-        do throws(OSError) {
-            try File.makeDirectories(File.parent(of: path), mode: 0o700)
-        } catch {
-            throw DatabaseError(error.isNoSpace ? .full : .failed, "\(path): \(error)")
-        }
-        let opened = try engine.open(path)
+        let opened = try engine.openMakingFolder(path)
         let form = try opened.value(of: PersistentRecords.formKey)
         if let form {
             let record = DatabaseRecord(key: PersistentRecords.formKey, value: form)
