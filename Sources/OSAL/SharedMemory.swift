@@ -107,6 +107,12 @@ public enum AnonymousMemory {
         return memory
     }
 
+    /// Has memory for the bytes from `start` to `end`, within its size: without any that is ENOMEM or ENOSPC here,
+    /// SIGBUS when they are touched.
+    public static func reserve(_ fd: Int32, from start: Int, to end: Int) throws(OSError) {
+        try File.reserve(fd, from: start, size: end, path: "anonymous memory")
+    }
+
     public static func seal(_ fd: Int32, _ seal: Seal) throws(OSError) {
         if seal == .none { return }
         try retrying("fcntl(F_ADD_SEALS)") { cosal_add_seals(fd, true, seal == .content) }

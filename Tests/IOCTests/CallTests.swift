@@ -1,6 +1,7 @@
 import EngineKit
 import OSAL
 import SAFTypes
+import Synchronization
 import Testing
 
 @testable import IOC
@@ -22,6 +23,49 @@ struct CallTests {
                 #expect(reply.body == body, "size \(size) lane \(lane)")
             }
         }
+    }
+
+    @Test("Large bodies of several callers at once arrive whole, by the memory that stays and without it")
+    func largeBodies() throws {
+        let server = TestServer(home.places)
+        defer { server.stop() }
+        let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
+        defer { client.close() }
+        let wrong = Atomic<Int>(0)
+        let threads = (0..<3).map { number in
+            must { () throws(OSError) in
+                try OSThread.spawn(name: "caller") {
+                    for round in 0..<40 {
+                        let size = [40_000, 1 << 20, BulkMemory.bodyMax, BulkMemory.bodyMax + 1][(round + number) % 4]
+                        let body = [UInt8](repeating: UInt8(round + 50 * number), count: size)
+                        let reply = try? client.call(Code.echo, body, timeout: .seconds(30))
+                        if reply?.body != body { wrong.add(1, ordering: .relaxed) }
+                    }
+                }
+            }
+        }
+        for thread in threads { thread.join() }
+        #expect(wrong.load(ordering: .relaxed) == 0)
+        let maps = String(decoding: try File.readAll("/proc/self/maps"), as: UTF8.self)
+        #expect(maps.contains("memfd:ioc-bulk"))
+    }
+
+    @Test("A client that knows the first version only is served in it")
+    func firstVersion() throws {
+        let server = TestServer(home.places)
+        defer { server.stop() }
+        let socket = try UnixSocket.connect(
+            to: Endpoint.wellKnown(.ckptd).path(in: home.places.runDirectory), kind: .seqPacket)
+        var hello = Hello(session: .random(), knownIncarnation: 0)
+        hello.versionMax = 1
+        let bytes = HandshakeFrame.bytes(.hello, body: hello.encoded)
+        _ = try bytes.withUnsafeBytes { try UnixSocket.send(socket.raw, $0) }
+        #expect(try IO.waitUntil(socket.raw, readable: true, deadline: MonotonicClock.now() + .seconds(10)))
+        var answer = [UInt8](repeating: 0, count: HandshakeFrame.sizeMax)
+        let received = try #require(
+            try answer.withUnsafeMutableBytes { try UnixSocket.receive(socket.raw, into: $0) })
+        for descriptor in received.descriptors { IO.close(descriptor) }
+        #expect(try Welcome(decoding: Array(answer[FrameHeader.size..<received.count])).version == 1)
     }
 
     @Test("The daemon's words reach the caller")

@@ -27,7 +27,7 @@ struct FrameTests {
         let hello = Hello(session: SessionID(high: 1, low: 2), knownIncarnation: 3)
         #expect(
             hello.encoded == [
-                1, 1, 0, 0,  // versions, reserved
+                1, 2, 0, 0,  // versions, reserved
                 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,  // session
                 3, 0, 0, 0, 0, 0, 0, 0,  // incarnation
             ])
@@ -47,7 +47,7 @@ struct FrameTests {
             kind: FrameKind.allCases.randomElement(using: &random)!, lane: Lane.allCases.randomElement(using: &random)!,
             code: .random(in: .min ... .max, using: &random), length: .random(in: 0...Int(UInt32.max), using: &random),
             number: random.next(), acknowledged: random.next(), status: .random(in: .min ... .max, using: &random),
-            flags: FrameFlags(rawValue: .random(in: 0...3, using: &random)),
+            flags: FrameFlags(rawValue: .random(in: 0...7, using: &random)),
             descriptors: .random(in: 0...255, using: &random))
         #expect(try FrameHeader(decoding: header.encoded) == header)
         let hello = Hello(session: SessionID(high: random.next(), low: random.next()), knownIncarnation: random.next())
@@ -82,7 +82,7 @@ struct FrameTests {
     func wrongFields() {
         let good = FrameHeader(kind: .request).encoded
         for (offset, value, word) in [
-            (4, 2, "version"), (5, 0, "kind"), (5, 10, "kind"), (6, 4, "lane"), (7, 4, "flags"), (11, 1, "reserved"),
+            (4, 2, "version"), (5, 0, "kind"), (5, 11, "kind"), (6, 4, "lane"), (7, 8, "flags"), (11, 1, "reserved"),
         ] {
             var bytes = good
             bytes[offset] = UInt8(value)

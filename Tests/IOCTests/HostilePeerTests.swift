@@ -106,6 +106,7 @@ struct HostilePeerTests {
         violate("kind welcome") { write($0, FrameHeader(kind: .welcome)) }
         violate("carriage 7") { write($0, FrameHeader(kind: .carried, number: 7)) }
         violate("claims descriptors") { write($0, FrameHeader(kind: .request, flags: .large)) }
+        violate("not handed over") { write($0, FrameHeader(kind: .request, length: 100, flags: .bulk)) }
         violate("pad of") { write($0, FrameHeader(kind: .pad)) }
     }
 
@@ -130,6 +131,34 @@ struct HostilePeerTests {
             client.bell.ring()
             #expect(client.isDropped(within: .seconds(10)))
             #expect(eventually { server.thread.sync { _ in server.endReasons.last?.contains("large body") == true } })
+        }
+        #expect(server.executions.load(ordering: .relaxed) == 0)
+    }
+
+    @Test("Bulk memory must be sealed and of its size, and bodies are within it; what lies there may change meanwhile")
+    func bulk() throws {
+        let server = TestServer(home.places)
+        defer { server.stop() }
+        for (seal, size, claimed) in [
+            (Seal.none, BulkMemory.size, 100), (.size, 8192, 100), (.size, BulkMemory.size, BulkMemory.bodyMax + 1),
+            (.size, BulkMemory.size, 0), (.size, BulkMemory.size, Int(UInt32.max)),
+        ] {
+            let client = try #require(RawClient(home.places))
+            let memory = try AnonymousMemory.create(name: "bulk", size: size, seal: seal)
+            var writer = ByteWriter()
+            writer.integer(UInt64(0))
+            writer.value(FrameHeader(kind: .memory, descriptors: 1))
+            let sent = writer.bytes.withUnsafeBytes {
+                try? UnixSocket.send(client.socket.raw, $0, descriptors: [memory.raw])
+            }
+            #expect(sent != nil)
+            let producer = RingWriter(area: client.memory.base, layout: client.layout)
+            let none = UnsafeRawBufferPointer(start: nil, count: 0)
+            _ = producer.write(FrameHeader(kind: .carried, number: 0), none, lane: .normal)
+            let body = FrameHeader(kind: .request, code: Code.echo, length: claimed, number: 1, flags: .bulk)
+            _ = producer.write(body, none, lane: .normal)
+            client.bell.ring()
+            #expect(client.isDropped(within: .seconds(10)), "\(seal) \(size) \(claimed)")
         }
         #expect(server.executions.load(ordering: .relaxed) == 0)
     }

@@ -74,7 +74,7 @@ enum ClientHandshake {
             case .refused:
                 let error = AisError(rawValue: header.status) ?? .library
                 return .success(.refused(error, String(decoding: body, as: UTF8.self)))
-            case .hello, .request, .reply, .failure, .oneWay, .pad, .carried:
+            case .hello, .request, .reply, .failure, .oneWay, .pad, .carried, .memory:
                 throw .badValue("frame kind \(header.kind); a welcome expected")
             }
         } catch {

@@ -63,7 +63,7 @@ extension IOCConnection {
             let push = Push(code: header.code, lane: header.lane, body: Array(body), descriptors: descriptors)
             lock.withLock { _ in keep(push) }
             return nil
-        case .hello, .welcome, .refused, .request, .pad, .carried:
+        case .hello, .welcome, .refused, .request, .pad, .carried, .memory:
             for descriptor in descriptors { IO.close(descriptor) }
             return "a frame of kind \(header.kind)"
         }

@@ -18,6 +18,8 @@ public enum FrameKind: UInt8, CaseIterable, Sendable {
     case pad = 8
     /// Stands in a ring for the frame that travels on the socket with carriage number `number`. Ring only.
     case carried = 9
+    /// Client → server: hands over its ``BulkMemory``; without a body, with its descriptor.
+    case memory = 10
 }
 
 /// Single bits of a frame's `flags`.
@@ -29,8 +31,10 @@ public struct FrameFlags: OptionSet, Hashable, Sendable {
     public static let retransmission = FrameFlags(rawValue: 1)
     /// The body is in the sealed memory whose descriptor comes last.
     public static let large = FrameFlags(rawValue: 2)
+    /// The body is in the client's ``BulkMemory``. Ring only.
+    public static let bulk = FrameFlags(rawValue: 4)
 
-    static let known: FrameFlags = [.retransmission, .large]
+    static let known: FrameFlags = [.retransmission, .large, .bulk]
 }
 
 /// The 32 bytes before every body, in rings and on sockets; four little-endian words.
@@ -39,9 +43,8 @@ public struct FrameFlags: OptionSet, Hashable, Sendable {
 /// number u64 | acknowledged u64
 public struct FrameHeader: Hashable, Sendable {
     public static let size = 32
+    /// Of this header; what may be said with it is agreed in the handshake (``Hello/versions``).
     public static let version: UInt8 = 1
-    /// That this build reads and writes; a client that knows some of them is served, older or newer.
-    public static let versions: ClosedRange<UInt8> = 1...1
 
     /// Bytes of the body, wherever it is.
     public var length: UInt32

@@ -4,14 +4,19 @@ import SAFTypes
 ///
 /// versionMin u8 · versionMax u8 · 0 u16 · session 16 bytes · incarnation u64 of the server last spoken to, or 0
 public struct Hello: Equatable, Sendable {
+    /// That this build speaks; a client that knows some of them is served, older or newer.
+    ///
+    /// 2: a client may hand over a ``BulkMemory``.
+    public static let versions: ClosedRange<UInt8> = 1...2
+
     public var versionMin: UInt8
     public var versionMax: UInt8
     public var session: SessionID
     public var knownIncarnation: UInt64
 
     public init(session: SessionID, knownIncarnation: UInt64) {
-        versionMin = FrameHeader.versions.lowerBound
-        versionMax = FrameHeader.versions.upperBound
+        versionMin = Self.versions.lowerBound
+        versionMax = Self.versions.upperBound
         self.session = session
         self.knownIncarnation = knownIncarnation
     }
@@ -69,7 +74,7 @@ extension Welcome: WireCodable {
         incarnation = try reader.integer()
         peer = try reader.integer()
         bodyMax = try reader.integer()
-        guard FrameHeader.versions.contains(version) else { throw .badValue("version \(version) was not offered") }
+        guard Hello.versions.contains(version) else { throw .badValue("version \(version) was not offered") }
         guard bodyMax <= 1 << 40 else { throw .badValue("largest body \(bodyMax)") }
     }
 }

@@ -5,14 +5,29 @@ import SAFTypes
 /// Room for one frame's body, copied out of shared memory before anybody looks at it.
 final class Scratch {
     let bytes: UnsafeMutableRawBufferPointer
+    private var bulkBytes: UnsafeMutableRawPointer?
+
     init(capacity: Int) { bytes = .allocate(byteCount: capacity, alignment: 64) }
-    deinit { bytes.deallocate() }
+
+    deinit {
+        bytes.deallocate()
+        bulkBytes?.deallocate()
+    }
+
+    /// Room for the largest body that comes by ``BulkMemory``: address space until it is touched.
+    func bulk() -> UnsafeMutableRawPointer {
+        if let bulkBytes { return bulkBytes }
+        let made = UnsafeMutableRawPointer.allocate(byteCount: BulkMemory.bodyMax, alignment: 64)
+        bulkBytes = made
+        return made
+    }
 }
 
 /// One established connection, of either side: socket, shared rings, bells. Used by one thread at a time per direction.
 ///
 /// Frames go through the rings. A frame with descriptors, or with a body too large for its lane's ring, travels on the
 /// socket under a carriage number, and a placeholder stands for it in the ring, so the order within a lane is kept.
+/// Large bodies of a client that sends more than one lie in its ``BulkMemory`` instead, when that is free.
 final class Link {
     enum SendOutcome: Equatable {
         case sent
@@ -37,6 +52,8 @@ final class Link {
     let callerBell: Doorbell
     private let peerBell: Doorbell
     private let isServer: Bool
+    /// Of what may be said, as agreed; see ``Hello/versions``.
+    private let version: UInt8
     let memory: Mapping
     let writer: RingWriter
     let reader: RingReader
@@ -49,6 +66,9 @@ final class Link {
     private var carriages: UInt64 = 0
     private var carriedOut: [(lane: Lane, position: UInt64)] = []
     private var stash: [Carriage] = []
+    private var bulkWriter: BulkWriter?
+    private var bulkReader: BulkReader?
+    private var hasSentLarge = false
 
     private struct Carriage {
         var number: UInt64
@@ -57,8 +77,9 @@ final class Link {
     }
 
     private init(
-        socket: consuming Descriptor, memory: Mapping, layout: RingLayout, isServer: Bool, ownBell: consuming Doorbell,
-        callerBell: consuming Doorbell, peerBell: consuming Doorbell, bodyMax: Int, scratch: Scratch
+        socket: consuming Descriptor, memory: Mapping, layout: RingLayout, isServer: Bool, version: UInt8,
+        ownBell: consuming Doorbell, callerBell: consuming Doorbell, peerBell: consuming Doorbell, bodyMax: Int,
+        scratch: Scratch
     ) {
         self.socket = socket
         self.memory = memory
@@ -66,6 +87,7 @@ final class Link {
         self.callerBell = callerBell
         self.peerBell = peerBell
         self.isServer = isServer
+        self.version = version
         self.bodyMax = bodyMax
         self.scratch = scratch
         let toServer = memory.base
@@ -82,8 +104,8 @@ final class Link {
 
     /// The server's side: makes the shared memory and the bells, and sends the welcome with them.
     static func offer(
-        socket: consuming Descriptor, layout: RingLayout, incarnation: UInt64, peer: UInt64, bodyMax: Int,
-        scratch: Scratch
+        socket: consuming Descriptor, version: UInt8, layout: RingLayout, incarnation: UInt64, peer: UInt64,
+        bodyMax: Int, scratch: Scratch
     ) throws(OSError) -> Link {
         let memory = try AnonymousMemory.create(name: "ioc", size: layout.totalSize, seal: .size)
         let mapping = try Mapping.map(memory.raw, count: layout.totalSize, writable: true)
@@ -91,13 +113,12 @@ final class Link {
         let clientBell = try Doorbell()
         let clientCallerBell = try Doorbell()
         let welcome = Welcome(
-            version: FrameHeader.version, layout: layout, incarnation: incarnation, peer: peer, bodyMax: UInt64(bodyMax)
-        )
+            version: version, layout: layout, incarnation: incarnation, peer: peer, bodyMax: UInt64(bodyMax))
         let bytes = HandshakeFrame.bytes(
             .welcome, descriptors: Welcome.descriptorCount, body: welcome.encoded)
         let descriptors = [memory.raw, ownBell.raw, clientBell.raw, clientCallerBell.raw]
         let link = Link(
-            socket: socket, memory: mapping, layout: layout, isServer: true, ownBell: ownBell,
+            socket: socket, memory: mapping, layout: layout, isServer: true, version: version, ownBell: ownBell,
             callerBell: clientCallerBell, peerBell: clientBell, bodyMax: bodyMax, scratch: scratch)
         // Before the client can write: else its first frame would ring no bell.
         _ = link.reader.announceSleep(bell: 1)
@@ -135,8 +156,10 @@ final class Link {
         let layout = welcome.layout
         let inlineMax = Lane.allCases.map { layout.inlineMax($0) }.max() ?? 0
         return Link(
-            socket: socket, memory: mapping, layout: layout, isServer: false, ownBell: ownBell, callerBell: callerBell,
-            peerBell: peerBell, bodyMax: Int(welcome.bodyMax), scratch: Scratch(capacity: inlineMax))
+            socket: socket, memory: mapping, layout: layout, isServer: false, version: welcome.version,
+            ownBell: ownBell,
+            callerBell: callerBell, peerBell: peerBell, bodyMax: Int(welcome.bodyMax),
+            scratch: Scratch(capacity: inlineMax))
     }
 
     // MARK: Sending
@@ -188,6 +211,9 @@ final class Link {
         guard carriedOut.count < Self.carriedMax, writer.hasRoom(header.lane, bytes: 2 * FrameHeader.size) else {
             return .full
         }
+        if descriptors.isEmpty, body.count > Self.datagramBodyMax, let outcome = sendBulk(header, body) {
+            return outcome
+        }
         do throws(OSError) {
             guard body.count > Self.datagramBodyMax else {
                 return try sendDatagram(header, body, length: body.count, descriptors)
@@ -199,6 +225,38 @@ final class Link {
             return try sendDatagram(header, none, length: body.count, descriptors + [memory.raw])
         } catch {
             return error.isPeerGone ? .broken(error.description) : .failed(error.description)
+        }
+    }
+
+    /// Sends a large body by the memory that stays; nil when it must travel in a memory of its own.
+    private func sendBulk(_ header: FrameHeader, _ body: UnsafeRawBufferPointer) -> SendOutcome? {
+        guard !isServer, version >= 2, body.count <= BulkMemory.bodyMax else { return nil }
+        guard let bulkWriter else {
+            // Who sends one large body need not keep pages for the next.
+            if hasSentLarge { handOverBulk(header.lane) }
+            hasSentLarge = true
+            return nil
+        }
+        guard bulkWriter.put(body) else { return nil }
+        var header = header
+        header.length = UInt32(truncatingIfNeeded: body.count)
+        header.flags.insert(.bulk)
+        let none = UnsafeRawBufferPointer(start: nil, count: 0)
+        let outcome = ringOutcome(writer.write(header, none, lane: header.lane))
+        if outcome != .sent { bulkWriter.takeBack() }
+        return outcome
+    }
+
+    /// Nothing depends on its success; the server has it when it says that it has taken something.
+    private func handOverBulk(_ lane: Lane) {
+        do throws(OSError) {
+            let made = try BulkWriter()
+            let none = UnsafeRawBufferPointer(start: nil, count: 0)
+            let header = FrameHeader(kind: .memory, lane: lane)
+            guard try sendDatagram(header, none, length: 0, [made.memory.raw]) == .sent else { return }
+            bulkWriter = made
+        } catch {
+            return
         }
     }
 
@@ -247,6 +305,11 @@ final class Link {
         guard view.header.descriptors == 0, !view.header.flags.contains(.large) else {
             throw .badValue("a frame in a ring that claims descriptors")
         }
+        if view.header.flags.contains(.bulk) {
+            reader.consume(view, lane: lane)
+            handle(view.header, try takeBulk(view.header), [])
+            return true
+        }
         let count = view.body.count
         guard count <= scratch.bytes.count else { throw .badValue("a frame of \(count) bytes in a ring") }
         if count > 0, let source = view.body.baseAddress, let target = scratch.bytes.baseAddress {
@@ -255,6 +318,15 @@ final class Link {
         reader.consume(view, lane: lane)
         handle(view.header, UnsafeRawBufferPointer(start: scratch.bytes.baseAddress, count: count), [])
         return true
+    }
+
+    private func takeBulk(_ header: FrameHeader) throws(DecodeError) -> UnsafeRawBufferPointer {
+        guard let bulkReader, (1...BulkMemory.bodyMax).contains(Int(header.length)) else {
+            throw .badValue("a body of \(header.length) bytes in a memory that was not handed over or is smaller")
+        }
+        let target = scratch.bulk()
+        bulkReader.take(Int(header.length), into: target)
+        return UnsafeRawBufferPointer(start: target, count: Int(header.length))
     }
 
     /// Reads what is on the socket into the stash; true when the peer has hung up.
@@ -333,6 +405,16 @@ final class Link {
         guard header.lane == lane, Int(header.descriptors) == descriptors.count else {
             throw .badValue("a carried frame with \(descriptors.count) descriptors that claims \(header.descriptors)")
         }
+        if isServer, header.kind == .memory, header.flags.isEmpty, header.length == 0, descriptors.count == 1 {
+            do throws(OSError) {
+                bulkReader = try BulkReader(descriptors[0])
+            } catch {
+                throw .badValue("bulk memory: \(error)")
+            }
+            IO.close(descriptors[0])
+            return
+        }
+        guard !header.flags.contains(.bulk) else { throw .badValue("a carried frame whose body is in bulk memory") }
         guard header.flags.contains(.large) else {
             let body = try reader.view(Int(header.length))
             try reader.finish()

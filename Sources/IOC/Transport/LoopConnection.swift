@@ -356,7 +356,7 @@ public final class LoopConnection {
                 } else {
                     for descriptor in descriptors { IO.close(descriptor) }
                 }
-            case .hello, .welcome, .refused, .request, .pad, .carried:
+            case .hello, .welcome, .refused, .request, .pad, .carried, .memory:
                 for descriptor in descriptors { IO.close(descriptor) }
                 violation = "a frame of kind \(header.kind)"
             }

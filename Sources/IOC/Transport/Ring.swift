@@ -213,7 +213,8 @@ public final class RingReader {
             let offset = state.pointee.position & (state.pointee.capacity - 1)
             let source = state.pointee.base + Int(offset)
             let header = try FrameHeader(words: Self.load(source))
-            let inline = header.flags.contains(.large) || header.kind == .carried ? 0 : UInt64(header.length)
+            let isElsewhere = header.kind == .carried || !header.flags.isDisjoint(with: [.large, .bulk])
+            let inline = isElsewhere ? 0 : UInt64(header.length)
             let alignment = UInt64(RingLayout.alignment)
             let size = (UInt64(FrameHeader.size) + inline + alignment - 1) & ~(alignment - 1)
             guard size <= available, size <= state.pointee.capacity - offset, header.lane == lane else {

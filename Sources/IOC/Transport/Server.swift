@@ -195,9 +195,9 @@ public final class IOCServer {
     }
 
     private func admitArrival(_ arrival: Arrival, _ hello: Hello) {
-        guard FrameHeader.versions.newest(with: hello.versionMin...hello.versionMax) != nil else {
+        guard let version = Hello.versions.newest(with: hello.versionMin...hello.versionMax) else {
             let offered = "\(hello.versionMin) to \(hello.versionMax)"
-            return refuse(arrival, .version, "\(endpoint) speaks version \(FrameHeader.version), not \(offered)")
+            return refuse(arrival, .version, "\(endpoint) speaks versions \(Hello.versions), not \(offered)")
         }
         guard let credentials = try? UnixSocket.peerCredentials(arrival.socket.raw) else { return }
         let startTime = Process.startTime(of: credentials.pid) ?? 0
@@ -217,15 +217,17 @@ public final class IOCServer {
         guard peersByID.count < options.peersMax else {
             return refuse(arrival, .noResources, "\(endpoint) has \(peersByID.count) clients, its limit")
         }
-        establish(arrival, info, owner, isReconnect: known != nil)
+        establish(arrival, info, owner, version: version, isReconnect: known != nil)
     }
 
-    private func establish(_ arrival: Arrival, _ info: PeerInfo, _ owner: Session.Owner, isReconnect: Bool) {
+    private func establish(
+        _ arrival: Arrival, _ info: PeerInfo, _ owner: Session.Owner, version: UInt8, isReconnect: Bool
+    ) {
         peerNumber += 1
         do throws(OSError) {
             let socket = try Descriptor(duplicating: arrival.socket.raw)
             let link = try Link.offer(
-                socket: socket, layout: options.layout, incarnation: incarnation, peer: peerNumber,
+                socket: socket, version: version, layout: options.layout, incarnation: incarnation, peer: peerNumber,
                 bodyMax: options.bodyMax, scratch: scratch)
             let session =
                 sessions[info.session] ?? Session(id: info.session, owner: owner, limits: options.memoryLimits)
@@ -375,7 +377,7 @@ public final class IOCServer {
             case .oneWay:
                 for descriptor in descriptors { IO.close(descriptor) }
                 onOneWay(peer, header.code, body)
-            case .hello, .welcome, .refused, .reply, .failure, .pad, .carried:
+            case .hello, .welcome, .refused, .reply, .failure, .pad, .carried, .memory:
                 for descriptor in descriptors { IO.close(descriptor) }
                 violation = "a client sent a frame of kind \(header.kind)"
             }
