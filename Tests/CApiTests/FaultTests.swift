@@ -80,6 +80,24 @@ struct FaultTests {
         #expect(try !stand.begin(program, ["read"]).wait().succeeded)
     }
 
+    @Test("What a living program closes and finalises while ckptd is away is closed when it is back")
+    func downTime() throws {
+        let stand = try CkptStand()
+        let program = try CToolchain.compile("downtime.c")
+        let holder = try stand.begin(program, ["hold", "\(stand.pid)"])
+        let output = stand.root + "/downtime.out"
+        try stand.wait(for: "the end of ckptd") {
+            (try? File.readText(output))?.contains("closed") == true || !holder.isRunning
+        }
+        try #require(holder.isRunning)
+        stand.kill()
+        try stand.start()
+        try stand.run(program, ["look"])
+        #expect(holder.isRunning)
+        _ = try Process.kill(holder.pid, .kill)
+        _ = try holder.wait()
+    }
+
     @Test("A program that is killed has nothing open any more")
     func clientKilled() throws {
         let stand = try CkptStand()

@@ -16,7 +16,8 @@ public final class IOCConnection: @unchecked Sendable {
     public let options: ClientOptions
     let places: Places
     let destination: Destination
-    let session = SessionID.random()
+    /// Names this client to the server, over all connections.
+    public let session = SessionID.random()
     let lock = Lock(())
 
     enum Destination {

@@ -46,6 +46,21 @@ int cosal_has_seals(int fd, bool size, bool content) {
     return seals < 0 ? -1 : (seals & wanted) == wanted;
 }
 
+static struct flock one_byte(short type, uint64_t place) {
+    return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)place, .l_len = 1};
+}
+
+int cosal_lock_byte(int fd, uint64_t place) {
+    struct flock lock = one_byte(F_RDLCK, place);
+    return fcntl(fd, F_SETLK, &lock);
+}
+
+pid_t cosal_byte_locker(int fd, uint64_t place) {
+    struct flock lock = one_byte(F_WRLCK, place);
+    if (fcntl(fd, F_GETLK, &lock) != 0) return -1;
+    return lock.l_type == F_UNLCK ? 0 : lock.l_pid;
+}
+
 char **cosal_environment(void) { return environ; }
 
 int cosal_clock_synchronisation(bool *is_synchronised, long *maximum_error) {

@@ -35,9 +35,15 @@ extension Checkpoint {
     }
 
     /// Closes; the last close of all starts the retention duration. Afterwards every call fails with `.badHandle`.
+    ///
+    /// - Throws: `.tryAgain`, `.timeout` ckptd was not there in time: it closes it when it is back, unasked.
     public func close(timeout: Duration = .seconds(5)) async throws(AisError) {
         try markClosed()
-        try await service.call(.close, timeout: timeout, body: CkptRequest.close(handle).body) { _ in }
+        do throws(AisError) {
+            try await service.call(.close, timeout: timeout, body: CkptRequest.close(handle).body) { _ in }
+        } catch {
+            throw closedLater(error)
+        }
     }
 
     /// The name is free at once; whoever has the checkpoint open keeps it until the last close.

@@ -50,7 +50,7 @@ public final class Checkpoint: Sendable {
 
     deinit {
         if isClosed.load(ordering: .acquiring) { return }
-        service.callSoon(.close, CkptRequest.close(handle).body, timeout: .seconds(5)) { _ in }
+        service.closeSoon(handle)
     }
 
     // MARK: Open, close, unlink
@@ -75,9 +75,20 @@ public final class Checkpoint: Sendable {
         return Checkpoint(name, flags, attributes, reply, service)
     }
 
+    /// As ``close(timeout:)``.
     public func closeBlocking(timeout: Duration = .seconds(5)) throws(AisError) {
         try markClosed()
-        try service.call(.close, timeout: timeout, { CkptRequest.close(handle).encode(to: &$0) }) { _ in }
+        do throws(AisError) {
+            try service.call(.close, timeout: timeout, { CkptRequest.close(handle).encode(to: &$0) }) { _ in }
+        } catch {
+            throw closedLater(error)
+        }
+    }
+
+    /// It is closed here in any case.
+    func closedLater(_ error: AisError) -> AisError {
+        if error == .tryAgain || error == .timeout { service.closeSoon(handle) }
+        return error
     }
 
     func markClosed() throws(AisError) {
@@ -130,7 +141,7 @@ public final class Checkpoint: Sendable {
             return reply.handle
         }
         // Another thread was faster; ours is one open too many.
-        service.callSoon(.close, CkptRequest.close(reply.handle).body, timeout: .seconds(5)) { _ in }
+        service.closeSoon(reply.handle)
         return HandleID(rawValue: current)
     }
 

@@ -57,26 +57,29 @@
     }
 
     extension Checkpoint {
-        /// Of one that is closed: tells ckptd when it is back.
-        public func closeLater() {
-            service.callSoon(.close, CkptRequest.close(handle).body, timeout: .seconds(3600)) { _ in }
-        }
-
         private static var closedAtOnceMax: Int { 512 }
 
-        /// Closes them together; those that cannot be closed in time are closed by ckptd when it misses us.
+        /// Closes them together, and the service; what cannot be closed in time ckptd closes when it misses us.
         public static func closeAll(_ all: [Checkpoint], within limit: Duration, in service: CheckpointService) {
+            service.close(isAnswered: areClosed(all, within: limit, in: service))
+        }
+
+        private static func areClosed(
+            _ all: [Checkpoint], within limit: Duration, in service: CheckpointService
+        ) -> Bool {
             let deadline = MonotonicClock.now() + limit
             let open = all.filter { (try? $0.markClosed()) != nil }  // others are closed already
             let left = SharedCount()
             for checkpoint in open {
                 while left.value >= closedAtOnceMax, service.isWorthWaiting(until: deadline) { service.poll() }
-                guard service.isUp else { return }
+                guard service.isUp else { return false }
                 left.add(1)
-                service.callSoon(.close, CkptRequest.close(checkpoint.handle).body, timeout: limit) { _ in left.add(-1)
+                service.callSoon(.close, CkptRequest.close(checkpoint.handle).body, timeout: limit) { result in
+                    if case .success = result { left.add(-1) }
                 }
             }
             while left.value > 0, service.isWorthWaiting(until: deadline) { service.poll() }
+            return left.value == 0
         }
     }
 

@@ -14,6 +14,7 @@ public final class CheckpointService: Sendable {
     public static let shared = CheckpointService(places: .fromEnvironment())
 
     let connection: IOCConnection
+    private let marks: String
     let mappings = ReplicaMappings()
     let watchers = Lock(Watchers())
     private let strict = Atomic(false)
@@ -30,6 +31,7 @@ public final class CheckpointService: Sendable {
 
     public init(places: Places) {
         connection = IOCConnection(to: .wellKnown(.ckptd), places: places)
+        marks = places.runDirectory + ClosedMark.file
         #if SAF_LIBRARY
             // Connections are made by threads that call through us, so we live; Embedded Swift has no weak references.
             let unowned = Unmanaged.passUnretained(self)
@@ -48,9 +50,31 @@ public final class CheckpointService: Sendable {
 
     /// Closes the connection: everything opened through it is closed. Later calls fail with BAD_HANDLE.
     public func close() {
-        // When it cannot be told, ckptd finds out when this process ends.
-        if connection.isUp { try? connection.send(CkptWord.farewell, [], timeout: .zero) }
+        close(isAnswered: true)
+    }
+
+    /// - Parameter isAnswered: ckptd has answered so far; else it may never hear the farewell.
+    func close(isAnswered: Bool) {
+        if !sayFarewell() || !isAnswered {
+            let session = ClientSession(high: connection.session.high, low: connection.session.low)
+            _ = ProcessMarks.mark(ClosedMark.number(of: session), in: marks)  // else it ends with this process
+        }
         connection.close()
+    }
+
+    private func sayFarewell() -> Bool {
+        guard connection.isUp else { return false }
+        return (try? connection.send(CkptWord.farewell, [], timeout: .zero)) != nil  // too full: we leave a mark
+    }
+
+    /// Closes an open without waiting. When ckptd is away it is told when it is back, by us or by the mark.
+    func closeSoon(_ handle: HandleID) {
+        if !connection.isUp { _ = ProcessMarks.mark(ClosedMark.number(of: handle), in: marks) }
+        callSoon(.close, CkptRequest.close(handle).body, timeout: .seconds(3600)) { _ in }
+        #if SAF_LIBRARY
+            // It may have started, and looked for marks, before there was ours.
+            if !connection.isUp { connection.connectNow() }
+        #endif
     }
 
     /// The service's words for the last call that was refused in this process, for people and logs.

@@ -94,6 +94,23 @@ final class CkptShell {
             if code == CkptWord.farewell { leaving.insert(peer.id) }
         }
         self.server = server
+        try closeMarked(places)
+    }
+
+    /// What was closed while nobody could be told. Whoever sets a mark later finds the socket of this life.
+    private func closeMarked(_ places: Places) throws(OSError) {
+        let marks = try ProcessMarks.create(places.runDirectory + ClosedMark.file)
+        for (session, process) in engine.absentSessions {
+            func isMarked(_ number: UInt64) -> Bool {
+                marks.process(marking: number).map { UInt32(bitPattern: $0) } == process.id
+            }
+            if isMarked(ClosedMark.number(of: session)) {
+                self.process(.disconnected(session, isDead: true))
+                continue
+            }
+            let closed = engine.handles(of: session).filter { isMarked(ClosedMark.number(of: $0)) }
+            if !closed.isEmpty { self.process(.abandoned(closed)) }
+        }
     }
 
     /// Expiration times are times of day: when somebody sets the date they are to be looked at again.

@@ -23,7 +23,8 @@ extension CkptEngine {
         case .lineage(let lineage):
             keepLineage(lineage)
             return []
-        case .restored, .connected, .disconnected, .request, .settled, .looked, .damaged, .timerFired, .clockSet,
+        case .restored, .connected, .disconnected, .request, .abandoned, .settled, .looked, .damaged, .timerFired,
+            .clockSet,
             .stored, .notStored, .withheld, .persisted:
             return []
         }

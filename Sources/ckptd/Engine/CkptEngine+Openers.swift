@@ -317,6 +317,13 @@ extension CkptEngine {
         return effects
     }
 
+    mutating func abandoned(_ gone: [HandleID], _ now: Instant) -> [CkptEffect] {
+        if node == nil { return gone.flatMap { close($0, 0, now) } }
+        let opens = gone.compactMap { id in handles[id].map { OpenedHandle($0.checkpoint, id) } }
+        let effects = opens.flatMap { forget($0.handle, of: $0.checkpoint) }
+        return opens.isEmpty ? effects : effects + [.closeHandles(opens)]
+    }
+
     mutating func fired(_ timer: CkptTimer, _ time: SaTime, _ now: Instant) -> [CkptEffect] {
         switch timer {
         case .retention(let id):

@@ -119,6 +119,7 @@ public struct CkptEngine: Engine, Sendable {
         case .connected(let session, let process): return connected(session, process)
         case .disconnected(let session, let isDead): return disconnected(session, isDead: isDead, now)
         case .request(let request, let origin, let time): return answer(request, origin, nil, time, now)
+        case .abandoned(let handles): return abandoned(handles, now)
         case .settled(let outcome): return settle(outcome, now)
         case .looked(let id, let sights, let change): return looked(id, sights, change: change, now)
         case .damaged(let checkpoint, let slot): return markCorrupted(checkpoint, slot: slot)
@@ -138,6 +139,9 @@ public struct CkptEngine: Engine, Sendable {
     public var absentSessions: [(session: ClientSession, process: ProcessIdentity)] {
         sessions.filter { !$0.value.isConnected }.sorted { $0.key < $1.key }.map { ($0.key, $0.value.process) }
     }
+
+    /// What a session has open, in order.
+    public func handles(of session: ClientSession) -> [HandleID] { sessions[session]?.handles.sorted() ?? [] }
 
     /// A process that has not been seen since the restart: as long as it lives it may only have nothing to say, for who
     /// has no thread to spare connects when it is called. Nil for all others.

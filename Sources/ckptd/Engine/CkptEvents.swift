@@ -62,6 +62,8 @@ public enum CkptEvent: Hashable, Sendable {
     case disconnected(ClientSession, isDead: Bool)
     /// `time`: nanoseconds since 1970 UTC, for expiration times.
     case request(CkptRequest, RequestOrigin, time: SaTime)
+    /// Closed by the processes that had them open, while nobody could be asked to.
+    case abandoned([HandleID])
     /// Answers the last effect, a commit or create; comes before anything else.
     case settled(CommitOutcome)
     /// Answers the last effect, a `.look`; comes before anything else. `change`: of the last update, as far as known.

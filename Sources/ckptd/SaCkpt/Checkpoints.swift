@@ -91,13 +91,9 @@ public func saCkptCheckpointClose(_ checkpointHandle: SaCkptCheckpointHandleT) -
     do throws(AisError) {
         let open = try HandleTable.checkpoint(checkpointHandle)
         guard open.drop() else { return SA_AIS_ERR_BAD_HANDLE }
-        do throws(AisError) {
-            try open.checkpoint.closeBlocking(timeout: open.client.isUsable ? InterfaceVersion.usual : .zero)
-        } catch {
-            // It is closed here in any case, and so for the caller. The service may have given us up before; or it is
-            // away, and told when it is back.
-            if error == .tryAgain || error == .timeout { open.checkpoint.closeLater() }
-        }
+        // It is closed here in any case, and so for the caller. The service may have given us up before; or it is
+        // away, and closes it when it is back.
+        try? open.checkpoint.closeBlocking(timeout: open.client.isUsable ? InterfaceVersion.usual : .zero)
         return SA_AIS_OK
     } catch {
         return SaAisErrorT(rawValue: error.rawValue)

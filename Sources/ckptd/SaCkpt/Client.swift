@@ -186,7 +186,6 @@ final class Client: HandleObject, @unchecked Sendable {
         // Outside the cluster nobody answers; the service closes what it is told, and what it misses, by itself.
         let patience = isUsable ? Self.farewell : .zero
         Checkpoint.closeAll(opens.map { $0.checkpoint }, within: patience, in: service)
-        service.close()
         return true
     }
 }

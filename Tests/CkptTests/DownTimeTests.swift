@@ -1,0 +1,95 @@
+import CkptClient
+import CkptProtocol
+import EngineKit
+import OSAL
+import SAFTypes
+import Testing
+
+@testable import CkptEngine
+
+/// What is closed while nobody can be told.
+@Suite("Closed while ckptd is away", .serialized)
+struct DownTimeTests {
+    private func openers(_ name: SaName, _ service: CheckpointService) throws -> Int {
+        try service.list(timeout: .seconds(30)).checkpoints.first { $0.name == name }?.openers.count ?? 0
+    }
+
+    @Test("A checkpoint that is closed, and one that is let go, are closed when ckptd is back; others stay open")
+    func checkpoint() async throws {
+        let harness = try DaemonHarness()
+        let service = harness.service()
+        let names = ["safCkpt=closed", "safCkpt=blocking", "safCkpt=gone", "safCkpt=kept"].compactMap { SaName($0) }
+        var open: [Checkpoint?] = []
+        for name in names {
+            open.append(try await Checkpoint.open(name, creating: DaemonHarness.attributes(), in: service))
+        }
+        harness.kill()
+        await #expect(throws: AisError.tryAgain) { try await open[0]?.close(timeout: .milliseconds(1)) }
+        #expect(throws: AisError.tryAgain) { try open[1]?.closeBlocking(timeout: .milliseconds(1)) }
+        open[2] = nil
+        try harness.start()
+        let other = harness.service()
+        for name in names.dropLast() {
+            // The first to come is told already: nobody of ours had to come back for it.
+            #expect(try openers(name, other) == 0, "\(name)")
+        }
+        #expect(try openers(names[3], other) == 1)
+        #expect(try await open[3]?.status(timeout: .seconds(30)).attributes == DaemonHarness.attributes())
+    }
+
+    @Test("A service that is closed has nothing open when ckptd is back, and never comes back itself")
+    func service() async throws {
+        let harness = try DaemonHarness()
+        let name = SaName("safCkpt=farewell")!
+        let service = harness.service()
+        let kept = harness.service()
+        _ = try await Checkpoint.open(name, creating: DaemonHarness.attributes(retention: 0), in: service)
+        let checkpoint = try await Checkpoint.open("safCkpt=kept", creating: DaemonHarness.attributes(), in: kept)
+        harness.kill()
+        service.close()
+        try harness.start()
+        let other = harness.service()
+        #expect(try other.list(timeout: .seconds(30)).checkpoints.map(\.name) == [checkpoint.name], "deleted, too")
+        #expect(try openers(checkpoint.name, other) == 1)
+    }
+
+    @Test("A mark counts only if it is by the process that has the open")
+    func foreign() async throws {
+        let harness = try DaemonHarness()
+        let name = SaName("safCkpt=other")!
+        let holder = try Process.spawn(holderOptions(harness, name))
+        defer {
+            _ = try? Process.kill(holder.pid, .kill)
+            while Process.reap(holder.pid) == nil { OSAL.pause() }
+        }
+        let other = harness.service()
+        let deadline = MonotonicClock.now() + .seconds(60)
+        while try openers(name, other) == 0 { try #require(MonotonicClock.now() < deadline) }
+        let handle = try #require(try other.list().checkpoints.first { $0.name == name }?.openers.first?.handle)
+        harness.kill()
+        #expect(ProcessMarks.mark(ClosedMark.number(of: handle), in: harness.places.runDirectory + ClosedMark.file))
+        try harness.start()
+        #expect(try openers(name, other) == 1)
+    }
+
+    private func holderOptions(_ harness: DaemonHarness, _ name: SaName) throws -> SpawnOptions {
+        let tests = try #require(Environment.executablePath)
+        var options = SpawnOptions(
+            path: File.parent(of: tests) + "/ckptworker", arguments: ["ckptworker", "hold", name.description, "sync"],
+            environment: Environment.all + harness.places.environment)
+        options.deathSignal = .kill
+        return options
+    }
+
+    @Test("The engine closes what was abandoned, and nothing else; the last one begins the retention")
+    func engine() throws {
+        var world = EngineWorld()
+        let first = try world.open([.read, .write], EngineWorld.attributes())
+        let second = try world.open()
+        world.feed(.abandoned([first]))
+        #expect(throws: AisError.badHandle) { _ = try world.ask(.status(first)).get() }
+        _ = try world.ask(.status(second)).get()
+        world.feed(.abandoned([second, first]))
+        #expect(world.timers.keys.contains { if case .retention = $0 { true } else { false } })
+    }
+}
