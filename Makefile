@@ -20,6 +20,8 @@ PROGRAMS := $(DAEMONS) saf $(EXAMPLES)
 COMPLETIONS := bash-completion/completions/saf zsh/site-functions/_saf fish/vendor_completions.d/saf.fish
 completion_shell = $(patsubst bash-completion,bash,$(firstword $(subst /, ,$(1))))
 MICROBENCH := Benchmarks/.build/release/microbench
+# Where systemd looks for what the administrator installed, when PREFIX is /usr/local.
+UNITS = $(PREFIX)/lib/systemd/system
 # The C libraries. Programs that were linked with openais ask for libSaCkpt.so.2 or .so.3.
 LIBRARIES ?= embedded
 LIBRARIES_BUILD := .build/libraries$(if $(filter-out embedded,$(LIBRARIES)),-$(LIBRARIES))
@@ -97,6 +99,8 @@ install: release install-libraries ## install into $(DESTDIR)$(PREFIX)
 	ln -sf ../lib/swiftsaf/saf "$(DESTDIR)$(PREFIX)/bin/saf"
 	ln -sf ../lib/swiftsaf/amfd "$(DESTDIR)$(PREFIX)/bin/amfd"
 	cp -R deploy/examples deploy/sysctl "$(DESTDIR)$(PREFIX)/share/swiftsaf/"
+	install -d "$(DESTDIR)$(UNITS)"
+	sed -e 's|@PREFIX@|$(PREFIX)|' deploy/systemd/swiftsaf.service.in > "$(DESTDIR)$(UNITS)/swiftsaf.service"
 	install -d $(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/share/$(dir $(file))")
 	$(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/lib/swiftsaf/saf" --generate-completion-script $(call completion_shell,$(file)) \
 		> "$(DESTDIR)$(PREFIX)/share/$(file)" &&) true
@@ -105,6 +109,7 @@ uninstall: ## remove what install put there
 	rm -rf "$(DESTDIR)$(PREFIX)/lib/swiftsaf" "$(DESTDIR)$(PREFIX)/share/swiftsaf"
 	rm -f "$(DESTDIR)$(PREFIX)/bin/saf" "$(DESTDIR)$(PREFIX)/bin/amfd"
 	rm -rf "$(DESTDIR)$(PREFIX)/include/swiftsaf"
+	rm -f "$(DESTDIR)$(UNITS)/swiftsaf.service"
 	rm -f $(foreach file,pkgconfig/saf-ckpt.pc $(CKPT_LIBRARY) $(CKPT_LINKS),"$(DESTDIR)$(PREFIX)/lib/$(file)")
 	rm -f $(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/share/$(file)")
 

@@ -374,8 +374,8 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
             "OSAL", "OSAL", ["COSAL", "EngineKit"] + (isEmbedded ? ["Glibc"] : []),
             exclude: [
                 "CShim", "README.md", "DynamicLibrary.swift", "Namespaces.swift", "Network.swift", "Process.swift",
-                "PseudoTerminal.swift", "RobustMutex.swift", "RobustSemaphore.swift", "Signals.swift",
-                "SocketAddress.swift", "Spawn.swift", "StandardOutput.swift", "TcpSocket.swift", "TerminalMode.swift",
+                "PseudoTerminal.swift", "RobustMutex.swift", "RobustSemaphore.swift",
+                "ServiceManager.swift", "Signals.swift", "SocketAddress.swift", "Spawn.swift", "StandardOutput.swift", "TcpSocket.swift", "TerminalMode.swift",
                 "Thread.swift", "TimingWheel.swift",
             ]),
         library(

@@ -13,6 +13,8 @@ final class AmfStand {
     let admin: AdminClient
     private let binaries: String
     private var started: [Int32] = []
+    /// What `start` adds to the environment.
+    var additions: [String] = []
 
     /// - Parameters:
     ///   - model: the applications; nil: `saf config compile` gives `errors`.
@@ -46,7 +48,7 @@ final class AmfStand {
 
     var environment: [String] {
         let own = Environment.all.filter { !$0.hasPrefix("SAF_") && !$0.hasPrefix("SA_AMF_") }
-        return own + places.environment + ["SAF_BIN_DIR=\(directory)/bin", "SAF_LOG_STDERR=1"]
+        return own + places.environment + ["SAF_BIN_DIR=\(directory)/bin", "SAF_LOG_STDERR=1"] + additions
     }
 
     private var outputPath: String { directory + "/output" }

@@ -75,7 +75,7 @@ final class AmfDaemon {
             gateway = try Gateway(
                 loop: loop, places: places, access: LocalAccess(description.access), keeper: keeper, node: node,
                 incarnation: incarnation)
-            guardKeeper = GuardKeeper(loop: loop, options: options)
+            guardKeeper = GuardKeeper(loop: loop, files: files, options: options)
             compiler = ModelCompiler(loop: loop, plan: plan)
             capture = OutputCapture(loop: loop, places: places)
             commands = LoopCommands(loop: loop, places: places, owner: "amfd")
@@ -165,6 +165,7 @@ final class AmfDaemon {
         if cluster != nil { guardKeeper.mindLease() }
         host.start()
         if host.model != nil { adopt() }
+        guardKeeper.serving()
     }
 
     /// The state here is the cluster's. Without a model in it this node brings its own: whoever is first.

@@ -18,13 +18,15 @@ final class Guard {
     private var deadline: Instant?
     private var exitCode: Int32?
     private var lease: LeaseGuard?
+    private var supervisor: Supervisor?
 
     init(options: AmfOptions, places: Places) throws(OSError) {
         self.options = options
         files = NodeFiles(places: places)
+        supervisor = ServiceManager.take().map { Supervisor($0) }
         engine = GuardEngine(stopDeadline: options.stopDeadline + .seconds(5))
         poller = try Poller()
-        signals = try SignalDescriptor(blocking: [.terminate, .interrupt, .child, .hangup, .user1])
+        signals = try SignalDescriptor(blocking: [.terminate, .interrupt, .child, .hangup, .user1, .user2])
         try poller.add(signals.raw, interest: .read, token: Token.signals)
     }
 
@@ -44,7 +46,10 @@ final class Guard {
         }
         try? Process.becomeSubreaper()  // without it orphans go to init, which reaps them as well
         mindLease()
-        perform(engine.handle(adopt() ? .adopted : .begin, at: MonotonicClock.now()))
+        supervisor?.begin()
+        let hasAdopted = adopt()
+        if hasAdopted { supervisor?.isServing(amfd?.identity.pid) }
+        perform(engine.handle(hasAdopted ? .adopted : .begin, at: MonotonicClock.now()))
         while exitCode == nil { turn() }
         return exitCode ?? 0
     }
@@ -72,14 +77,15 @@ final class Guard {
         var events: [PollEvent] = []
         do {
             let timeout = deadline.map { max(.zero, $0 - MonotonicClock.now()) }
-            let lease = lease?.timeout
-            _ = try poller.wait(into: &events, timeout: [timeout, lease].compactMap { $0 }.min())
+            let others = [timeout, lease?.timeout, supervisor?.timeout].compactMap { $0 }
+            _ = try poller.wait(into: &events, timeout: others.min())
         } catch {
             say("cannot wait for events: \(error)")
             exitCode = 1
             return
         }
         checkLease()  // before anything else
+        supervisor?.beat()
         if let deadline, MonotonicClock.now() >= deadline {
             self.deadline = nil
             handle(.timer)
@@ -117,6 +123,7 @@ final class Guard {
             case .terminate, .interrupt: handle(.stopRequested)
             case .child: reapOrphans()
             case .user1: mindLease()
+            case .user2: supervisor?.isServing(amfd?.identity.pid)
             case .hangup: handle(.reloadRequested)  // also of a terminal that is closed: that ends no node
             default: break
             }
@@ -150,7 +157,9 @@ final class Guard {
             case .spawn: handle(spawn())
             case .startTimer(let duration): deadline = MonotonicClock.now() + duration
             case .cancelTimer: deadline = nil
-            case .terminate: signal(.terminate)
+            case .terminate:
+                supervisor?.isStopping()
+                signal(.terminate)
             case .kill: signal(.kill)
             case .reload: signal(.hangup)
             case .sweep: ChildrenSweep.run(files)
@@ -163,7 +172,10 @@ final class Guard {
     private func spawn() -> GuardEngine.Event {
         do {
             var spawning = SpawnOptions(path: options.executable)
-            spawning.arguments = [options.executable] + options.daemonArguments(guardedBy: ProcessIdentity.own)
+            spawning.arguments =
+                [options.executable]
+                + options.daemonArguments(
+                    guardedBy: ProcessIdentity.own, isSupervised: supervisor != nil)
             spawning.descriptors = [
                 DescriptorMapping(0, as: 0), DescriptorMapping(1, as: 1), DescriptorMapping(2, as: 2),
             ]
@@ -181,7 +193,10 @@ final class Guard {
         try? Process.pidfdSendSignal(amfd.pidfd.raw, number)  // already dead is as good
     }
 
-    private func say(_ text: String) { Say.error("amfd --guard: \(text)") }
+    private func say(_ text: String) {
+        Say.error("amfd --guard: \(text)")
+        supervisor?.say(text)
+    }
 }
 
 /// Ends what the children table of a dead amfd still names, when no amfd will come to adopt it.

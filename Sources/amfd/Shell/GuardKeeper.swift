@@ -10,20 +10,27 @@ final class GuardKeeper {
 
     private let loop: Loop
     private let options: AmfOptions
+    private let files: NodeFiles
     private var pidfd: SharedDescriptor?
     private var watch: WatchID?
     private var timer: LoopTimer?
     private(set) var pid: Int32 = 0
     private var startedAt = Instant.start
     private var quickDeaths = 0
+    private var diedAt = Instant.start
     private var isStopped = false
 
     static let delays: [Duration] = [
         .milliseconds(1), .milliseconds(1), .milliseconds(50), .milliseconds(500), .seconds(5),
     ]
 
-    init(loop: Loop, options: AmfOptions) {
+    /// How long a service manager has to start the guard again, before it is done here: its own is the one it watches.
+    static let managerPatience: Duration = .seconds(2)
+    static let managerInterval: Duration = .milliseconds(100)
+
+    init(loop: Loop, files: NodeFiles, options: AmfOptions) {
         self.loop = loop
+        self.files = files
         self.options = options
     }
 
@@ -45,6 +52,12 @@ final class GuardKeeper {
         try? Process.pidfdSendSignal(pidfd.raw, .user1)  // died meanwhile: its successor looks
     }
 
+    /// The node serves; a supervised guard passes it on.
+    func serving() {
+        guard options.isSupervised, let pidfd else { return }
+        try? Process.pidfdSendSignal(pidfd.raw, .user2)  // died meanwhile: its successor adopts, and says so
+    }
+
     /// From now on a guard that ends is not replaced.
     func stop() {
         isStopped = true
@@ -64,17 +77,34 @@ final class GuardKeeper {
         _ = Process.reap(pid)  // a guard we started is our child; the one that started us is not
         (watch, pidfd) = (nil, nil)
         onNote(.guardDied(pid: pid))
+        diedAt = MonotonicClock.now()
         quickDeaths = MonotonicClock.now() - startedAt < GuardEngine.healthyLife ? quickDeaths + 1 : 0
         respawn()
     }
 
     private func respawn() {
         guard !isStopped else { return }
-        timer = loop.schedule(after: Self.delays[min(quickDeaths, Self.delays.count - 1)]) { [unowned self] in spawn() }
+        let delay = options.isSupervised ? Self.managerInterval : Self.delays[min(quickDeaths, Self.delays.count - 1)]
+        timer = loop.schedule(after: delay) { [unowned self] in replace() }
+    }
+
+    /// The service manager's new guard is watched; without one in time it is started here.
+    private func replace() {
+        timer = nil
+        guard options.isSupervised else { return spawn() }
+        if let other = files.holder(.guard), other.isAlive, let pidfd = try? Process.pidfdOpen(other.pid),
+            ProcessIdentity(living: other.pid) == other
+        {
+            // Refused by epoll only without memory: the next look is as good.
+            do { try begin(other.pid, SharedDescriptor(pidfd)) } catch { respawn() }
+        } else if MonotonicClock.now() - diedAt < Self.managerPatience {
+            respawn()
+        } else {
+            spawn()
+        }
     }
 
     private func spawn() {
-        timer = nil
         do throws(OSError) {
             var spawning = SpawnOptions(path: options.executable)
             spawning.arguments = [options.executable] + options.guardArguments(adopting: ProcessIdentity.own)

@@ -10,6 +10,8 @@ struct AmfOptions: Sendable {
     var adopt: ProcessIdentity?
     /// The guard that started this amfd.
     var guardedBy: ProcessIdentity?
+    /// A service manager starts a guard that dies again.
+    var isSupervised = false
     /// How long an orderly stop may take before what is left is killed.
     var stopDeadline: Duration = .seconds(30)
     /// This program's own file.
@@ -39,6 +41,7 @@ struct AmfOptions: Sendable {
           SAF_NODE_NAME   name of this node                host name
           SAF_NODE_ID     number of a node alone           1
           SAF_BIN_DIR     the other programs of SwiftSAF   the directory of this program
+          NOTIFY_SOCKET   set by systemd: it is told when the node serves (deploy/systemd)
           SAF_LOG_STDERR  1: what is logged also goes to stderr (as it does when stderr is a terminal)
 
         A component finds all of these, as amfd has them, and SA_AMF_COMPONENT_NAME, its distinguished name.
@@ -59,6 +62,7 @@ struct AmfOptions: Sendable {
             case "--guard": mode = .guard
             case "--adopt": adopt = try Self.identity(argument, rest.popFirst())
             case "--guarded-by": guardedBy = try Self.identity(argument, rest.popFirst())
+            case "--supervised": isSupervised = true
             case "--stop-deadline": stopDeadline = try Self.seconds(argument, rest.popFirst())
             default: throw OptionError(text: "unknown argument \(argument); amfd --help lists what there is")
             }
@@ -81,8 +85,10 @@ struct AmfOptions: Sendable {
 
     private var stopDeadlineArguments: [String] { ["--stop-deadline", String(stopDeadline.components.seconds)] }
 
-    func daemonArguments(guardedBy identity: ProcessIdentity) -> [String] {
-        stopDeadlineArguments + ["--guarded-by", "\(identity.pid):\(identity.startTime)"]
+    func daemonArguments(guardedBy identity: ProcessIdentity, isSupervised: Bool) -> [String] {
+        stopDeadlineArguments + (isSupervised ? ["--supervised"] : []) + [
+            "--guarded-by", "\(identity.pid):\(identity.startTime)",
+        ]
     }
 
     func guardArguments(adopting identity: ProcessIdentity) -> [String] {

@@ -48,6 +48,8 @@ final class ProcessKeeper {
     private let afterLife: AfterLife
     private let plan: SpawnPlan
     private let table: ChildrenTable
+    /// This process's own oom_score_adj; proc(5).
+    private let oomShield: Int
     private var watcher: LifeWatcher?
     private var children: [ChildKey: Child] = [:]
     private var byToken: [UInt64: ChildKey] = [:]
@@ -67,6 +69,8 @@ final class ProcessKeeper {
         self.loop = loop
         self.plan = plan
         self.table = table
+        let shield = (try? File.readText("/proc/self/oom_score_adj", limit: 64)) ?? ""  // no /proc: no shield
+        oomShield = Int(shield.prefix { $0 != "\n" }) ?? 0
         afterLife = AfterLife(loop: loop, places: plan.places)
         let relay = LoopRelay(self)
         // Refused only by an overfull loop; the pidfd tells as well.
@@ -123,6 +127,7 @@ final class ProcessKeeper {
             key.component, model, command: model.command, arguments: model.arguments,
             extra: environment.map { "\($0.name)=\($0.value)" } + Self.extra(key, mark))
         let child = try launch(key, .component, mark, options)
+        if oomShield < 0, !Self.isMiddleware(key.component) { unshield(child.pid) }
         do throws(OSError) {
             child.watch = try loop.watch(child.pidfd.raw, .read, lane: .control) { [unowned self] _ in exited(key) }
         } catch {
@@ -131,6 +136,19 @@ final class ProcessKeeper {
         }
         keep(child)
         return child
+    }
+
+    private static func isMiddleware(_ component: SaName) -> Bool {
+        var root = component
+        while let parent = DN.parent(root) { root = parent }
+        return MiddlewareModel.isMiddleware(DN.shortName(root))
+    }
+
+    /// What protects this node's middleware when memory runs out is not the application's: that is started again.
+    private func unshield(_ pid: Int32) {
+        // Ended meanwhile is as good; anything else costs no more than the protection of the others.
+        guard let file = try? File.open("/proc/\(pid)/oom_score_adj", writable: true) else { return }
+        _ = try? [UInt8(ascii: "0")].withUnsafeBytes { try file.write($0) }
     }
 
     /// By which a process and what it starts are recognised, and what tells them which life of the component it is.
