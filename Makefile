@@ -22,6 +22,9 @@ completion_shell = $(patsubst bash-completion,bash,$(firstword $(subst /, ,$(1))
 MICROBENCH := Benchmarks/.build/release/microbench
 # Where systemd looks for what the administrator installed, when PREFIX is /usr/local.
 UNITS = $(PREFIX)/lib/systemd/system
+# What install may have made, the inner ones first.
+FOLDERS := lib/systemd/system lib/systemd lib/pkgconfig share/man/man1 share/man/man8 $(patsubst %,share/%,\
+	bash-completion/completions bash-completion zsh/site-functions zsh fish/vendor_completions.d fish)
 # The C libraries. Programs that were linked with openais ask for libSaCkpt.so.2 or .so.3.
 LIBRARIES ?= embedded
 LIBRARIES_BUILD := .build/libraries$(if $(filter-out embedded,$(LIBRARIES)),-$(LIBRARIES))
@@ -101,6 +104,7 @@ install: release install-libraries ## install into $(DESTDIR)$(PREFIX)
 	cp -R deploy/examples deploy/sysctl "$(DESTDIR)$(PREFIX)/share/swiftsaf/"
 	install -d "$(DESTDIR)$(UNITS)"
 	sed -e 's|@PREFIX@|$(PREFIX)|' deploy/systemd/swiftsaf.service.in > "$(DESTDIR)$(UNITS)/swiftsaf.service"
+	deploy/man/generate "$(DESTDIR)$(PREFIX)/lib/swiftsaf" "$(DESTDIR)$(PREFIX)/share/man" $(VERSION)
 	install -d $(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/share/$(dir $(file))")
 	$(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/lib/swiftsaf/saf" --generate-completion-script $(call completion_shell,$(file)) \
 		> "$(DESTDIR)$(PREFIX)/share/$(file)" &&) true
@@ -111,7 +115,10 @@ uninstall: ## remove what install put there
 	rm -rf "$(DESTDIR)$(PREFIX)/include/swiftsaf"
 	rm -f "$(DESTDIR)$(UNITS)/swiftsaf.service"
 	rm -f $(foreach file,pkgconfig/saf-ckpt.pc $(CKPT_LIBRARY) $(CKPT_LINKS),"$(DESTDIR)$(PREFIX)/lib/$(file)")
+	rm -f "$(DESTDIR)$(PREFIX)"/share/man/man1/saf.1 "$(DESTDIR)$(PREFIX)"/share/man/man1/saf-*.1 \
+		"$(DESTDIR)$(PREFIX)"/share/man/man8/amfd.8
 	rm -f $(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/share/$(file)")
+	@cd "$(DESTDIR)$(PREFIX)" && rmdir $(FOLDERS) 2>/dev/null || true  # those that are empty now
 
 clean: ## remove what was built
 	rm -rf .build Benchmarks/.build
