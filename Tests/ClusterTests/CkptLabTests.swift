@@ -79,6 +79,43 @@ extension ClusterLabTests {
             try world.lab.down()
         }
 
+        @Test("A node far away makes its own writes slower and nobody else's; when it dies nothing is lost")
+        func farNode() throws {
+            let world = try CkptWorld("test-far")
+            try world.run(["fill", "big", "sync", "8"], on: 1)
+            for node in 1...2 { try world.hold("near", "sync", on: node) }
+            for node in 1...3 { try world.hold("far", "sync", on: node) }
+            try world.lab.delay(.init(milliseconds: 50), on: 3)
+            for node in 1...2 { try world.write("near", "sync", on: node) }
+            try world.write("far", "sync", on: 3)
+            try world.advance(by: 10)  // all have begun
+            let far = try time { try world.advance([3], by: 10) }
+            let near = try time { try world.advance([1, 2], by: 10) }
+            #expect(far > .milliseconds(450), "ten writes of one round trip or more each: \(far)")
+            #expect(near < far / 2, "\(near) here, \(far) there")
+            // Much, in segments of the largest size, through the long cable.
+            try world.hold("big", "sync", on: 3)
+            try world.awaitEqual("big", [1, 3])
+            try world.advance(by: 10)
+            let lost = try #require(world.lab.carried(on: 3, plane: 0)?.lost)
+            #expect(lost == 0)
+            let kept = world.acknowledged
+            try world.lab.kill(3)
+            world.daemons[3] = nil
+            try world.advance([1, 2])
+            let found = try world.read("far", on: 1)
+            #expect((found["w3"] ?? 0) >= kept[3] ?? 0, "what it was told is done is here")
+            try world.stop([1, 2])
+            try world.check("near", [1, 2])
+            try world.lab.down()
+        }
+
+        private func time(_ body: () throws -> Void) rethrows -> Duration {
+            let start = MonotonicClock.now()
+            try body()
+            return MonotonicClock.now() - start
+        }
+
         @Test("A ckptd that was away for a moment is sent what it missed, not everything")
         func delta() throws {
             let world = try CkptWorld("test-delta")

@@ -183,6 +183,47 @@ struct ClusterLabTests {
         try lab.awaitFormed()
     }
 
+    /// The shortest of ten round trips: a connection that is refused takes one.
+    private func roundTrip(_ lab: ClusterLab, _ node: Int, to other: Int) throws -> Duration {
+        let script = """
+            for i in 1 2 3 4 5 6 7 8 9 10; do a=${EPOCHREALTIME/./}; : 2>/dev/null </dev/tcp/$1/9; \
+            echo $((${EPOCHREALTIME/./} - a)); done
+            """
+        let address = LabOptions.address(of: other, plane: 0)
+        let result = try lab.run(["bash", "-c", script, "bash", address], on: node, timeout: .seconds(60))
+        let times = result.output.split(separator: "\n").compactMap { Int($0) }
+        return .microseconds(try #require(times.min(), "\(result)"))
+    }
+
+    @Test("A node that is farther away answers later by what was asked, and nothing else changes")
+    func longCable() throws {
+        let before = try Machine()
+        let lab = try ClusterLab.up(options(3, "test-cable"))
+        try lab.awaitFormed()
+        let rings = rings(lab)
+        let near = try roundTrip(lab, 1, to: 2)
+        try lab.delay(.init(milliseconds: 50), on: 2)
+        let far = try roundTrip(lab, 1, to: 2)
+        #expect(far - near > .milliseconds(49) && far - near < .milliseconds(75), "\(near), \(far)")
+        #expect(try roundTrip(lab, 1, to: 3) < .milliseconds(25), "the others are as near as ever")
+        #expect(self.rings(lab) == rings, "50 ms are no reason to part")
+        let carried = try #require(lab.carried(on: 2, plane: 0))
+        #expect(carried.frames > 20 && carried.lost == 0, "\(carried)")
+        try lab.kill(2)
+        try lab.awaitMembers([1, 3])
+        try lab.boot([2])
+        try lab.awaitFormed()
+        #expect(try roundTrip(lab, 3, to: 2) > .milliseconds(49), "it is where it was before it lost its power")
+        try lab.delay(.init(milliseconds: 10, jitter: 10), on: 2, plane: 0)
+        #expect(try roundTrip(lab, 1, to: 2) > .milliseconds(9))
+        try lab.heal()
+        #expect(try roundTrip(lab, 1, to: 2) < .milliseconds(9))
+        try lab.awaitFormed()
+        try lab.delay(.init(milliseconds: 50), on: 1)
+        try lab.down()
+        #expect(try Machine() == before)
+    }
+
     @Test("A lab whose owner has died is removed by the next one")
     func abandoned() throws {
         let before = try Machine()

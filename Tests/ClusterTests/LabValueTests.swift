@@ -113,7 +113,9 @@ struct LabValueTests {
         state.faults.groups = [[1], [2]]
         state.faults.isolated = [2]
         state.faults.lossPermille = [1: 5]
-        state.faults.delay = [2: 50]
+        let plug = NetworkFaults.Plug(plane: 1, node: 2)
+        state.faults.delays = [plug: NetworkFaults.Delay(milliseconds: 50, jitter: 5)]
+        state.carriers = [plug: ProcessIdentity(pid: 16, startTime: 17)]
         state.faults.unplugged = [NetworkFaults.Plug(plane: 1, node: 2)]
         #expect(try LabState(text: state.text) == state)
         for line in ["colour red", "init 1", "nodes many", "nodes 99"] {

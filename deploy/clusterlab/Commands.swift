@@ -10,6 +10,7 @@ func perform(_ arguments: inout [String]) throws -> Int32 {
     }
     arguments.removeFirst()
     if command == "exec" { return try execute(arguments) }
+    if command == "carry" { return try carry(&arguments) }
     let name = try arguments.takeOption("--name") ?? LabOptions().name
     switch command {
     case "up": try bringUp(name, &arguments)
@@ -124,8 +125,14 @@ private func network(_ command: String, _ lab: ClusterLab, _ arguments: inout [S
             try lab.lose(permille: Int((percent * 10).rounded()), on: node)
         }
     case "delay-proxy":
-        let milliseconds = try arguments.takeNumber("the milliseconds")
-        for node in everyNode(or: arguments.takeNumberIfAny()) { try lab.delay(milliseconds: milliseconds, on: node) }
+        let plane = try arguments.takeNumberOption("--plane")
+        let jitter = try arguments.takeNumberOption("--jitter") ?? 0
+        let node = try arguments.takeNumber("the node's number")
+        let isOff = arguments.first == "off"
+        if isOff { arguments.removeFirst() }
+        let delay =
+            isOff ? nil : NetworkFaults.Delay(milliseconds: try arguments.takeNumber("MS or off"), jitter: jitter)
+        try lab.delay(delay, on: node, plane: plane)
     case "heal": try lab.heal()
     default:
         let plane = try arguments.takeNumber("the plane's number")
@@ -171,6 +178,17 @@ private func execute(_ arguments: [String]) throws -> Int32 {
     }
 }
 
+/// The process that `delay-proxy` starts: `carry CABLE END MILLISECONDS JITTER REPORT`.
+private func carry(_ arguments: inout [String]) throws -> Int32 {
+    let (cable, end) = (try arguments.take("the cable"), try arguments.take("its other end"))
+    let milliseconds = try arguments.takeNumber("the milliseconds")
+    let delay = NetworkFaults.Delay(milliseconds: milliseconds, jitter: try arguments.takeNumber("the jitter"))
+    let carrier = try CableCarrier(cable, end, delay: delay, report: try arguments.take("the report's file"))
+    try arguments.end()
+    try carrier.run()
+    return 0
+}
+
 private func statusText(of lab: ClusterLab) -> String {
     var lines = [
         "lab \(lab.options.name): \(lab.options.nodes) nodes, \(lab.options.planes) planes, token "
@@ -179,6 +197,11 @@ private func statusText(of lab: ClusterLab) -> String {
     for node in lab.options.allNodes { lines.append("node \(node)  \(nodeText(node, of: lab))") }
     let faults = lab.faults.summary
     lines += faults.isEmpty ? ["no faults of the network"] : faults.map { "fault: " + $0 }
+    for plug in lab.faults.delays.keys.sorted(by: { ($0.node, $0.plane) < ($1.node, $1.plane) }) {
+        guard let carried = lab.carried(on: plug.node, plane: plug.plane) else { continue }
+        let cable = "the long cable of node \(plug.node) on plane \(plug.plane)"
+        lines.append("\(cable): \(carried.frames) frames carried, \(carried.lost) lost")
+    }
     return lines.joined(separator: "\n") + "\n"
 }
 

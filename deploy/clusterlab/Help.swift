@@ -34,7 +34,11 @@ let help = """
       loss PERCENT [N]       of all packets to and from node N, or each node; 0: none
       cut-plane P [N]        pull the cables of plane P (0 or 1) out, of one node or of all
       restore-plane P [N]    put them in again
-      delay-proxy MS [N]     packets leave late; needs netem in the kernel, and says so. Without it: slow
+      delay-proxy N MS [--plane P] [--jitter MS]
+                             node N is farther away: a round trip takes MS longer (and by chance up to the jitter more),
+                             on plane P or on all; nothing overtakes. status tells what was carried, and lost
+      delay-proxy N off [--plane P]
+                             as near as before
       heal                   take all faults of the network away
 
     EXAMPLE: what a partition does

@@ -123,11 +123,12 @@ final class ProcessKeeper {
     ) throws(SpawnRefusal) -> Child {
         if children[key] != nil { throw SpawnRefusal("\(key.component) instance \(key.instance) runs already") }
         let mark = UInt64.random(in: 1 ... .max)
-        let options = try plan.options(
+        var options = try plan.options(
             key.component, model, command: model.command, arguments: model.arguments,
             extra: environment.map { "\($0.name)=\($0.value)" } + Self.extra(key, mark))
+        // What protects this node's middleware when memory runs out is not the application's: that is started again.
+        if oomShield < 0, !Self.isMiddleware(key.component) { options.outOfMemoryScore = 0 }
         let child = try launch(key, .component, mark, options)
-        if oomShield < 0, !Self.isMiddleware(key.component) { unshield(child.pid) }
         do throws(OSError) {
             child.watch = try loop.watch(child.pidfd.raw, .read, lane: .control) { [unowned self] _ in exited(key) }
         } catch {
@@ -142,13 +143,6 @@ final class ProcessKeeper {
         var root = component
         while let parent = DN.parent(root) { root = parent }
         return MiddlewareModel.isMiddleware(DN.shortName(root))
-    }
-
-    /// What protects this node's middleware when memory runs out is not the application's: that is started again.
-    private func unshield(_ pid: Int32) {
-        // Ended meanwhile is as good; anything else costs no more than the protection of the others.
-        guard let file = try? File.open("/proc/\(pid)/oom_score_adj", writable: true) else { return }
-        _ = try? [UInt8(ascii: "0")].withUnsafeBytes { try file.write($0) }
     }
 
     /// By which a process and what it starts are recognised, and what tells them which life of the component it is.

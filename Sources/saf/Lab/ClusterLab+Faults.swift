@@ -37,22 +37,6 @@ extension ClusterLab {
     /// All cables of a plane in again.
     public func restore(plane: Int) throws { try setPlugged(true, Array(options.allNodes), plane) }
 
-    /// Lets every packet that leaves a node wait; 0: no longer.
-    /// - Throws: when the kernel has no netem; says what to do instead.
-    public func delay(milliseconds: Int, on node: Int) throws {
-        try check(node)
-        guard (0...60_000).contains(milliseconds) else { throw LabError("delay of \(milliseconds) ms") }
-        let before = state.faults.delay[node]
-        state.faults.delay[node] = milliseconds == 0 ? nil : milliseconds
-        do {
-            if isUp(node), before != state.faults.delay[node] { try applyDelay(on: node) }
-        } catch {
-            state.faults.delay[node] = before
-            throw error
-        }
-        try save()
-    }
-
     /// Takes every fault of the network away: partition, isolation, loss, delay, pulled cables. Frozen nodes stay
     /// frozen.
     public func heal() throws {
@@ -63,8 +47,8 @@ extension ClusterLab {
         }
         for node in upNodes {
             try applyRules(on: node)
-            if before.delay[node] != nil { try applyDelay(on: node) }
         }
+        for plug in before.delayed { try shorten(plug) }
         try save()
     }
 
@@ -77,31 +61,13 @@ extension ClusterLab {
     /// Everything that is wrong with the network of a node that has just come up; its cables know already.
     func applyFaults(on node: Int) throws {
         if state.faults != NetworkFaults() { try applyRules(on: node) }
-        if state.faults.delay[node] != nil { try applyDelay(on: node) }
+        for plug in state.faults.delayed where plug.node == node { try lengthen(plug) }
     }
 
     private func applyRules(on node: Int) throws {
         let file = "\(folder(of: node))/nft-rules"
         try File.writeAtomically(file, text: state.faults.rules(for: node, options: options), durable: false)
         try runTool(["nft", "-f", file], in: try requireUp(node))
-    }
-
-    private func applyDelay(on node: Int) throws {
-        let identity = try requireUp(node)
-        for plane in options.allPlanes {
-            let device = ["dev", "eth\(plane)", "root"]
-            do {
-                if let delay = state.faults.delay[node] {
-                    try runTool(["tc", "qdisc", "replace"] + device + ["netem", "delay", "\(delay)ms"], in: identity)
-                } else {
-                    try runTool(["tc", "qdisc", "delete"] + device, in: identity)
-                }
-            } catch let error as LabError {
-                throw LabError(
-                    "the network cannot be delayed; the kernel needs netem (CONFIG_NET_SCH_NETEM). Without it a "
-                        + "process can be made slow: `slow`. (\(error))")
-            }
-        }
     }
 
     private func setPlugged(_ isPlugged: Bool, _ nodes: [Int], _ plane: Int) throws {

@@ -109,12 +109,12 @@ extension ClusterLab {
 
     /// The kernel may be removing them at this very moment, one after the other; a link that stays is told by what
     /// follows: there is one by its name.
-    private func removeLinks(_ names: [String]) {
+    func removeLinks(_ names: [String]) {
         guard let identity = state.switchProcess else { return }
         for name in names { _ = try? runTool(["ip", "link", "del", name], in: identity) }
     }
 
-    private func linkNames() throws -> [String] {
+    func linkNames() throws -> [String] {
         guard let identity = state.switchProcess else { return [] }
         let text = try runTool(["ip", "-o", "link", "show", "type", "veth"], in: identity).output
         // "7: v1p0@if2: <BROADCAST…"

@@ -34,6 +34,8 @@ struct LabState: Equatable {
     /// The first process of each node, by number of the node; one that was killed is still here, but not alive.
     var inits: [Int: ProcessIdentity] = [:]
     var faults = NetworkFaults()
+    /// The processes that carry the frames of a long cable.
+    var carriers: [NetworkFaults.Plug: ProcessIdentity] = [:]
 
     init(options: LabOptions) { self.options = options }
 
@@ -51,7 +53,13 @@ struct LabState: Equatable {
         for group in faults.groups { lines.append("group \(list(group))") }
         if !faults.isolated.isEmpty { lines.append("isolated \(list(faults.isolated))") }
         for (node, loss) in faults.lossPermille.sorted(by: { $0.key < $1.key }) { lines.append("loss \(node) \(loss)") }
-        for (node, delay) in faults.delay.sorted(by: { $0.key < $1.key }) { lines.append("delay \(node) \(delay)") }
+        for plug in faults.delayed {
+            guard let delay = faults.delays[plug] else { continue }
+            lines.append("delay \(plug.plane) \(plug.node) \(delay.milliseconds) \(delay.jitter)")
+        }
+        for (plug, carrier) in carriers.sorted(by: { ($0.key.node, $0.key.plane) < ($1.key.node, $1.key.plane) }) {
+            lines.append("carrier \(plug.plane) \(plug.node) \(carrier.text)")
+        }
         for plug in faults.unplugged { lines.append("unplugged \(plug.plane) \(plug.node)") }
         return lines.joined(separator: "\n") + "\n"
     }
@@ -87,7 +95,12 @@ struct LabState: Equatable {
         case ("group", 1...): faults.groups.append(numbers)
         case ("isolated", 1...): faults.isolated = numbers
         case ("loss", 2): faults.lossPermille[numbers[0]] = numbers[1]
-        case ("delay", 2): faults.delay[numbers[0]] = numbers[1]
+        case ("delay", 4):
+            let plug = NetworkFaults.Plug(plane: numbers[0], node: numbers[1])
+            faults.delays[plug] = NetworkFaults.Delay(milliseconds: numbers[2], jitter: numbers[3])
+        case ("carrier", 4):
+            let plug = NetworkFaults.Plug(plane: numbers[0], node: numbers[1])
+            carriers[plug] = ProcessIdentity(words: Array(words.dropFirst(2)))
         case ("unplugged", 2): faults.unplugged.append(NetworkFaults.Plug(plane: numbers[0], node: numbers[1]))
         default: return false
         }

@@ -8,8 +8,8 @@ public struct NetworkFaults: Equatable, Sendable {
     public var lossPermille: [Int: Int] = [:]
     /// Unplugged cables, by plane and node.
     public var unplugged: [Plug] = []
-    /// Packets that leave a node wait so many milliseconds (netem).
-    public var delay: [Int: Int] = [:]
+    /// Cables that are longer than they are.
+    public var delays: [Plug: Delay] = [:]
 
     /// One end of a cable.
     public struct Plug: Hashable, Sendable {
@@ -21,7 +21,18 @@ public struct NetworkFaults: Equatable, Sendable {
         }
     }
 
+    /// What a long cable adds to the time of a packet there and the answer back; never the order of packets.
+    public struct Delay: Hashable, Sendable {
+        public var milliseconds: Int
+        /// By chance, between nothing and so much is added to each round trip.
+        public var jitter: Int
+        public init(milliseconds: Int, jitter: Int = 0) { (self.milliseconds, self.jitter) = (milliseconds, jitter) }
+    }
+
     public init() {}
+
+    /// The plugs of ``delays``, ascending.
+    var delayed: [Plug] { delays.keys.sorted { ($0.node, $0.plane) < ($1.node, $1.plane) } }
 
     /// The others that `node` does not hear, ascending.
     public func unheard(by node: Int, nodes: Int) -> [Int] {
@@ -75,8 +86,10 @@ public struct NetworkFaults: Equatable, Sendable {
         for (node, loss) in lossPermille.sorted(by: { $0.key < $1.key }) {
             lines.append("node \(node) loses \(loss / 10).\(loss % 10) % of the packets")
         }
-        for (node, delay) in delay.sorted(by: { $0.key < $1.key }) {
-            lines.append("node \(node) sends \(delay) ms late")
+        for plug in delayed {
+            guard let delay = delays[plug] else { continue }
+            let jitter = delay.jitter == 0 ? "" : " to \(delay.milliseconds + delay.jitter)"
+            lines.append("node \(plug.node) on plane \(plug.plane) \(delay.milliseconds)\(jitter) ms farther away")
         }
         for plug in unplugged { lines.append("node \(plug.node) unplugged from plane \(plug.plane)") }
         return lines

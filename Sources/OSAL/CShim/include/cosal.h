@@ -199,6 +199,12 @@ struct cosal_spawn {
  * then the name of the step that failed. The child has default signal handlers and an empty signal mask. */
 pid_t cosal_spawn(const struct cosal_spawn *options, int *pidfd, const char **stage);
 
+/* A packet(7) socket for every frame that arrives at a network device, each after a struct virtio_net_hdr; -1 with
+ * errno. It is non-blocking and sees nothing of what leaves. */
+int cosal_packet_open(const char *device, int receive_bytes);
+/* Frames that were lost since the last call because nobody read them. Source: PACKET_STATISTICS. */
+int cosal_packet_drops(int fd, unsigned *drops);
+
 /* The owner's side of a new pseudo-terminal, and the name of the other: posix_openpt and its sisters are declared only
  * with _GNU_SOURCE, which Swift's Glibc module goes without. -1 with errno. */
 int cosal_pseudo_terminal(char *name, size_t size);
