@@ -114,7 +114,7 @@ let package = Package(
         room(
             "AmfShell", "amfd/Shell",
             daemon + [
-                "AmfProtocol", "AmfEngine", "ClmClient", "EventProtocol", "EventClient", "LogProtocol", "CliClient",
+                "AmfProtocol", "AmfEngine", "AmfClient", "ClmClient", "EventProtocol", "EventClient", "LogProtocol", "CliClient",
                 "CliProtocol", "EOHost", "IOCCluster", "IOCCorosync", "IOCLinks",
             ]),
         program("amfd", "Sources/amfd/Daemon", daemon + ["AmfShell"]),

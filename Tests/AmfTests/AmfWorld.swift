@@ -120,7 +120,7 @@ struct AmfWorld {
     static func restored(_ bytes: [UInt8]) -> ClusterEngine {
         bytes.withUnsafeBytes { raw in
             var reader = ByteReader(raw)
-            guard let engine = try? ClusterEngine(snapshot: &reader, version: 1), (try? reader.finish()) != nil
+            guard let engine = try? ClusterEngine(snapshot: &reader, version: 2), (try? reader.finish()) != nil
             else { fatalError("a snapshot of our own cannot be read") }
             return engine
         }
@@ -128,7 +128,7 @@ struct AmfWorld {
 
     static func bytes(_ engine: ClusterEngine) -> [UInt8] {
         var writer = ByteWriter()
-        engine.encodeSnapshot(version: 1, to: &writer)
+        engine.encodeSnapshot(version: 2, to: &writer)
         return writer.bytes
     }
 

@@ -81,6 +81,7 @@ final class ClusterWorld {
     var nextIncarnation: UInt64 = 1
     var nextPid: Int32 = 100
     var findings: [String] = []
+    private var lastActive: [SaName: (InvocationID, Int32)] = [:]
     var trace: [String] = []
     /// Operations on the group's administrative state, in the order asked.
     var operations: [(number: UInt64, node: NodeID, wanted: AdminState, outcome: AisError??)] = []
@@ -540,6 +541,7 @@ final class ClusterWorld {
             process.answered.append(push.invocation)
             switch push {
             case .csiSet(_, _, let haState, let descriptor):
+                if haState == .active { noteActive(process, push.invocation, descriptor.csi) }
                 if descriptor.flags == .targetAll {
                     for held in process.held.indices { process.held[held].haState = haState }
                 } else if let csi = descriptor.csi {
@@ -556,6 +558,16 @@ final class ClusterWorld {
     }
 
     // MARK: - What must hold
+
+    /// Who becomes active later has the higher number: by that a late writer is known.
+    private func noteActive(_ process: Process, _ invocation: InvocationID, _ csi: SaName?) {
+        for csi in csi.map({ [$0] }) ?? process.held.map(\.csi) {
+            if let (number, pid) = lastActive[csi], number >= invocation, pid != process.pid {
+                findings.append("\(csi): \(process.component) is active by \(invocation), after \(number)")
+            }
+            lastActive[csi] = (invocation, process.pid)
+        }
+    }
 
     /// No CSI is active in two processes that can execute.
     func checkActive() {

@@ -365,6 +365,31 @@ struct NodeEngineTests {
         #expect(!back.contains { if case .push = $0 { true } else { false } })
     }
 
+    @Test("What it is active for is known by the callback that made it so, from before it hears of it until it lets go")
+    func activities() throws {
+        var engine = engine()
+        let csi = try #require(SaName("safCsi=W,safSi=S,safApp=A"))
+        #expect(engine.activities(of: name) == nil)
+        ready(&engine)
+        #expect(try #require(engine.activities(of: name)).activities == [])
+        func answer(_ invocation: UInt64) {
+            _ = engine.handle(
+                .request(.response(InvocationAnswer(InvocationID(invocation))), ticket: 2, pid: 42), at: now)
+        }
+        _ = engine.handle(.order(set(7)), at: now)
+        #expect(try #require(engine.activities(of: name)).activities == [Activity(csi: csi, epoch: 7)])
+        answer(7)
+        #expect(try #require(engine.activities(of: name)).activities == [Activity(csi: csi, epoch: 7)])
+        _ = engine.handle(.order(set(8, .quiesced)), at: now)
+        #expect(try #require(engine.activities(of: name)).activities == [Activity(csi: csi, epoch: 7)])
+        answer(8)
+        #expect(try #require(engine.activities(of: name)).activities == [])
+        _ = engine.handle(.order(set(9)), at: now)
+        #expect(try #require(engine.activities(of: name)).activities == [Activity(csi: csi, epoch: 9)])
+        _ = engine.handle(.lifeLockReleased(name, 1), at: now)
+        #expect(engine.activities(of: name) == nil)
+    }
+
     @Test("An adopted component that does not come back fails; one that died is reported dead")
     func adoptionDeadline() {
         var engine = engine()

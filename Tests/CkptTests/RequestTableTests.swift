@@ -142,4 +142,38 @@ struct RequestTableTests {
         take(table.handle(.tick, at: now + RequestTable.waitMax))
         #expect(open.isEmpty && table.count == 0, "seed \(seed)")
     }
+
+    @Test("What waits for an active process is refused when its node is no member, and never asked later")
+    func membership() {
+        func arrived(_ number: UInt64, _ route: ReplicaRoute, isActive: Bool) -> RequestTable.Event {
+            .arrived(
+                number, .checkpoint(id), bytes: 1, from: session, isRetransmission: false, route, isActive: isActive)
+        }
+        func refusals(_ effects: [RequestTable.Effect]) -> [UInt64: AisError] {
+            effects.reduce(into: [:]) { all, effect in
+                if case .refuse(let number, let code, _) = effect { all[number] = code }
+            }
+        }
+        var table = RequestTable()
+        _ = table.handle(arrived(1, .later, isActive: true), at: now)
+        _ = table.handle(arrived(2, .later, isActive: false), at: now)
+        _ = table.handle(arrived(3, .there(peer), isActive: true), at: now)
+        _ = table.handle(arrived(4, .there(peer), isActive: true), at: now)
+        _ = table.handle(arrived(5, .there(peer), isActive: false), at: now)
+        _ = table.handle(.failed(4, .unknown), at: now)
+        #expect(refusals(table.handle(.membership(isMember: true, isUnbroken: true), at: now)) == [:])
+        #expect(
+            refusals(table.handle(.membership(isMember: false, isUnbroken: true), at: now))
+                == [1: .tryAgain, 4: .timeout])
+        #expect(refusals(table.handle(.failed(3, .unknown), at: now)) == [3: .timeout], "it was on its way")
+        #expect(refusals(table.handle(.failed(5, .unknown), at: now)) == [:])
+        #expect(refusals(table.handle(arrived(6, .later, isActive: true), at: now)) == [6: .tryAgain])
+        #expect(table.count == 2)
+        _ = table.handle(.membership(isMember: true, isUnbroken: true), at: now)
+        _ = table.handle(arrived(7, .later, isActive: true), at: now)
+        #expect(table.waitingCount == 3)
+        // The others went on without this node, which saw nothing of it.
+        #expect(
+            refusals(table.handle(.membership(isMember: true, isUnbroken: false), at: now)) == [7: .tryAgain])
+    }
 }

@@ -1,3 +1,4 @@
+import OSAL
 import SafLab
 import Testing
 
@@ -52,5 +53,36 @@ struct AmfLabTests {
         try stand.lab.thaw(active.node)
         try stand.awaitWhole()
         try stand.judge("active node frozen and thawed", expectingMove: true)
+    }
+
+    @Test("A node that was frozen while it wrote a checkpoint, and whose amfd does not come to itself, writes too late")
+    func lateWriter() throws {
+        let stand = try ClusterStand("test-late", nodes: 3, services: ["ckptd"]) { group in
+            for index in group.serviceUnits.indices {
+                group.serviceUnits[index].components[0].arguments[0] = "write"
+            }
+        }
+        defer { stand.end() }
+        for node in 1...3 { try stand.start(node) }
+        let first = try stand.awaitActor(besides: nil)
+        try stand.awaitWhole()
+        let process = try #require(stand.component(on: first.node))
+
+        try stand.lab.freeze(first.node)
+        _ = try stand.awaitActor(besides: first.node)
+        // Nobody there stops the process that does not know that it has lost its work.
+        _ = try stand.lab.signal(.stop, "amfd", on: first.node)
+        try stand.lab.thaw(first.node)
+        try stand.awaitRemark("the late writer is refused, or dead") { remark in
+            if Process.information(of: process) == nil { return true }
+            _ = try stand.lab.signal(.continue, "testcomponent", on: first.node)
+            return remark == "refused \(first.node) \(first.life)"
+        }
+        _ = try stand.lab.signal(.continue, "amfd", on: first.node)
+        try stand.awaitWhole()
+        try stand.judge("a late writer", expectingMove: true)
+        let overwritten = stand.remarks.filter { $0.hasPrefix("overwritten") }
+        #expect(overwritten.allSatisfy { $0 == "overwritten \(first.node) \(first.life)" }, "\(overwritten)")
+        #expect(stand.remarks.contains("refused \(first.node) \(first.life)"), "\(stand.remarks)")
     }
 }

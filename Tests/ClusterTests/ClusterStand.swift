@@ -15,6 +15,8 @@ final class ClusterStand {
     private var read = 0
     private var acts: [Act] = []
     private var judged = 0
+    /// Lines that tell something else than an act.
+    private(set) var remarks: [String] = []
 
     /// The cluster's name in the model.
     let clusterName: String
@@ -35,10 +37,11 @@ final class ClusterStand {
     /// - Parameters:
     ///   - name: the lab's; another one in each suite.
     ///   - configure: what of the lab is not as usual.
+    ///   - services: daemons that are no stand-ins.
     ///   - adjust: what of the model's only group is not as usual.
     init(
         _ name: String, nodes count: Int, configure: (inout LabOptions) -> Void = { _ in },
-        adjust: (inout ServiceGroupModel) -> Void = { _ in }
+        services: [String] = [], adjust: (inout ServiceGroupModel) -> Void = { _ in }
     ) throws {
         self.count = count
         folder = try File.makeTemporaryDirectory("/tmp/saf-stand-")
@@ -48,8 +51,10 @@ final class ClusterStand {
         for name in ["saf", "testcomponent"] + MiddlewareModel.services.map(\.program) {
             try File.writeAtomically("\(folder)/bin/\(name)", program, durable: false, mode: 0o755)
         }
-        try File.writeAtomically(
-            folder + "/bin/amfd", try File.readAll(binaries + "/amfd"), durable: false, mode: 0o755)
+        for name in ["amfd"] + services {
+            try File.writeAtomically(
+                "\(folder)/bin/\(name)", try File.readAll("\(binaries)/\(name)"), durable: false, mode: 0o755)
+        }
         try File.writeAtomically(folder + "/acts", [], durable: false, mode: 0o644)
         var options = LabOptions()
         (options.nodes, options.name) = (count, name)
@@ -104,7 +109,10 @@ final class ClusterStand {
         read += text.distance(from: text.startIndex, to: end) + 1
         for line in lines {
             let words = line.split(separator: 32).compactMap { UInt64(String(Substring($0))) }
-            guard words.count == 3 else { continue }
+            guard words.count == 3 else {
+                remarks.append(String(Substring(line)))
+                continue
+            }
             acts.append(Act(actor: Actor(node: Int(words[0]), life: words[1]), at: words[2]))
         }
     }
@@ -121,6 +129,14 @@ final class ClusterStand {
 
     /// Between two looks at what actors write, so that each look sees lines that are newer than its beginning.
     static func pause(_ time: Duration) { OSThread.sleep(time) }
+
+    /// Waits until a line says something else that `isWanted`.
+    func awaitRemark(_ what: String, _ isWanted: (String) throws -> Bool) throws {
+        _ = try lab.wait(for: what, timeout: .seconds(40)) {
+            try observe()
+            return try remarks.contains(where: isWanted) ? true : nil
+        }
+    }
 
     /// Since the last time, nobody acted after another had begun, however often the work moved.
     func judgeOrder(_ what: String) throws {

@@ -20,6 +20,9 @@
  *   nothing happened), SA_AIS_ERR_TIMEOUT (no answer in time, it may have happened), SA_AIS_ERR_NO_MEMORY,
  *   SA_AIS_ERR_NO_RESOURCES, and for a handle of version B.02 SA_AIS_ERR_UNAVAILABLE (this node is no member of the
  *   cluster, or has not been one since the handle was made).
+ * - SA_AIS_ERR_ACCESS also refuses what changes a checkpoint for a component that was active for a service instance
+ *   which the availability service has given to another component since: it wrote too late, nothing happened, and
+ *   trying again does not help. Only on several nodes.
  * - While the service is started again, which takes some milliseconds, calls wait inside their timeout, and functions
  *   without a timeout for 10 seconds. What was acknowledged before is there afterwards.
  * - Pointers that a callback is given are valid until it returns.

@@ -1,3 +1,4 @@
+import AmfClient
 import AmfEngine
 import AmfProtocol
 import CliClient
@@ -70,7 +71,8 @@ final class AmfDaemon {
                 ? nil
                 : try ClusterKeeper(
                     loop: loop, description: description, host: host, keeper: keeper,
-                    page: try LeasePage.openOrMake(files.leasePath))
+                    page: try LeasePage.openOrMake(files.leasePath),
+                    assignments: try AssignmentPage.openOrMake(files.assignmentsPath))
             if let failure = host.restoreFailure { announcer.tell(.journalDamaged(failure)) }
             gateway = try Gateway(
                 loop: loop, places: places, access: LocalAccess(description.access), keeper: keeper, node: node,
@@ -403,6 +405,7 @@ final class AmfDaemon {
         _ = try? File.remove(files.journalPath)
         _ = try? File.remove(files.childrenPath)
         _ = try? File.remove(files.leasePath)
+        _ = try? File.remove(files.assignmentsPath)
         try? files.note(lock, ProcessIdentity.own, hasStopped: true)  // then the guard takes our end for a crash
         host.tell()
         announcer.close()

@@ -1,3 +1,4 @@
+import AmfClient
 import AmfEngine
 import AmfProtocol
 import EOLoop
@@ -11,7 +12,12 @@ import SAFTypes
 /// What amfd does because there are other nodes: the lease, and giving up those that are gone. A node alone has none of
 /// this. Loop thread only.
 final class ClusterKeeper {
-    var onNote: (ShellNote) -> Void = { _ in } { didSet { lease.onNote = onNote } }
+    var onNote: (ShellNote) -> Void = { _ in } {
+        didSet {
+            lease.onNote = onNote
+            assignments.onNote = onNote
+        }
+    }
 
     let lease: LeaseKeeper
     private let loop: Loop
@@ -19,16 +25,20 @@ final class ClusterKeeper {
     private let host: EngineHost
     private let keeper: ProcessKeeper
     private let fencer: Fencer?
+    private let assignments: AssignmentKeeper
     private var watch: NodeWatch
     private var timer: LoopTimer?
     /// The process that a component had when it was last active.
     private var marked: [SaName: ProcessIdentity] = [:]
 
     init(
-        loop: Loop, description: ClusterDescription, host: EngineHost, keeper: ProcessKeeper, page: LeasePage
+        loop: Loop, description: ClusterDescription, host: EngineHost, keeper: ProcessKeeper, page: LeasePage,
+        assignments: AssignmentPage
     ) throws(LinkError) {
         (self.loop, self.description, self.host, self.keeper) = (loop, description, host, keeper)
         lease = try LeaseKeeper(loop: loop, description: description, incarnation: host.incarnation, page: page)
+        self.assignments = AssignmentKeeper(
+            assignments, incarnation: host.incarnation, isNew: host.model == nil)
         fencer = description.fencing.map { Fencer(loop: loop, settings: $0) }
         watch = NodeWatch(
             NodeWatchConfiguration(
@@ -36,6 +46,7 @@ final class ClusterKeeper {
                 fenced: description.fencing?.devices.map(\.node) ?? []))
         lease.onReleased = { [unowned self] in feed(.released($0)) }
         lease.onSeparated = { [unowned self] in self.host.joinAnew() }
+        host.onEpochs = { [unowned self] in self.assignments.setFloors($0) }
     }
 
     func start() { lease.start() }
@@ -59,6 +70,17 @@ final class ClusterKeeper {
         } else if let old = marked.removeValue(forKey: component) {
             lease.set(old, isActive: false)
         }
+        keepActivities(of: component)
+    }
+
+    /// What a component is active for stands in the page before it hears of it.
+    ///
+    /// - Parameter foretold: it will hear of this, which is not ordered yet.
+    func keepActivities(of component: SaName, foretold: CSISetOrder? = nil) {
+        guard let (instance, activities) = host.activities(of: component, foretold: foretold),
+            let child = keeper.child(ChildKey(component: component, instance: instance))
+        else { return }
+        assignments.set(component, ProcessIdentity(pid: child.pid, startTime: child.record.startTime), activities)
     }
 
     /// Those of an earlier amfd are in the page already; what they hold they say when they register.
@@ -68,6 +90,12 @@ final class ClusterKeeper {
             guard let process = active.first(where: { $0.pid == component.pid }) else { continue }
             marked[component.component] = process
         }
+        assignments.adopted(
+            living.compactMap { component in
+                Process.startTime(of: component.pid).map {
+                    (component.component, ProcessIdentity(pid: component.pid, startTime: $0))
+                }
+            })
     }
 
     // MARK: Who is there

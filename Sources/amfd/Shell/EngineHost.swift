@@ -34,6 +34,8 @@ final class EngineHost {
     var onJoined: () -> Void = {}
     /// A component may have become active, or ceased to be.
     var onActivity: ((SaName) -> Void)?
+    /// Who is active for what may be another now, as far as a majority knows.
+    var onEpochs: (([Activity]) -> Void)?
     /// Called before any event is handled.
     var beforeWork: (() -> Void)?
     var onNote: (ShellNote) -> Void = { _ in }
@@ -110,6 +112,7 @@ final class EngineHost {
         cluster.onView = { [unowned self] in onView($0) }
         cluster.onNote = { [unowned self] in tellLater(.replicatedNote($0)) }
         cluster.onJournal = { [unowned self] in keep($0) }
+        cluster.onCommitted = { [unowned self] _ in tellEpochs() }
     }
 
     var restoreFailure: String? { cluster.restoreFailure }
@@ -136,6 +139,22 @@ final class EngineHost {
     /// See ``NodeEngine/mayBeActive``.
     var active: [ActiveProcess] { engine.mayBeActive }
     func isActive(_ component: SaName) -> ActiveProcess? { engine.mayBeActive(component) }
+
+    /// See ``NodeEngine/activities(of:foretold:)``.
+    func activities(
+        of component: SaName, foretold: CSISetOrder? = nil
+    ) -> (instance: InstanceNumber, activities: [Activity])? {
+        engine.activities(of: component, foretold: foretold)
+    }
+
+    /// The number of the last callback when epochs were told.
+    private var toldInvocations: UInt64 = 0
+
+    private func tellEpochs() {
+        guard let onEpochs, cluster.core.invocations != toldInvocations else { return }
+        toldInvocations = cluster.core.invocations
+        onEpochs(cluster.core.epochs)
+    }
 
     func start() {
         if let model { handle(.model(model)) }
@@ -372,6 +391,7 @@ final class EngineHost {
 
     private func stateReplaced() {
         isJoinNeeded = true
+        toldInvocations = 0
         takeModel()
         drain()
     }

@@ -16,6 +16,7 @@ public struct NodeFiles: Sendable {
     public var childrenPath: String { shmDirectory + "/children" }
     public var journalPath: String { shmDirectory + "/journal" }
     public var leasePath: String { shmDirectory + "/lease" }
+    public var assignmentsPath: String { shmDirectory + "/assignments" }
 
     func lockPath(_ role: Role) -> String { "\(runDirectory)/\(role.rawValue).lock" }
 

@@ -35,6 +35,7 @@ enum ShellNote: Hashable, Sendable {
     case refusedPeer(pid: Int32, reason: String)
     case pushDropped(SaName)
     case leasePageFull
+    case assignmentPageFull
     case links(String)
     case suspended(Int)
     case resumed(Int)
@@ -53,7 +54,7 @@ extension ShellNote {
     var level: NoteLevel {
         switch self {
         case .cannotAdopt, .cannotKill, .journalDamaged, .journalFull, .proposalLost, .forecastWrong, .childrenDamaged,
-            .modelBad, .guardFailed, .leasePageFull, .notFenced:
+            .modelBad, .guardFailed, .leasePageFull, .assignmentPageFull, .notFenced:
             .error
         case .endedStray, .noLifeLock, .lifeLockUnreliable, .guardDied, .proposalRefused, .noteFailed, .modelWarnings,
             .modelDiffers, .stopLate, .refusedPeer, .pushDropped, .predecessorDied, .suspended, .separated, .missed,
@@ -106,6 +107,8 @@ extension ShellNote {
         case .pushDropped(let name): "\(name): does not take its callbacks; one was dropped"
         case .leasePageFull:
             "more than \(LeasePage.entriesMax) active components: the guard cannot stop all when the lease ends"
+        case .assignmentPageFull:
+            "more assignments than the page for ckptd holds: a late write for some of them is not refused"
         case .links(let text): text
         case .suspended(let count):
             "this node does not hear a majority: its active components (\(count)) are stopped"

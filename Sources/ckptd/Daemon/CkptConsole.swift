@@ -52,12 +52,14 @@ enum CkptConsole {
                     \(PrintableBytes.size(used)) of data
                     open \(openings) times by \(sessions) processes\
                     \(absent > 0 ? ", \(absent) of them not back since their connection was lost" : "")
-                    RAM files in \(shell.directory)
+                    RAM files in \(shell.directory)\
+                    \(shell.lateRefusals > 0 ? "\n\(shell.lateRefusals) updates refused: they came too late" : "")
                     \(durabilityText(durability, shell.databasePath))
                     """,
                 json: [
                     "checkpoints": .integer(Int64(all.count)), "unlinked": .integer(Int64(unlinked)),
                     "memoryUsed": .integer(Int64(clamping: used)), "openings": .integer(Int64(openings)),
+                    "lateRefusals": .integer(Int64(clamping: shell.lateRefusals)),
                     "processes": .integer(Int64(sessions)), "absentProcesses": .integer(Int64(absent)),
                     "directory": .string(shell.directory), "database": .string(shell.databasePath),
                     "persistent": .integer(Int64(durability.checkpoints)),

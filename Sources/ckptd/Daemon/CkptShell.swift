@@ -87,7 +87,13 @@ final class CkptShell {
         let server = try IOCServer(loop: loop, endpoint: .wellKnown(.ckptd), places: places, options: options)
         let access = LocalAccess.ofNode(places)
         server.admit = { access.admits(user: $0.credentials.uid, groups: $0.groups) ? nil : .access }
-        server.onConnect = { [unowned self] peer in process(.connected(Self.session(peer), Self.process(peer))) }
+        server.onConnect = { [unowned self] peer in
+            if let keeper {
+                keeper.openAssignments(places)
+                peer.context = Leader(of: Self.process(peer))
+            }
+            process(.connected(Self.session(peer), Self.process(peer)))
+        }
         server.onDisconnect = { [unowned self] peer in disconnected(peer) }
         server.onRequest = { [unowned self] request, body in handle(request, body) }
         server.onOneWay = { [unowned self] peer, code, _ in
@@ -168,16 +174,31 @@ final class CkptShell {
         } catch {
             return request.fail(.invalidParam, "\(error)")
         }
-        let origin = RequestOrigin(
+        var origin = RequestOrigin(
             identity: RequestIdentity(session: Self.session(request.peer), number: request.id.number),
             process: Self.process(request.peer), isRetransmission: request.isRetransmission,
             isAdministrator: isAdministrator(request.peer))
-        if let keeper { return keeper.handle(decoded, origin, request, body, isStrict: isStrict) }
+        if let keeper {
+            if code.isMutating, let leader = request.peer.context as? Leader {
+                keeper.lookAtAssignments()
+                origin.epochs = engine.epochs(of: leader.process)
+            }
+            return keeper.handle(decoded, origin, request, body, isStrict: isStrict)
+        }
         process(.request(decoded, origin, time: MonotonicClock.wallNanoseconds()), .client(request), body)
     }
 
     /// The data of a replica goes, and other data comes: who follows begins anew with that.
     func startSubscriptionsAnew(_ id: CheckpointID) { subscriptions.startAnew(id) }
+
+    func take(_ table: AssignmentTable) { go(.assignments(table)) }
+
+    /// Nil: it may be done.
+    func refuseLate(_ origin: RequestOrigin) -> Refusal? {
+        guard let late = engine.refuseLate(origin) else { return nil }
+        if let note = late.note { journal.write(note) }
+        return late.refusal
+    }
 
     func makeID() -> UInt64 { engine.makeID() }
 
@@ -335,6 +356,8 @@ final class CkptShell {
     var sessionCounts: (all: Int, absent: Int) { engine.sessionCounts }
 
     var directory: String { files.directory }
+
+    var lateRefusals: UInt64 { engine.lateRefusals }
 
     var durability: CkptEngine.DurabilitySummary { engine.durabilitySummary }
 
@@ -504,6 +527,21 @@ final class CkptShell {
         }
         writer.bytes.withUnsafeBytes { request.reply($0) }
         subscriptions.start(handle, of: id, peer: request.peer, after: isResumed ? after ?? change : change)
+    }
+}
+
+/// The process that amfd started, of a client: it leads the client's session.
+private final class Leader {
+    let process: ProcessIdentity
+
+    init(of client: ProcessIdentity) {
+        guard let session = Process.information(of: Int32(bitPattern: client.id))?.session, session > 0,
+            UInt32(session) != client.id, let start = Process.startTime(of: session)
+        else {
+            process = client
+            return
+        }
+        process = ProcessIdentity(id: UInt32(session), start: start)
     }
 }
 

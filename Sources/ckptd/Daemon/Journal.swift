@@ -34,6 +34,7 @@ struct Journal {
         case .notDurable(let reason):
             write(
                 .error, "persistent checkpoints cannot be made durable, updates are refused until they can: \(reason)")
+        case .late(let text): write(.warning, "an update was refused: \(text)")
         case .durableAgain: write(.notice, "persistent checkpoints are durable again")
         }
     }

@@ -20,6 +20,9 @@ extension CkptEngine {
         case .takePiece(let id, let parts): return takePiece(id, parts)
         case .finishCopy(let id, let end, let version, let history): return finishCopy(id, end, version, history)
         case .keepEpoch(let id, let epoch, let history): return keepEpoch(id, epoch, history)
+        case .assignments(let table):
+            fence.take(table)
+            return []
         case .lineage(let lineage):
             keepLineage(lineage)
             return []

@@ -19,6 +19,7 @@ extension CkptEngine {
             let reply = CkptEffect.reply(origin.identity, .updated(earlier))
             return node == nil ? [reply] : [.executed(checkpoint.id, change: change), reply]
         }
+        if let effects = lateEffects(origin) { return effects }
         try require(.write, caller.flags, checkpoint.name)
         try requireActiveReplica(checkpoint)
         if let expected, checkpoint.state.change != expected {

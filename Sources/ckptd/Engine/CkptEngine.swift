@@ -68,6 +68,7 @@ public struct CkptEngine: Engine, Sendable {
     var directCheckpoints: Set<CheckpointID> = []
     var locals: [CheckpointID: [HandleID: LocalOpen]] = [:]
     var durability = Durability()
+    var fence = WriteFence()
     /// Names of checkpoints that are in the database only, and why.
     var withheld: [SaName: String] = [:]
     var nextID: UInt64

@@ -21,15 +21,18 @@ public struct RequestOrigin: Hashable, Sendable {
     public var isRetransmission: Bool
     /// May look at all checkpoints without opening them.
     public var isAdministrator: Bool
+    /// What the process was active for when its ckptd took the request; only of what changes something.
+    public var epochs: [AssignmentEpoch]
 
     public init(
         identity: RequestIdentity, process: ProcessIdentity, isRetransmission: Bool = false,
-        isAdministrator: Bool = false
+        isAdministrator: Bool = false, epochs: [AssignmentEpoch] = []
     ) {
         self.identity = identity
         self.process = process
         self.isRetransmission = isRetransmission
         self.isAdministrator = isAdministrator
+        self.epochs = epochs
     }
 }
 
@@ -102,6 +105,8 @@ public enum CkptEvent: Hashable, Sendable {
     /// The copy is whole, as of that change in that epoch; `.replication(.applied)` follows.
     case finishCopy(CheckpointID, CopyEnd, ReplicaVersion, EpochHistory)
     case keepEpoch(CheckpointID, epoch: UInt64, EpochHistory)
+    /// Who is active for what, as amfd says now.
+    case assignments(AssignmentTable)
     /// The directory is this one: kept with what is persistent.
     case lineage(UInt64)
 }
@@ -161,6 +166,8 @@ public enum CkptNote: Hashable, Sendable {
     /// What is persistent cannot be made durable.
     case notDurable(String)
     case durableAgain
+    /// The first update of a process that was refused for coming too late.
+    case late(String)
 
     public enum DeletionReason: Hashable, Sendable {
         case unlinked, retentionOver

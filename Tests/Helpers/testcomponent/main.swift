@@ -14,6 +14,8 @@
 //   unhealthy    run, and answers every health check with a failure
 //   confirms     run, and confirms its health by itself
 //   act FILE     run, and while it is active appends a line to FILE each millisecond: node, begin of its life, time
+//   write FILE   run, and while it is active writes a checkpoint; each acknowledged write is such a line, others say
+//                what was refused (see CheckpointActor)
 //   output       writes 4 MiB to stdout with nobody reading, says how much was taken on descriptor 4
 
 //
@@ -39,6 +41,7 @@ case "echo": Measure.echo()
 case "deaf": await Behaviour.deaf()
 case "run": await Behaviour.run(mebibytes: number)
 case "act": await Behaviour.act(arguments.count > 2 ? arguments[2] : "/dev/null")
+case "write": await Behaviour.write(arguments.count > 2 ? arguments[2] : "/dev/null")
 case "flood": await Behaviour.run { Behaviour.flood() }
 case "services": await Behaviour.run { await Behaviour.useServices() }
 case "permits": await Behaviour.run { Behaviour.takePermits() }

@@ -285,6 +285,7 @@ extension ClusterEngine {
         components[component].run.pending = pending
         guard let haState = pending.haState else { return }
         for csi in pending.csis {
+            if haState == .active { csis[Int(csi)].run.epoch = pending.invocation }
             if let index = components[component].run.assignments.firstIndex(where: { $0.csi == csi }) {
                 components[component].run.assignments[index].wanted = haState
                 if haState == .quiescing {

@@ -129,6 +129,21 @@ public struct ClusterEngine: Engine, Sendable {
         let components: [ComponentRun]
     }
 
+    /// CSISets and CSIRemoves that were asked so far.
+    public var invocations: UInt64 { nextInvocation }
+
+    /// Of every CSI of an application that somebody was made active for, the latest epoch: whoever was before has lost
+    /// it.
+    public var epochs: [Activity] {
+        csis.compactMap { csi in
+            let group = groups[instances[csi.instance].group]
+            guard csi.run.epoch != 0,
+                !MiddlewareModel.isMiddleware(applications[group.application].model.name)
+            else { return nil }
+            return Activity(csi: csi.name, epoch: csi.run.epoch)
+        }
+    }
+
     func node(_ id: NodeID) -> Int? { nodes.firstIndex { $0.model.id == id } }
 
     /// What must never be, in words; nil: all is well.
@@ -432,7 +447,7 @@ extension ClusterEngine {
     /// When nobody holds the CSI any more, the next active follows nobody.
     private mutating func forgetFormerActive(_ csi: Int) {
         let isHeld = components.contains { $0.run.assignments.contains { Int($0.csi) == csi } }
-        if !isHeld { csis[csi].run = CSIRun() }
+        if !isHeld { (csis[csi].run.formerActive, csis[csi].run.formerWasQuiesced) = (nil, false) }
     }
 
     /// The one place where an acknowledged HA state changes.

@@ -56,12 +56,13 @@ extension ClusterEngine {
     }
 
     /// The versions of commands and snapshots this build reads and writes.
-    public static let versions: ClosedRange<UInt16> = 1...1
+    public static let versions: ClosedRange<UInt16> = 1...2
 
-    /// model · runs. Equal states have equal bytes.
+    /// model · runs · from version 2 on: of each CSI the epoch u64. Equal states have equal bytes.
     public func encodeSnapshot(version: UInt16, to writer: inout ByteWriter) {
         writer.value(model)
         writer.value(runs)
+        if version >= 2 { for csi in csis { writer.integer(csi.run.epoch) } }
     }
 
     public init(snapshot reader: inout ByteReader, version: UInt16) throws(DecodeError) {
@@ -77,6 +78,7 @@ extension ClusterEngine {
         build(model)
         try check(runs)
         restore(runs)
+        if version >= 2 { for csi in csis.indices { csis[csi].run.epoch = try reader.integer() } }
         if let contradiction = contradiction(in: Array(groups.indices)) {
             throw .badValue("snapshot contradicts itself: \(contradiction)")
         }

@@ -192,6 +192,8 @@ struct CSIRun: Hashable, Sendable {
     /// Who was active last, and how it ceased: for the transition descriptor.
     var formerActive: SaName?
     var formerWasQuiesced = false
+    /// The CSISet that made somebody active for it last.
+    var epoch: UInt64 = 0
     init() {}
 }
 

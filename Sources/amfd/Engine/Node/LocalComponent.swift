@@ -34,6 +34,8 @@ struct LocalComponent: Sendable {
     var quiescing: InvocationID?
     var terminateInvocation: InvocationID?
     var held: [HeldAssignment] = []
+    /// Of what it was told to be active for in this life of amfd, by which CSISet; of some that it holds no more, too.
+    var epochs: [Activity] = []
     var healthchecks: [RunningHealthcheck] = []
 
     let isMiddleware: Bool
@@ -64,6 +66,19 @@ struct LocalComponent: Sendable {
         return order.haState == .active || order.haState == .quiescing
     }
 
+    /// What its process may be working for, in the order of its coming.
+    var activities: [Activity] {
+        var activities = held.filter { $0.haState == .active || $0.haState == .quiescing }.map { assignment in
+            epochs.first { $0.csi == assignment.csi } ?? Activity(csi: assignment.csi, epoch: 0)
+        }
+        guard case .set(let order)? = pending, order.haState == .active else { return activities }
+        for csi in order.descriptor.csi.map({ [$0] }) ?? held.map(\.csi) {
+            activities.removeAll { $0.csi == csi }
+            activities.append(Activity(csi: csi, epoch: order.invocation.rawValue))
+        }
+        return activities
+    }
+
     /// Forgets everything that belonged to the process that is gone.
     mutating func forgetProcess() {
         pid = 0
@@ -75,10 +90,22 @@ struct LocalComponent: Sendable {
         quiescing = nil
         terminateInvocation = nil
         held = []
+        epochs = []
         healthchecks = []
     }
 
-    mutating func hold(_ csi: SaName?, _ haState: HAState) {
+    /// It has acknowledged an assignment.
+    mutating func take(_ order: CSISetOrder) {
+        if order.haState == .active {
+            for csi in order.descriptor.csi.map({ [$0] }) ?? held.map(\.csi) {
+                epochs.removeAll { $0.csi == csi }
+                epochs.append(Activity(csi: csi, epoch: order.invocation.rawValue))
+            }
+        }
+        hold(order.descriptor.csi, order.haState)
+    }
+
+    private mutating func hold(_ csi: SaName?, _ haState: HAState) {
         guard let csi else {
             for index in held.indices { held[index].haState = haState }
             return
@@ -92,6 +119,7 @@ struct LocalComponent: Sendable {
 
     mutating func release(_ csi: SaName?) {
         held.removeAll { csi == nil || $0.csi == csi }
+        epochs.removeAll { csi == nil || $0.csi == csi }
     }
 }
 

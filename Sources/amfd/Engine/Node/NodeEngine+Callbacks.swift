@@ -67,7 +67,7 @@ extension NodeEngine {
         cancelTimer(position, .invocation, &effects)
         switch pending {
         case .set(let order):
-            components[position].hold(order.descriptor.csi, order.haState)
+            components[position].take(order)
             if order.haState == .quiescing {
                 components[position].quiescing = order.invocation
                 startTimer(position, .quiescing, after: component.model.timeouts.quiescingComplete, &effects)

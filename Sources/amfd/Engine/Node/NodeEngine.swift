@@ -101,6 +101,21 @@ public struct NodeEngine: Engine, Sendable {
         return Self.activeProcess(components[position])
     }
 
+    /// What the living process of an application's component works for, or could; empty when it has let go of
+    /// everything. Nil: there is no process, or it is the middleware's.
+    ///
+    /// - Parameter foretold: as if this had been ordered.
+    public func activities(
+        of component: SaName, foretold: CSISetOrder? = nil
+    ) -> (instance: InstanceNumber, activities: [Activity])? {
+        guard let position = positions[component], components[position].hasProcess,
+            !components[position].isMiddleware
+        else { return nil }
+        var known = components[position]
+        if let foretold { known.pending = .set(foretold) }
+        return (known.processInstance, known.activities)
+    }
+
     private static func activeProcess(_ component: LocalComponent) -> ActiveProcess? {
         guard !component.isMiddleware else { return nil }
         return ActiveProcess(component: component.name, instance: component.processInstance)

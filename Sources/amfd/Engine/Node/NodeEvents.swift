@@ -145,6 +145,14 @@ public struct ActiveProcess: Hashable, Sendable {
     }
 }
 
+/// A CSI that a component is active for, or may be, and the CSISet that made it so: a later one has a higher number.
+public struct Activity: Hashable, Sendable {
+    public var csi: SaName
+    /// 0: not known, from before this life of amfd.
+    public var epoch: UInt64
+    public init(csi: SaName, epoch: UInt64) { (self.csi, self.epoch) = (csi, epoch) }
+}
+
 /// One timer each; starting one again replaces it. A late one, of another generation, is ignored.
 public struct NodeTimer: Hashable, Sendable {
     public enum Kind: Hashable, Sendable {

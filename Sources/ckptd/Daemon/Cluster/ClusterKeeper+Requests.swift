@@ -138,6 +138,11 @@ extension ClusterKeeper {
 
     private static let noMember = Refusal(.unavailable, "this node is not a member of the cluster: it has no quorum")
 
+    /// Others may have been made active for what processes here are active for: nothing waits for those.
+    func tellMembership(isUnbroken: Bool) {
+        perform(requests.handle(.membership(isMember: isMember, isUnbroken: isUnbroken), at: loop.now))
+    }
+
     /// This node has left: who wants to know is told, and waits for nothing that was not begun.
     func refuseStrict() {
         for (token, request) in pending.sorted(by: { $0.key < $1.key }) where request.isStrict {
@@ -223,7 +228,7 @@ extension ClusterKeeper {
                 .arrived(
                     token, pending.subject, bytes: pending.body.count, from: pending.origin.identity.session,
                     isRetransmission: pending.origin.isRetransmission || isRetransmission,
-                    later ? .later : route(pending.subject)), at: loop.now))
+                    later ? .later : route(pending.subject), isActive: !pending.origin.epochs.isEmpty), at: loop.now))
     }
 
     func look(_ subject: RequestTable.Subject) {
@@ -415,6 +420,13 @@ extension ClusterKeeper {
         case .setRetention(let id, let duration): event = .setRetention(id, duration)
         case .setActive(let id): event = .setActive(id, node)
         case .data, .subscribe, .becomeActive, .exists: return
+        }
+        switch pending.work {
+        case .unlink, .setRetention, .setActive:
+            guard let refusal = shell.refuseLate(origin) else { break }
+            settle(token, .answered(token))
+            return pending.request.fail(refusal.code, refusal.text)
+        case .open, .close, .data, .subscribe, .becomeActive, .exists: break
         }
         propose(event) { [unowned self] outcome in enter { ordered(token, pending, origin, outcome) } }
     }

@@ -1,3 +1,4 @@
+import AmfClient
 import CkptEngine
 import CkptLayout
 import CkptProtocol
@@ -54,6 +55,9 @@ final class ClusterKeeper {
     /// Proposals about these came to nothing.
     private var refused: Set<CheckpointID> = []
     private var removals: [CheckpointID: RequestIdentity] = [:]
+    /// Nil while there is no amfd, or none that says anything.
+    private var assignments: AssignmentPage?
+    private var seenAssignments: UInt64 = .max
 
     // Requests: see ClusterKeeper+Requests.
     var requests = RequestTable()
@@ -103,11 +107,13 @@ final class ClusterKeeper {
             lease.update()
             if isAllowed { closeSoon([]) }
         }
+        directory.onReplaced = { [unowned self] in enter { tellMembership(isUnbroken: false) } }
         directory.onOthers = { [unowned self] nodes in
             others = nodes
             links?.follow(nodes)
             lease.update()
             if !isMember { enter { refuseStrict() } }
+            enter { tellMembership(isUnbroken: true) }
             enter { changedRoutes += Set(pending.values.map(\.subject)).sorted() }
         }
     }
@@ -149,9 +155,24 @@ final class ClusterKeeper {
         }
     }
 
+    // MARK: Who is active for what
+
+    /// Who connects is looked up in the page, and whoever is in its session.
+    func openAssignments(_ places: Places) {
+        if assignments == nil { assignments = AssignmentPage.open(AssignmentPage.path(places)) }
+    }
+
+    /// What amfd says is known before anything is done.
+    func lookAtAssignments() {
+        guard let assignments, assignments.serial != seenAssignments, let read = assignments.read() else { return }
+        seenAssignments = read.serial
+        shell.take(read.table)
+    }
+
     // MARK: One thing after the other
 
     func enter(_ body: () -> Void) {
+        if depth == 0 { lookAtAssignments() }
         depth += 1
         body()
         depth -= 1

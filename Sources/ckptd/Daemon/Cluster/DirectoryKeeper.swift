@@ -32,6 +32,8 @@ final class DirectoryKeeper {
     var onUnknown: (CheckpointID) -> Void = { _ in }
     /// Whether this node is one of those that act.
     var onMayAct: (Bool) -> Void = { _ in }
+    /// The others have gone on without this node, which has their state now.
+    var onReplaced: () -> Void = {}
     /// The other nodes in the group.
     var onOthers: ([NodeID]) -> Void = { _ in }
     /// What this node has, for the others.
@@ -117,6 +119,7 @@ final class DirectoryKeeper {
         host.onCommitted = { [unowned self] _ in release() }
         host.onStateReplaced = { [unowned self] in
             backlog.removeAll()
+            if isMember { onReplaced() }
             database?.replaceAll()
             mustLookAtAll = true
             wait(.members(host.core.completeLives))

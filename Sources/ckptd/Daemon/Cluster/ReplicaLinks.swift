@@ -37,7 +37,10 @@ final class ReplicaLinks {
         loop: Loop, description: ClusterDescription, incarnation: UInt64, note: @escaping (String) -> Void
     ) throws(LinkError) {
         self.note = note
-        links = try PeerLinks(loop: loop, service: .ckptd, description: description, incarnation: incarnation)
+        var options = LinkOptions()
+        options.messages = ForwardedHead.versions
+        links = try PeerLinks(
+            loop: loop, service: .ckptd, description: description, incarnation: incarnation, options: options)
         links.onUp = { [unowned self] node, _, _ in
             unheard.remove(node)
             onUp(node)
@@ -97,11 +100,11 @@ final class ReplicaLinks {
         _ head: ForwardedHead, _ body: [UInt8], to node: NodeID, timeout: Duration,
         then: @escaping (Result<ForwardedAnswer, RequestTable.Failure>) -> Void
     ) {
-        var writer = ByteWriter(reserving: 64 + body.count)
-        writer.value(head)
+        var writer = ByteWriter(reserving: 128 + body.count)
+        let code = head.encode(version: links.messages(to: node) ?? 1, to: &writer)
         writer.raw(body)
         links.callLending(
-            CkptPeerCode.request.rawValue, writer.bytes, to: node, lane: Self.requests, timeout: timeout
+            code.rawValue, writer.bytes, to: node, lane: Self.requests, timeout: timeout
         ) { [unowned self] result in
             switch result {
             case .success(let bytes):
@@ -144,8 +147,9 @@ final class ReplicaLinks {
         do throws(DecodeError) {
             var reader = ByteReader(body)
             switch CkptPeerCode(rawValue: request.code) {
-            case .request:
-                let head = try ForwardedHead(decoding: &reader)
+            case .request, .requestOfActive:
+                let isOfActive = request.code == CkptPeerCode.requestOfActive.rawValue
+                let head = try ForwardedHead(decoding: &reader, isOfActive: isOfActive)
                 onRequest(head, request, UnsafeRawBufferPointer(rebasing: body[reader.offset...]))
             case .standing:
                 let id = try reader.integer(UInt64.self)

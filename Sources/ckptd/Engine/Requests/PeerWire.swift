@@ -11,12 +11,16 @@ public enum CkptPeerCode: UInt16, Hashable, Sendable, CaseIterable {
     case standing = 3
     /// Request and answer without a body, behind all data that was sent before: who has the answer has had that data.
     case touch = 4
+    /// Version 2. Request: as ``request``, for a process that is active for something: what for stands before the
+    /// client's body.
+    case requestOfActive = 5
 }
 
 /// A client's request for the node of the active replica; the client's body follows.
 ///
-/// checkpoint u64 · session 2 × u64 · number u64 · process u32 · start u64 · retransmission u8 · code u16.
-public struct ForwardedHead: Hashable, Sendable, WireCodable {
+/// checkpoint u64 · session 2 × u64 · number u64 · process u32 · start u64 · retransmission u8 · code u16; of a process
+/// that is active for something also count u32 · what for (``AssignmentEpoch``), each 16.
+public struct ForwardedHead: Hashable, Sendable {
     public var checkpoint: CheckpointID
     /// The client's own, as on its node.
     public var origin: RequestOrigin
@@ -28,7 +32,11 @@ public struct ForwardedHead: Hashable, Sendable, WireCodable {
         self.code = code
     }
 
-    public func encode(to writer: inout ByteWriter) {
+    /// The versions of what one ckptd says to another: 2 knows what processes are active for.
+    public static let versions: ClosedRange<UInt8> = 1...2
+
+    /// To a node of an earlier version nothing is said of what the process is active for.
+    public func encode(version: UInt8, to writer: inout ByteWriter) -> CkptPeerCode {
         writer.integer(checkpoint.rawValue)
         writer.integer(origin.identity.session.high)
         writer.integer(origin.identity.session.low)
@@ -37,10 +45,15 @@ public struct ForwardedHead: Hashable, Sendable, WireCodable {
         writer.integer(origin.process.start)
         writer.bool(origin.isRetransmission)
         writer.integer(code.rawValue)
+        guard version >= 2, !origin.epochs.isEmpty else { return .request }
+        writer.list(origin.epochs)
+        return .requestOfActive
     }
 
     /// Leaves the client's body unread. Only what the active replica does is forwarded.
-    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+    ///
+    /// - Parameter isOfActive: what the process is active for is in it.
+    public init(decoding reader: inout ByteReader, isOfActive: Bool) throws(DecodeError) {
         checkpoint = CheckpointID(rawValue: try reader.integer())
         let session = ClientSession(high: try reader.integer(), low: try reader.integer())
         let identity = RequestIdentity(session: session, number: try reader.integer())
@@ -48,6 +61,7 @@ public struct ForwardedHead: Hashable, Sendable, WireCodable {
         origin = RequestOrigin(identity: identity, process: process, isRetransmission: try reader.bool())
         code = try CkptCode.decode(from: &reader)
         guard code.isForActiveReplica else { throw .badValue("request \(code) is not for the active replica") }
+        if isOfActive { origin.epochs = try reader.list() }
     }
 }
 

@@ -29,13 +29,19 @@ public struct RequestTable: Engine, Sendable {
     }
 
     public enum Event: Hashable, Sendable {
-        case arrived(UInt64, Subject, bytes: Int, from: ClientSession, isRetransmission: Bool, ReplicaRoute)
+        /// `isActive`: it changes something, for a process that is active for something.
+        case arrived(
+            UInt64, Subject, bytes: Int, from: ClientSession, isRetransmission: Bool, ReplicaRoute,
+            isActive: Bool = false)
         /// Where requests about this are done now.
         case route(Subject, ReplicaRoute)
         case answered(UInt64)
         case failed(UInt64, Failure)
         /// A client is gone.
         case left(ClientSession)
+        /// Whether this node is a member of the cluster, and has been since it was told last: when not, others may have
+        /// been made active for what processes here are active for.
+        case membership(isMember: Bool, isUnbroken: Bool)
         case tick
     }
 
@@ -68,12 +74,14 @@ public struct RequestTable: Engine, Sendable {
         /// Where it is being done; nil: it waits.
         var route: ReplicaRoute?
         var wasTried = false
+        var isActive = false
     }
 
     private var entries = OrderedMap<UInt64, Entry>()
     /// What waits, by what it is about, in the order of its coming.
     private var waiting = OrderedMap<Subject, OrderedMap<UInt64, Bool>>()
     private var bytes = 0
+    private var isMember = true
     /// Subjects to be looked at again, and since when that is due.
     private var retries = OrderedMap<Subject, Instant>()
     private var wakesAt: Instant?
@@ -91,15 +99,16 @@ public struct RequestTable: Engine, Sendable {
     public mutating func handle(_ event: Event, at now: Instant) -> [Effect] {
         var effects: [Effect] = []
         switch event {
-        case .arrived(let number, let subject, let size, let session, let isRetransmission, let route):
+        case .arrived(let number, let subject, let size, let session, let isRetransmission, let route, let isActive):
             guard entries.count < requestsMax, entries.isEmpty || bytes + size <= bytesMax else {
                 return [.refuse(number, .tryAgain, "\(entries.count) requests wait already")]
             }
             bytes += size
             entries[number] = Entry(
                 subject: subject, bytes: size, session: session, deadline: now + Self.waitMax,
-                isRetransmission: isRetransmission)
+                isRetransmission: isRetransmission, isActive: isActive)
             attempt(number, route, &effects)
+            if !isMember { refuseLate(number, &effects) }
             wake(at: now + Self.waitMax, &effects)
         case .route(let subject, let route):
             retries[subject] = nil
@@ -111,9 +120,22 @@ public struct RequestTable: Engine, Sendable {
                 remove(number)
                 effects.append(.forget(number))
             }
+        case .membership(let isMember, let isUnbroken):
+            self.isMember = isMember
+            if isMember && isUnbroken { break }
+            for (number, _) in entries { refuseLate(number, &effects) }
         case .tick: tick(now, &effects)
         }
         return effects
+    }
+
+    /// What waits for a process that is active here, while somebody else may become active elsewhere, is not kept for
+    /// later.
+    private mutating func refuseLate(_ number: UInt64, _ effects: inout [Effect]) {
+        guard let entry = entries[number], entry.isActive, entry.route == nil else { return }
+        remove(number)
+        let text = "this node was no member of the cluster while it waited"
+        effects.append(.refuse(number, entry.isRetransmission ? .timeout : .tryAgain, text))
     }
 
     private mutating func remove(_ number: UInt64) {
@@ -151,6 +173,7 @@ public struct RequestTable: Engine, Sendable {
         }
         if failure != .untouched { entries[number]?.isRetransmission = true }
         entries[number]?.route = nil
+        if !isMember, entry.isActive { return refuseLate(number, &effects) }
         waiting[entry.subject, default: [:]][number] = true
         if retries[entry.subject] == nil { retries[entry.subject] = now + Self.pause }
         wake(at: now + Self.pause, &effects)
