@@ -363,7 +363,8 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
     package.products = [.library(name: "SaCkpt", type: .dynamic, targets: ["SaCkpt"])]
     package.targets = [
         .target(
-            name: "COSAL", path: "Sources/OSAL/CShim", exclude: ["glibc", "namespace.c", "packet.c", "spawn.c", "terminal.c"],
+            name: "COSAL", path: "Sources/OSAL/CShim",
+            exclude: ["glibc", "namespace.c", "packet.c", "spawn.c", "terminal.c"],
             cSettings: [
                 .unsafeFlags(["-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-ffunction-sections"])
             ]),
@@ -375,7 +376,8 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
             exclude: [
                 "CShim", "README.md", "DynamicLibrary.swift", "Namespaces.swift", "Network.swift", "PacketSocket.swift",
                 "Process.swift", "PseudoTerminal.swift", "RobustMutex.swift", "RobustSemaphore.swift",
-                "ServiceManager.swift", "Signals.swift", "SocketAddress.swift", "Spawn.swift", "StandardOutput.swift", "TcpSocket.swift", "TerminalMode.swift",
+                "ServiceManager.swift", "Signals.swift", "SocketAddress.swift", "Spawn.swift", "StandardOutput.swift",
+                "TcpSocket.swift", "TerminalMode.swift",
                 "Thread.swift", "TimingWheel.swift",
             ]),
         library(
