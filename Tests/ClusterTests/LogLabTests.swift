@@ -36,7 +36,7 @@ extension ClusterLabTests {
             func text(_ node: Int) throws -> [UInt8] {
                 let folder = lab.places(of: node).logDirectory
                 guard File.exists(folder) else { return [] }
-                return try File.list(folder).filter { $0.hasPrefix("lab_") }.flatMap { name in
+                return try File.list(folder).filter { $0.hasPrefix("lab_") && $0.hasSuffix(".log") }.flatMap { name in
                     try File.readAll(folder + "/" + name)
                 }
             }
@@ -44,7 +44,8 @@ extension ClusterLabTests {
             func bytes(_ node: Int) throws -> Int {
                 let folder = lab.places(of: node).logDirectory
                 guard File.exists(folder) else { return 0 }
-                return try File.list(folder).filter { $0.hasPrefix("lab_") }.reduce(0) { sum, name in
+                return try File.list(folder).filter { $0.hasPrefix("lab_") && $0.hasSuffix(".log") }.reduce(0) {
+                    sum, name in
                     sum + (try File.stat(folder + "/" + name).size)
                 }
             }
@@ -152,7 +153,9 @@ extension ClusterLabTests {
                 return goal.allSatisfy { world.numbers(of: $0, in: lines).count >= Int($0.written) } ? true : nil
             }
             let lines = String(decoding: texts[0], as: UTF8.self).split(separator: "\n")
-            #expect(lines.map { UInt64($0.prefix { $0 != " " }) } == (1...UInt64(lines.count)).map { $0 })
+            #expect(
+                lines.map { UInt64($0.drop { $0 == " " }.prefix { $0 != " " }) } == (1...UInt64(lines.count)).map { $0 }
+            )
             for writer in world.writers {
                 let numbers = world.numbers(of: writer, in: lines)
                 #expect(numbers == Array(0..<UInt64(numbers.count)), "\(writer.name)")
@@ -163,6 +166,24 @@ extension ClusterLabTests {
                 }
             }
             #expect(lines.count > 20_000)
+            // What the files are like stood beside them, on every controller, until the stream ended.
+            let configuration = """
+                LOG_SVC_VERSION: A.02.01
+                FORMAT:@Cr @Ch:@Cn:@Cs.@Ck @Sv (@Sl @Cq) @Cb
+                MAX_FILE_SIZE: 1073741824
+                FIXED_LOG_REC_SIZE: 0
+                LOG_FULL_ACTION: ROTATE 4
+
+                """
+            for node in 1...3 {
+                let folder = world.lab.places(of: node).logDirectory
+                let found = try world.lab.wait(for: "the end of lab.cfg on node \(node)", timeout: .seconds(30)) {
+                    let names = try File.list(folder).filter { $0.hasPrefix("lab") && $0.hasSuffix(".cfg") }
+                    return names.contains("lab.cfg") ? nil : names
+                }
+                #expect(found.count == 1, "\(found)")
+                for name in found { #expect(try File.readText(folder + "/" + name) == configuration, "\(name)") }
+            }
         }
     }
 }

@@ -93,6 +93,36 @@ struct GlobalDaemonTests {
         #expect(Self.messages(Self.lines(harness, "orders")) == ["before", "anew"])
     }
 
+    @Test("A stream with a format: how it is written stands beside its files, until it ends; a wrong one is refused")
+    func formed() throws {
+        let harness = try DaemonHarness()
+        let (name, streams) = (try Self.name("safLgStr=formed"), LogStreams(places: harness.places))
+        for wrong in ["@Cb @Cb", "@", "@Nt", "@C", "a\n"] {
+            #expect(throws: CallError.self, "\(wrong)") {
+                try streams.open(name, creating: StreamAttributes(fileName: "formed", format: wrong))
+            }
+        }
+        let attributes = StreamAttributes(
+            fileName: "formed", fileBytesMax: 4096, filesMax: 2, format: "@Cr|@Sv|@Cx|@Cb", recordBytes: 150)
+        let stream = try streams.open(name, creating: attributes)
+        #expect(throws: CallError(.exist, "stream \(name) exists with other attributes")) {
+            try streams.open(name, creating: StreamAttributes(fileName: "formed", fileBytesMax: 4096, filesMax: 2))
+        }
+        Log(stream: stream, writer: Self.writer(harness)).notice("one\n" + String(repeating: "x", count: 200))
+        try harness.eventually("the record") { Self.lines(harness, "formed").count == 1 }
+        let line = try #require(Self.lines(harness, "formed").first)
+        #expect(line == "         1|NO|T|one_" + String(repeating: "x", count: 149 - 20))
+        let path = harness.places.logDirectory
+        let text = try File.readText(path + "/formed.cfg")
+        #expect(text.contains("FORMAT:@Cr|@Sv|@Cx|@Cb\nMAX_FILE_SIZE: 4096\nFIXED_LOG_REC_SIZE: 150\n"))
+        #expect(text.hasSuffix("LOG_FULL_ACTION: ROTATE 2\n"))
+        #expect(try File.readText(path + "/saLogSystem.cfg").contains("FORMAT:\n"))
+        try streams.close(stream)
+        try harness.eventually("its end") { !File.exists(path + "/formed.cfg") }
+        let former = try File.list(path).filter { $0.hasPrefix("formed_") && $0.hasSuffix(".cfg") }
+        #expect(try former.map { try File.readText(path + "/" + $0) } == [text])
+    }
+
     @Test("A full file: halt stops and counts, rotate keeps so many, wrap keeps one")
     func full() throws {
         let harness = try DaemonHarness()

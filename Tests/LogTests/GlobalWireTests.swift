@@ -31,6 +31,7 @@ struct GlobalWireTests {
         .append(round: 1, committed: 2, [entry(4), entry(5)]), .stored(round: 1, number: 2), .invite,
     ]
 
+    static let formed = StreamAttributes(fileName: "b", format: "@Cr @Cb", recordBytes: 200)
     static let commands: [StreamRegistry.Command] = [
         .arrived(
             Arrival(
@@ -39,6 +40,7 @@ struct GlobalWireTests {
         .present([NodeID(1), NodeID(2)]), .caughtUp(NodeID(1), incarnation: 2, epoch: 3),
         .lagging(NodeID(1), epoch: 2), .confirm, .tick,
         .open(SaName("a")!, StreamAttributes(fileName: "a"), by: NodeID(1)), .open(SaName("a")!, nil, by: NodeID(1)),
+        .open(SaName("b")!, formed, by: NodeID(1)),
         .close(StreamID(rawValue: 300), by: NodeID(1)), .setSeverities(StreamID(rawValue: 3), .all),
     ]
 
@@ -95,6 +97,41 @@ struct GlobalWireTests {
             GlobalStatus(
                 registry: "synchronised", owner: NodeID(1), epoch: 2, inSync: [NodeID(1)], streams: [stream],
                 nodes: [node]))
+    }
+
+    @Test("Forms of streams: builds that do not know them read and write as ever, and create none")
+    func forms() throws {
+        func bytes(_ registry: StreamRegistry, _ version: UInt16) -> [UInt8] {
+            var writer = ByteWriter()
+            registry.encodeSnapshot(version: version, to: &writer)
+            return writer.bytes
+        }
+        var registry = StreamRegistry()
+        let plain = bytes(registry, 1)
+        #expect(plain[0] == 1 && bytes(registry, 2) == [2] + plain.dropFirst() + [0, 0, 0, 0])
+        _ = registry.handle(.open(SaName("b")!, Self.formed, by: NodeID(1)), at: .start)
+        #expect(try StreamRegistry(decoding: bytes(registry, 2)) == registry)
+        let former = try StreamRegistry(decoding: bytes(registry, 1))
+        #expect(former.streams.map(\.value.attributes.form).allSatisfy { $0 == StreamForm() })
+        #expect(former.streams.keys == registry.streams.keys)
+        func decode(_ command: StreamRegistry.Command, _ version: UInt16) throws -> StreamRegistry.Command {
+            var writer = ByteWriter()
+            StreamRegistry.encode(command, version: version, to: &writer)
+            return try writer.bytes.withUnsafeBytes { raw in
+                var reader = ByteReader(raw)
+                return try StreamRegistry.decodeEvent(version: version, from: &reader)
+            }
+        }
+        let open = StreamRegistry.Command.open(SaName("b")!, Self.formed, by: NodeID(1))
+        #expect(try decode(open, 2) == open)
+        #expect(throws: DecodeError.self) { try decode(open, 1) }
+        let old = StreamRegistry.Command.open(SaName("b")!, StreamAttributes(fileName: "b"), by: NodeID(1))
+        #expect(try decode(old, 1) == old)
+        // Of a client.
+        let request = LogRequest.open(SaName("b")!, Self.formed)
+        #expect(try request.body.withUnsafeBytes { try LogRequest(code: 7, body: $0) } == request)
+        let wrong = LogRequest.open(SaName("b")!, StreamAttributes(fileName: "b", format: "@Nt"))
+        #expect(throws: DecodeError.self) { try wrong.body.withUnsafeBytes { try LogRequest(code: 7, body: $0) } }
     }
 
     @Test("A batch that does not hold what it says, and numbers that would run over, are refused")

@@ -171,7 +171,8 @@ struct LedgerTests {
         var random = SeededRandom(seed: seed)
         let (one, other) = (try Folder(), try Folder())
         let attributes = StreamAttributes(
-            fileName: "s", fileBytesMax: 4096, filesMax: 3, fullAction: seed % 3 == 0 ? .wrap : .rotate)
+            fileName: "s", fileBytesMax: 4096, filesMax: 3, fullAction: seed % 3 == 0 ? .wrap : .rotate,
+            format: seed % 2 == 0 ? "" : "@Cr @Ct @Cx @Cb", recordBytes: seed % 4 == 1 ? 300 : 0)
         let definitions = [StreamID(rawValue: 300): StreamFiles.Definition(attributes: attributes)]
         let entries = (1...300).map { number -> LedgerEntry in
             Self.entry(
@@ -208,5 +209,27 @@ struct LedgerTests {
         #expect(expected.keys.sorted() == found.keys.sorted())
         for (name, bytes) in expected { #expect(found[name] == bytes, "\(name)") }
         #expect(expected.keys.count { $0.hasPrefix("s_") } == (seed % 3 == 0 ? 1 : 3))
+        guard seed % 4 == 1 else { return }
+        for (name, bytes) in expected where name.hasPrefix("s_") {
+            #expect(bytes.count % 300 == 0 && bytes.split(separator: 10).allSatisfy { $0.count == 299 }, "\(name)")
+            #expect(bytes.starts(with: "     ".utf8))
+        }
+    }
+
+    @Test("Beside the files stands how to read them; what says something else, or has ended, is put by")
+    func configuration() throws {
+        let folder = try Folder()
+        let logs = folder.path + "/log"
+        let files = try GlobalFiles(directory: logs, stateDirectory: folder.path)
+        func texts() throws -> [String: String] {
+            try File.list(logs).reduce(into: [:]) { $0[$1] = try File.readText(logs + "/" + $1) }
+        }
+        try files.configure(["a": "A", "b": "B"], at: 0)
+        try files.configure(["a": "A", "b": "B"], at: 1)
+        #expect(try texts() == ["a.cfg": "A", "b.cfg": "B"])
+        try files.configure(["a": "A2"], at: 2)
+        #expect(try texts() == ["a.cfg": "A2", "a_19700101T000002.cfg": "A", "b_19700101T000002.cfg": "B"])
+        try files.configure([:], at: 2)
+        #expect(try texts()["a_19700101T000002-2.cfg"] == "A2" && texts().count == 3)
     }
 }

@@ -123,16 +123,17 @@ public struct StreamFiles: Sendable {
         _ entries: [LedgerEntry], nodeName: (NodeID) -> [UInt8],
         definition: (StreamID) -> Definition?, found: () -> [(name: String, bytes: UInt64)]
     ) -> [Piece] {
-        var lines: OrderedMap<StreamID, [UInt8]> = [:]
+        var lines: OrderedMap<StreamID, Lines> = [:]
         for entry in entries where entry.number == state.number + 1 {
-            render(entry.batch, nodeName(entry.batch.node), &lines)
+            render(entry.batch, nodeName(entry.batch.node), definition, &lines)
             guard state.apply(entry) else { break }
         }
         var pieces: [Piece] = []
-        for (stream, text) in lines {
+        for (stream, all) in lines {
+            let text = all.text
             var target = prepared(stream, definition(stream), found)
             let before = Self.current(target)
-            let segments = target.series.place(text, mayRotate: target.mayRotate) { Self.time(of: text, at: $0) }
+            let segments = target.series.place(text, mayRotate: target.mayRotate) { all.time(at: $0) }
             let end = segments.last?.range.upperBound ?? 0
             target.dropped += UInt64(text[end...].count { $0 == UInt8(ascii: "\n") })
             series[target.series.stream] = target
@@ -142,7 +143,34 @@ public struct StreamFiles: Sendable {
         return pieces
     }
 
-    /// For a file's name: the time in the line that begins here, not that of this node's clock.
+    /// Lines of one stream that are being made.
+    private struct Lines {
+        var text: [UInt8] = []
+        /// Nil: they look as in all other files.
+        var form: (format: RecordFormat, size: Int)?
+        /// Of lines that have a form: where they begin, and their time.
+        var times: [(start: Int, nanoseconds: Int64)] = []
+
+        init(_ definition: Definition?) {
+            guard let attributes = definition?.attributes, attributes.hasForm else { return }
+            // What makes no sense was refused when the stream was created.
+            form = (try? RecordFormat(attributes.format)).map { ($0, Int(attributes.recordBytes)) }
+        }
+
+        /// For a file's name: the time of the line that begins here, not that of this node's clock.
+        func time(at start: Int) -> String {
+            guard form != nil else { return StreamFiles.time(of: text, at: start) }
+            var (low, high) = (0, times.count)
+            while low < high {
+                let middle = (low + high) / 2
+                if times[middle].start < start { low = middle + 1 } else { high = middle }
+            }
+            let nanoseconds = low < times.count ? times[low].nanoseconds : 0
+            return UTCTime(secondsSince1970: nanoseconds / 1_000_000_000).basic
+        }
+    }
+
+    /// The time in the line that begins here.
     private static func time(of lines: [UInt8], at start: Int) -> String {
         let line = lines[start...].drop { $0 != UInt8(ascii: " ") }.dropFirst()
         let digits = line.prefix(19).filter { $0 != UInt8(ascii: "-") && $0 != UInt8(ascii: ":") }
@@ -168,7 +196,8 @@ public struct StreamFiles: Sendable {
     }
 
     private mutating func render(
-        _ batch: RecordBatch, _ node: [UInt8], _ lines: inout OrderedMap<StreamID, [UInt8]>
+        _ batch: RecordBatch, _ node: [UInt8], _ definition: (StreamID) -> Definition?,
+        _ lines: inout OrderedMap<StreamID, Lines>
     ) {
         if batch.records.isEmpty { return renderMissing(batch, node, &lines) }
         var counts = state.counts
@@ -181,27 +210,34 @@ public struct StreamFiles: Sendable {
                 let origin = LineFormat.Origin(
                     node: node, process: record.process, program: Array(record.program), hasTime: record.hasTime)
                 // Taken out, for a copy for each line would cost more than the line.
-                var text = lines[record.stream] ?? []
+                var made = lines[record.stream] ?? Lines(definition(record.stream))
                 lines[record.stream] = nil
-                LineFormat.appendNumber(number, to: &text)
-                format.append(record.record, of: origin, to: &text)
-                lines[record.stream] = text
+                if let form = made.form {
+                    made.times.append((made.text.count, record.record.time))
+                    form.format.append(
+                        record.record, number: number, of: .init(node: origin.node, program: origin.program),
+                        size: form.size, to: &made.text)
+                } else {
+                    LineFormat.appendNumber(number, to: &made.text)
+                    format.append(record.record, of: origin, to: &made.text)
+                }
+                lines[record.stream] = made
             }
         }
     }
 
     /// These records stand only in the files of an owner that is gone.
     private mutating func renderMissing(
-        _ batch: RecordBatch, _ node: [UInt8], _ lines: inout OrderedMap<StreamID, [UInt8]>
+        _ batch: RecordBatch, _ node: [UInt8], _ lines: inout OrderedMap<StreamID, Lines>
     ) {
         let stream = StreamID(.clusterSystem)
         let origin = LineFormat.Origin(node: node, process: 0, program: Array("logd".utf8), hasTime: false)
-        var text = lines[stream] ?? []
-        LineFormat.appendNumber(0, to: &text)
+        var made = lines[stream] ?? Lines(nil)
+        LineFormat.appendNumber(0, to: &made.text)
         format.append(
             "\(batch.count) record\(batch.count == 1 ? "" : "s") lost here from this node: only the files of a former "
                 + "owner have them", of: origin, time: 0, area: "LOG", context: "LOST", number: 0, severity: .error,
-            to: &text)
-        lines[stream] = text
+            to: &made.text)
+        lines[stream] = made
     }
 }

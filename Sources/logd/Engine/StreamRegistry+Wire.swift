@@ -3,11 +3,17 @@ import EngineKit
 import LogProtocol
 public import SAFTypes
 
-/// version u8 (1) · members · stores · absent · controllers u16 · nextOrder u64 · nextID u32 · nextNumber u8 ·
-/// electAt u64 (0: none) · epoch u64 · owner (optional) · inSync · streams · ended, each: id, stream.
+/// version u8 (1 or 2) · members · stores · absent · controllers u16 · nextOrder u64 · nextID u32 · nextNumber u8 ·
+/// electAt u64 (0: none) · epoch u64 · owner (optional) · inSync · streams · ended, each: id, stream. From version 2 on
+/// the streams' forms, in their order and only of those that have one: index u32 · form.
 extension StreamRegistry: WireCodable {
-    public func encode(to writer: inout ByteWriter) {
-        writer.integer(UInt8(1))
+    public func encode(to writer: inout ByteWriter) { encode(version: Self.versions.upperBound, to: &writer) }
+
+    /// The versions of commands and snapshots this build reads and writes.
+    public static let versions: ClosedRange<UInt16> = 1...2
+
+    public func encode(version: UInt16, to writer: inout ByteWriter) {
+        writer.integer(UInt8(version))
         writer.integer(UInt32(members.count))
         for (node, member) in members {
             writer.value(node)
@@ -41,6 +47,13 @@ extension StreamRegistry: WireCodable {
                 writer.value(stream)
             }
         }
+        guard version >= 2 else { return }
+        let forms = (Array(streams.map(\.value)) + endedStreams).enumerated().filter { $0.element.attributes.hasForm }
+        writer.integer(UInt32(forms.count))
+        for (index, stream) in forms {
+            writer.integer(UInt32(index))
+            writer.value(stream.attributes.form)
+        }
     }
 
     private static func count(_ reader: inout ByteReader, max: Int) throws(DecodeError) -> UInt32 {
@@ -51,7 +64,9 @@ extension StreamRegistry: WireCodable {
 
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
         let version = try reader.integer(UInt8.self)
-        guard version == 1 else { throw .badValue("registry version \(version); 1 expected") }
+        guard Self.versions.contains(UInt16(version)) else {
+            throw .badValue("registry version \(version); \(Self.versions) expected")
+        }
         for _ in 0..<(try Self.count(&reader, max: 65_536)) {
             let node: NodeID = try reader.value()
             members[node] = Member(
@@ -86,12 +101,27 @@ extension StreamRegistry: WireCodable {
             endedIDs.append(try reader.value())
             endedStreams.append(try reader.value())
         }
+        if version >= 2 { try readForms(&reader) }
+    }
+
+    private mutating func readForms(_ reader: inout ByteReader) throws(DecodeError) {
+        for _ in 0..<(try Self.count(&reader, max: Self.streamsMax + Self.endedMax)) {
+            let index = Int(try reader.integer(UInt32.self))
+            if index < streams.count, var stream = streams[streams.keys[index]] {
+                try StreamForm.decode(&reader, into: &stream.attributes)
+                streams[streams.keys[index]] = stream
+            } else {
+                let place = index - streams.count
+                guard endedStreams.indices.contains(place) else { throw .badValue("form of stream \(index)") }
+                try StreamForm.decode(&reader, into: &endedStreams[place].attributes)
+            }
+        }
     }
 }
 
 /// kind u8: 1 arrived · 2 present (nodes) · 3 caughtUp (node, incarnation u64, epoch u64) ·
 /// 4 lagging (node, epoch u64) · 5 confirm · 6 tick · 7 open (name, optional attributes, node) · 8 close (id, node) ·
-/// 9 setSeverities (id, set).
+/// 9 setSeverities (id, set) · from version 2 on 10 open (name, attributes, form, node).
 extension StreamRegistry.Command: WireCodable {
     public func encode(to writer: inout ByteWriter) {
         switch self {
@@ -112,6 +142,12 @@ extension StreamRegistry.Command: WireCodable {
             writer.integer(epoch)
         case .confirm: writer.integer(UInt8(5))
         case .tick: writer.integer(UInt8(6))
+        case .open(let name, let attributes?, let node) where attributes.hasForm:
+            writer.integer(UInt8(10))
+            writer.value(name)
+            writer.value(attributes)
+            writer.value(attributes.form)
+            writer.value(node)
         case .open(let name, let attributes, let node):
             writer.integer(UInt8(7))
             writer.value(name)
@@ -141,7 +177,12 @@ extension StreamRegistry.Command: WireCodable {
         case 7: self = .open(try reader.value(), try reader.optional(), by: try reader.value())
         case 8: self = .close(try reader.value(), by: try reader.value())
         case 9: self = .setSeverities(try reader.value(), try reader.value())
-        default: throw .badValue("registry command \(kind); 1 to 9 expected")
+        case 10:
+            let name: SaName = try reader.value()
+            var attributes: StreamAttributes = try reader.value()
+            try StreamForm.decode(&reader, into: &attributes)
+            self = .open(name, attributes, by: try reader.value())
+        default: throw .badValue("registry command \(kind); 1 to 10 expected")
         }
     }
 }

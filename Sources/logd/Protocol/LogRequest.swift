@@ -92,6 +92,7 @@ public enum LogRequest: Hashable, Sendable {
         case .open(let name, let attributes):
             writer.value(name)
             writer.optional(attributes)
+            if let attributes, attributes.hasForm { writer.value(attributes.form) }
         case .close(let stream): writer.value(stream)
         case .status, .globalStatus: break
         }
@@ -120,7 +121,14 @@ public enum LogRequest: Hashable, Sendable {
         case 4: self = .setRules(try reader.string(max: LogLimits.ruleBytesMax))
         case 5: self = try Self.rotation(&reader)
         case 6: self = .status
-        case 7: self = .open(try reader.value(), try reader.optional())
+        case 7:
+            let name: SaName = try reader.value()
+            guard var attributes = try reader.optional(StreamAttributes.self) else {
+                self = .open(name, nil)
+                break
+            }
+            if reader.remaining > 0 { try StreamForm.decode(&reader, into: &attributes) }
+            self = .open(name, attributes)
         case 8: self = .close(try reader.value())
         case 9: self = .globalStatus
         default: throw .badValue("log request \(code) is unknown; 1 to 9 expected")

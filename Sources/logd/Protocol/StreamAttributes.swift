@@ -44,6 +44,7 @@ public struct SeveritySet: Hashable, Sendable, WireCodable {
 }
 
 /// What a global stream is created with. fileName · fileBytesMax u64 · filesMax u32 · fullAction u8 · severities u16.
+/// What came later is written apart, for those who know it: ``StreamForm``.
 public struct StreamAttributes: Hashable, Sendable, WireCodable {
     /// The beginning of its files' names.
     public var fileName: String
@@ -52,17 +53,24 @@ public struct StreamAttributes: Hashable, Sendable, WireCodable {
     public var filesMax: UInt32
     public var fullAction: LogFullAction
     public var severities: SeveritySet
+    /// How a record looks (``RecordFormat``); empty: as in all other files.
+    public var format: String
+    /// Of every record in the file, the newline included; 0: as long as it is. Only with a format.
+    public var recordBytes: UInt32
 
     public init(
         fileName: String, fileBytesMax: UInt64 = 5_000_000, filesMax: UInt32 = 4, fullAction: LogFullAction = .rotate,
-        severities: SeveritySet = .all
+        severities: SeveritySet = .all, format: String = "", recordBytes: UInt32 = 0
     ) {
         (self.fileName, self.fileBytesMax, self.filesMax) = (fileName, fileBytesMax, filesMax)
         (self.fullAction, self.severities) = (fullAction, severities)
+        (self.format, self.recordBytes) = (format, recordBytes)
     }
 
     public static let fileNameBytesMax = 128
     public static let filesMaxMax: UInt32 = 127
+    /// Source: OpenSAF's bounds of a fixed record.
+    public static let recordBytesRange: ClosedRange<UInt32> = 150...65_535
 
     /// What makes no sense, in one sentence; nil when all does.
     public var fault: String? {
@@ -84,7 +92,31 @@ public struct StreamAttributes: Hashable, Sendable, WireCodable {
         guard (1...Self.filesMaxMax).contains(filesMax) else {
             return "\(filesMax) files; 1 to \(Self.filesMaxMax) expected"
         }
+        return formFault
+    }
+
+    private var formFault: String? {
+        guard hasForm else { return nil }
+        do throws(RecordFormat.Fault) {
+            _ = try RecordFormat(format)
+        } catch {
+            return error.text
+        }
+        guard recordBytes == 0 || Self.recordBytesRange.contains(recordBytes), recordBytes <= fileBytesMax else {
+            let range = Self.recordBytesRange
+            return
+                "records of \(recordBytes) bytes; 0 or \(range.lowerBound) to \(range.upperBound), and not more than "
+                + "a file has, expected"
+        }
         return nil
+    }
+
+    /// It has what only later builds know.
+    public var hasForm: Bool { form != StreamForm() }
+
+    public var form: StreamForm {
+        get { StreamForm(format: format, recordBytes: recordBytes) }
+        set { (format, recordBytes) = (newValue.format, newValue.recordBytes) }
     }
 
     public func encode(to writer: inout ByteWriter) {
@@ -101,6 +133,35 @@ public struct StreamAttributes: Hashable, Sendable, WireCodable {
         filesMax = try reader.integer()
         fullAction = try reader.value()
         severities = try reader.value()
+        (format, recordBytes) = ("", 0)
         if let fault { throw .badValue(fault) }
+    }
+}
+
+/// How a stream's records look. format · recordBytes u32.
+public struct StreamForm: Hashable, Sendable, WireCodable {
+    public var format: String
+    public var recordBytes: UInt32
+
+    public init(format: String = "", recordBytes: UInt32 = 0) {
+        (self.format, self.recordBytes) = (format, recordBytes)
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.string(format)
+        writer.integer(recordBytes)
+    }
+
+    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+        format = try reader.string(max: RecordFormat.bytesMax)
+        recordBytes = try reader.integer()
+    }
+
+    /// Reads what belongs to these attributes.
+    public static func decode(
+        _ reader: inout ByteReader, into attributes: inout StreamAttributes
+    ) throws(DecodeError) {
+        attributes.form = try reader.value()
+        if let fault = attributes.fault { throw .badValue(fault) }
     }
 }

@@ -116,6 +116,31 @@ final class GlobalFiles {
         noted = note
     }
 
+    // MARK: Beside the files
+
+    /// Keeps `NAME.cfg` beside the files of every stream there is; what says something else, or is of a stream that has
+    /// ended, is put by as `NAME_TIME.cfg`. Done twice is as good as once.
+    func configure(_ wanted: [String: String], at seconds: Int64) throws(OSError) {
+        try File.makeDirectories(directory)
+        let names = try File.list(directory).filter { $0.hasSuffix(".cfg") && !$0.contains("_") }
+        let present = Set(names.map { String($0.dropLast(4)) })
+        for name in present.sorted() {
+            let path = "\(directory)/\(name).cfg"
+            if let text = wanted[name], try Self.contents(path) == Array(text.utf8) { continue }
+            try putBy(path, "\(directory)/\(name)_\(UTCTime(secondsSince1970: seconds).basic)")
+        }
+        for (name, text) in wanted.sorted(by: { $0.key < $1.key }) where !File.exists("\(directory)/\(name).cfg") {
+            try File.writeAtomically("\(directory)/\(name).cfg", Array(text.utf8), durable: false, mode: 0o640)
+        }
+    }
+
+    private func putBy(_ path: String, _ former: String) throws(OSError) {
+        var number = 1
+        func name() -> String { "\(former)\(number > 1 ? "-\(number)" : "").cfg" }
+        while File.exists(name()) { number += 1 }
+        try File.rename(path, to: name())
+    }
+
     private func append(_ segment: FileSeries.Segment, _ lines: [UInt8]) throws(OSError) {
         let file = try File.openForAppending(directory + "/" + segment.file, mode: 0o640)
         let number = file.raw

@@ -58,6 +58,7 @@ final class GlobalLog {
     /// Dropped, and not told in the stream yet.
     private var untold: [StreamID: UInt64] = [:]
     private var unknown: Set<LogStream> = []
+    private var configured: [String: String] = [:]
     private(set) var lost: UInt64 = 0
     private var isClosed = false
 
@@ -124,7 +125,7 @@ final class GlobalLog {
         watchRegistry()
         worker?.context = { [unowned self] in context }
         worker?.done = { [unowned self] outcome in
-            handle(outcome.event)
+            if let event = outcome.event { handle(event) }
             for (id, lines) in outcome.lines {
                 if let stream = host.core.stream(id)?.number { onLines(stream, lines) }
             }
@@ -341,11 +342,22 @@ final class GlobalLog {
         handle(.ownership(core.ownership))
         guard host.status == .synchronised else { return }
         if core.incarnation(of: description.localNode) != life, arrivalTicket == nil { arrive() }
+        configure()
         let view = (host.view?.members ?? []).map(\.node)
         if host.isOldest, presentTicket == nil, core.memberNodes.contains(where: { !view.contains($0) }) {
             presentTicket = host.nextTicket
             host.propose(.present(view))
         }
+    }
+
+    /// What stands beside the files, before anything of a stream is in them.
+    private func configure() {
+        let wanted = Dictionary(
+            host.core.streams.map { ($0.value.attributes.fileName, $0.value.attributes.configuration) },
+            uniquingKeysWith: { first, _ in first })
+        guard wanted != configured else { return }
+        configured = wanted
+        worker?.add(.configure(wanted))
     }
 
     private func arrive() {

@@ -13,6 +13,8 @@ final class LedgerWorker {
         case reset(LedgerState)
         case load(for: NodeID, from: UInt64)
         case publish([LedgerEntry])
+        /// These streams there are, by the beginning of their files' names, and what stands beside the files.
+        case configure([String: String])
     }
 
     /// What a job needs to know of the registry.
@@ -22,7 +24,7 @@ final class LedgerWorker {
     }
 
     struct Outcome: Sendable {
-        var event: GlobalLogEngine.Event
+        var event: GlobalLogEngine.Event?
         var lines: [(stream: StreamID, lines: [UInt8])] = []
     }
 
@@ -51,6 +53,9 @@ final class LedgerWorker {
             case .publish(let entries):
                 let lines = try files.write(entries, names: context.names, definitions: context.definitions)
                 return Outcome(event: .published(through: files.written), lines: lines)
+            case .configure(let wanted):
+                try files.configure(wanted, at: MonotonicClock.wallNanoseconds() / 1_000_000_000)
+                return Outcome()
             }
         }
     }
