@@ -142,7 +142,7 @@ let package = Package(
             "ckptd", "Sources/ckptd/Daemon",
             daemon + [
                 "EOHost", "IOCCluster", "IOCLinks", "DBAL", "CkptProtocol", "CkptLayout", "CkptEngine", "CkptStore",
-                "LogProtocol", "AmfClient", "CliClient", "CliProtocol",
+                "LogProtocol", "AmfClient", "CliClient", "CliProtocol", "ClmClient", "ClmProtocol",
             ]),
 
         // logd: log streams.
@@ -283,9 +283,11 @@ let package = Package(
             [
                 "CkptProtocol", "CkptLayout", "CkptEngine", "CkptStore", "CkptClient", "SAFTypes", "EngineKit", "OSAL",
                 "IOC",
-                "IOCGroups", "EOReplicated", "Containers", "DBAL", "ckptd", "ckptworker",
+                "IOCGroups", "EOReplicated", "Containers", "DBAL", "ckptd", "ckptworker", "ClmClient", "clmd",
             ]),
-        tests("CApiTests", ["OSAL", "EngineKit", "SAFTypes", "IOCCluster", "ckptd"], exclude: ["Programs"]),
+        tests(
+            "CApiTests", ["OSAL", "EngineKit", "SAFTypes", "IOCCluster", "ClmClient", "ckptd", "clmd"],
+            exclude: ["Programs"]),
         tests(
             "LogTests",
             [

@@ -36,6 +36,12 @@ final class CkptStand {
         guard daemon.isRunning else { throw CToolError("ckptd: \(try File.readText(root + "/ckptd.out"))") }
     }
 
+    /// Another daemon of the node; ends with the value.
+    func daemon(_ name: String) throws -> StartedCommand {
+        let binary = File.parent(of: try #require(Environment.executablePath)) + "/" + name
+        return try StartedCommand([binary], environment: environment, output: "\(root)/\(name).out")
+    }
+
     /// SIGKILL, and waits until ckptd is gone.
     func kill() { daemon = nil }
 

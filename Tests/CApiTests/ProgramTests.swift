@@ -1,3 +1,4 @@
+import ClmClient
 import EngineKit
 import IOCCluster
 import OSAL
@@ -70,6 +71,28 @@ struct ProgramTests {
         try cluster.save(stand.places)
         try stand.start()
         try stand.run(CToolchain.compile("outside.c"))
+    }
+
+    @Test("A node is locked and unlocked: handles of B.02 are UNAVAILABLE, and stay so; B.01 goes on")
+    func locked() throws {
+        let stand = try CkptStand()
+        let clmd = try stand.daemon("clmd")
+        let cluster = ClusterClient(places: stand.places)
+        defer { cluster.close() }
+        let program = try stand.begin(CToolchain.compile("locked.c"))
+        let output = stand.root + "/locked.out"
+        func said(_ word: String) throws {
+            try stand.wait(for: word) {
+                (try? File.readText(output))?.contains(word) == true || !program.isRunning
+            }
+        }
+        try said("open")
+        try stand.wait(for: "the node's joining") { (try? cluster.administer(.lock, NodeID(1))) != nil }
+        try said("left")
+        try cluster.administer(.unlock, NodeID(1))
+        let run = try program.wait()
+        #expect(run.succeeded, "\(run)")
+        withExtendedLifetime(clmd) {}
     }
 
     @Test("A service that is away, or stands still, costs no more than the timeout")

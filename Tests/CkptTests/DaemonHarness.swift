@@ -31,10 +31,21 @@ final class DaemonHarness: @unchecked Sendable {
     }
 
     func start() throws {
-        var options = SpawnOptions(path: binary, environment: Environment.all + places.environment)
+        let pid = try spawn("ckptd")
+        daemon.withLock { $0 = pid }
+    }
+
+    /// Another daemon of the node; its pid, for ``end(_:)``.
+    func spawn(_ name: String) throws -> Int32 {
+        var options = SpawnOptions(
+            path: File.parent(of: binary) + "/" + name, environment: Environment.all + places.environment)
         options.deathSignal = .kill
-        let process = try Process.spawn(options)
-        daemon.withLock { $0 = process.pid }
+        return try Process.spawn(options).pid
+    }
+
+    func end(_ pid: Int32) {
+        _ = try? Process.kill(pid, .kill)
+        while Process.reap(pid) == nil { OSAL.pause() }
     }
 
     /// SIGKILL, and waits until the process is gone.
@@ -43,9 +54,7 @@ final class DaemonHarness: @unchecked Sendable {
             defer { pid = 0 }
             return pid
         }
-        guard pid > 0 else { return }
-        _ = try? Process.kill(pid, .kill)
-        while Process.reap(pid) == nil { OSAL.pause() }
+        if pid > 0 { end(pid) }
     }
 
     /// All that a node without power forgets.

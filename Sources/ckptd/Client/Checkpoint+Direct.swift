@@ -78,7 +78,7 @@ struct DirectTarget {
     /// Nil: ckptd does it, or says why not.
     @inline(__always)
     func write(at offset: Int, _ data: UnsafeRawBufferPointer, replaces: Bool) -> UInt64? {
-        guard LeasePage.isReadable(UnsafeRawPointer(replica.lease.base)) else { return nil }
+        guard replica.isReadable else { return nil }
         let (time, owner) = (MonotonicClock.wallNanoseconds(), replica.owner)
         return replaces
             ? try? section.overwrite(data, by: owner, time: time)

@@ -90,10 +90,10 @@ extension Checkpoint {
     private func askForReplica() -> MappedReplica? {
         let handle = self.handle
         do throws(CallError) {
-            let reply = try service.connection.call(CkptCode.map.rawValue, timeout: Self.mappingTimeout) {
+            let reply = try service.connection.call(service.frameCode(.map), timeout: Self.mappingTimeout) {
                 $0.integer(handle.rawValue)
             }
-            return keep(service.mappings.take(reply))
+            return keep(service.mappings.take(reply, isStrict: service.requiresMembership))
         } catch {
             return keep(nil)  // whatever it is, the read itself will meet it
         }

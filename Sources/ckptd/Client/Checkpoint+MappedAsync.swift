@@ -12,8 +12,9 @@ extension Checkpoint {
     private func beginAskingForReplica() -> MappedReplica? {
         var writer = ByteWriter()
         CkptRequest.map(handle).encode(to: &writer)
-        service.connection.callAsync(CkptCode.map.rawValue, writer.bytes, timeout: .seconds(1)) { [self] result in
-            if case .success(let reply) = result { keep(service.mappings.take(reply)) } else { keep(nil) }
+        service.connection.callAsync(service.frameCode(.map), writer.bytes, timeout: .seconds(1)) { [self] result in
+            guard case .success(let reply) = result else { return _ = keep(nil) }
+            keep(service.mappings.take(reply, isStrict: service.requiresMembership))
         }
         return nil
     }

@@ -69,17 +69,20 @@
         ) -> Bool {
             let deadline = MonotonicClock.now() + limit
             let open = all.filter { (try? $0.markClosed()) != nil }  // others are closed already
-            let left = SharedCount()
+            let (left, missed) = (SharedCount(), SharedCount())
             for checkpoint in open {
                 while left.value >= closedAtOnceMax, service.isWorthWaiting(until: deadline) { service.poll() }
                 guard service.isUp else { return false }
                 left.add(1)
                 service.callSoon(.close, CkptRequest.close(checkpoint.handle).body, timeout: limit) { result in
-                    if case .success = result { left.add(-1) }
+                    if case .failure(let error) = result, error.code == .tryAgain || error.code == .timeout {
+                        missed.add(1)
+                    }
+                    left.add(-1)
                 }
             }
             while left.value > 0, service.isWorthWaiting(until: deadline) { service.poll() }
-            return left.value == 0
+            return left.value == 0 && missed.value == 0
         }
     }
 
@@ -88,7 +91,8 @@
 
         /// Waits for something to look at; false at the deadline, and when there is nobody to wait for.
         fileprivate func isWorthWaiting(until deadline: Instant) -> Bool {
-            guard isUp else { return false }
+            // What is alerted is readable all the time.
+            guard isUp, MonotonicClock.now() < deadline else { return false }
             let isHeard = try? IO.waitUntil(descriptor, readable: true, deadline: deadline)
             return isHeard == true
         }

@@ -88,8 +88,10 @@ public final class CheckpointService: Sendable {
         return error.code
     }
 
-    /// Whether calls are refused with `.unavailable`, and at once, while this node is not a member of the cluster
-    /// (no quorum). Else they wait inside their timeouts. Source: B.02 of the service; B.01 knows no such code.
+    /// Whether calls are refused with `.unavailable`, and at once, while this node is not a member of the cluster: it
+    /// has no quorum, or was locked. Else they wait inside their timeouts, and a lock concerns nobody. When the node is
+    /// a member again a service that was there before stays refused: only closing is of use. Set it before the first
+    /// call. Source: B.02 of the service; B.01 knows no such code.
     public var requiresMembership: Bool {
         get { strict.load(ordering: .relaxed) }
         set { strict.store(newValue, ordering: .relaxed) }

@@ -30,7 +30,7 @@ extension MappedReplica {
 
     /// The section, if its writers write it themselves.
     func findDirect(_ id: UnsafeRawBufferPointer) -> Outcome<DirectTarget> {
-        guard owner != 0, LeasePage.isReadable(UnsafeRawPointer(lease.base)) else { return .ask }
+        guard owner != 0, isReadable else { return isOfOldMembership ? .replaced : .ask }
         switch find(id) {
         case .direct(let place):
             guard let section = section(place) else { return missing() }

@@ -30,13 +30,19 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
     private let lock = Lock(())
     /// Guarded by `lock`. In a place of its own: the accesses of a class's property are checked, each time.
     private let reader: UnsafeMutablePointer<ReplicaReader>
+    /// The membership of this node in the cluster that it is good for; nil: any.
+    private let membership: UInt64?
     /// The connection it came over: another one may lead to another ckptd, with other files.
     let connection: UInt64
 
     var bytes: Int { mapping.count }
 
     /// - Returns: nil when it is no replica's file of this version.
-    init?(_ mapping: Mapping, lease: Mapping, direct: DirectMapping?, owner: UInt32, connection: UInt64) {
+    ///
+    /// - Parameter isStrict: it is not read any more when the node has left the cluster.
+    init?(
+        _ mapping: Mapping, lease: Mapping, direct: DirectMapping?, owner: UInt32, connection: UInt64, isStrict: Bool
+    ) {
         guard let file = ReplicaFile(UnsafeRawBufferPointer(mapping.bytes)) else { return nil }
         self.mapping = mapping
         self.lease = lease
@@ -44,6 +50,7 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
         self.direct = direct
         self.owner = owner
         self.connection = connection
+        membership = isStrict ? LeasePage.membership(UnsafeRawPointer(lease.base)) : nil
         reader = .allocate(capacity: 1)
         reader.initialize(to: ReplicaReader(file))
     }
@@ -53,13 +60,25 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
         reader.deallocate()
     }
 
+    /// Whether it may be read and written now.
+    @inline(__always)
+    var isReadable: Bool { LeasePage.isReadable(UnsafeRawPointer(lease.base)) && !isOfOldMembership }
+
+    /// ckptd has to be asked whether there is another one for us.
+    @inline(__always)
+    var isOfOldMembership: Bool {
+        guard let membership else { return false }
+        let present = LeasePage.membership(UnsafeRawPointer(lease.base))
+        return membership != present || present == 0
+    }
+
     /// Hands a section's bytes to `body`, again and again until what it made of them is of one state.
     ///
     /// - Parameter body: must not trust the bytes, another process may be changing them; nil: it does not want them.
     func read<Value>(
         _ id: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Value?
     ) -> Outcome<Value> {
-        guard LeasePage.isReadable(UnsafeRawPointer(lease.base)) else { return .ask }
+        guard isReadable else { return isOfOldMembership ? .replaced : .ask }
         for _ in 0..<Self.attemptsMax {
             switch find(id) {
             case .section(let section):
@@ -77,7 +96,7 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
 
     /// As ``read(_:_:)``, of several sections after one and the same change.
     func read(_ ranges: [ReadRange]) -> Outcome<ReadReply> {
-        guard LeasePage.isReadable(UnsafeRawPointer(lease.base)) else { return .ask }
+        guard isReadable else { return isOfOldMembership ? .replaced : .ask }
         for _ in 0..<Self.attemptsMax {
             guard let step = file.step else { continue }
             let change = file.change(after: step)

@@ -24,7 +24,9 @@ final class ReplicaMappings: Sendable {
     func renew() { connections.wrappingAdd(1, ordering: .relaxed) }
 
     /// Maps what came with an answer; nil when there is nothing, or it cannot be mapped. No descriptor is kept.
-    func take(_ reply: Reply) -> MappedReplica? {
+    ///
+    /// - Parameter isStrict: as of ``MappedReplica``.
+    func take(_ reply: Reply, isStrict: Bool) -> MappedReplica? {
         defer { for descriptor in reply.descriptors { IO.close(descriptor) } }
         guard let answer = try? MapReply(decoding: reply.body), answer.hasReplica,  // none, or not our protocol
             reply.descriptors.count >= 2
@@ -39,7 +41,7 @@ final class ReplicaMappings: Sendable {
                 DirectMapping($0, generation: answer.directGeneration)
             } : nil
         return MappedReplica(
-            mapping, lease: lease, direct: direct, owner: answer.owner, connection: connection)
+            mapping, lease: lease, direct: direct, owner: answer.owner, connection: connection, isStrict: isStrict)
     }
 
     private func lease(_ descriptor: Int32, _ connection: UInt64) -> Mapping? {

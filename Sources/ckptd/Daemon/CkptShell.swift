@@ -24,6 +24,7 @@ final class CkptShell {
     /// Peers that have said farewell.
     private var leaving: Set<PeerID> = []
     private var clock: ClockWatch?
+    private let membership: MembershipKeeper
     private var writer = ByteWriter(reserving: 4096)
     private let persistent: PersistentKeeper
     /// Answers that are not durable yet: nil until all else is ready.
@@ -50,6 +51,7 @@ final class CkptShell {
         let isAlone = description.groupEngine == .alone
         files = try CheckpointFiles(directory: "\(places.shmDirectory)/ckpt", isAlone: isAlone)
         subscriptions = Subscriptions(files: files)
+        membership = MembershipKeeper(loop: loop, places: places, node: description.localNode, journal: journal)
         let recovered = try files.recover()
         for damage in recovered.damaged { journal.write(damage) }
         persistent = PersistentKeeper(
@@ -72,8 +74,17 @@ final class CkptShell {
             process(.restored(checkpoint))
         }
         for event in found.events { process(event) }
-        for (session, process) in engine.absentSessions where !isAlive(process) {
-            self.process(.disconnected(session, isDead: true))
+        for (session, process) in engine.absentSessions {
+            if isAlive(process) {
+                membership.state.restored(session)
+            } else {
+                self.process(.disconnected(session, isDead: true))
+            }
+        }
+        files.setMembership(membership.state.word)
+        membership.onChange = { [unowned self] in
+            files.setMembership(membership.state.word)
+            keeper?.refuseStrict { self.membership.state.refusal(of: $0) }
         }
         try watchClock()
         if isAlone { files.setReadable(until: LeasePage.forEver) }
@@ -92,6 +103,7 @@ final class CkptShell {
                 keeper.openAssignments(places)
                 peer.context = Leader(of: Self.process(peer))
             }
+            membership.state.came(Self.session(peer))
             process(.connected(Self.session(peer), Self.process(peer)))
         }
         server.onDisconnect = { [unowned self] peer in disconnected(peer) }
@@ -134,6 +146,7 @@ final class CkptShell {
         files.setReadable(until: 0)
         server?.close()
         keeper?.close()
+        membership.close()
         persistent.close()
     }
 
@@ -158,6 +171,7 @@ final class CkptShell {
         let isDead = hasLeft || !isAlive(Self.process(peer))
         process(.disconnected(session, isDead: isDead))
         if isDead { keeper?.left(session) }
+        if engine.handles(of: session).isEmpty { membership.state.gone(session) }
     }
 
     private func handle(_ request: Request, _ body: UnsafeRawBufferPointer) {
@@ -178,6 +192,9 @@ final class CkptShell {
             identity: RequestIdentity(session: Self.session(request.peer), number: request.id.number),
             process: Self.process(request.peer), isRetransmission: request.isRetransmission,
             isAdministrator: isAdministrator(request.peer))
+        if isStrict, !code.isForAnyNode, let refusal = membership.state.refusal(of: Self.session(request.peer)) {
+            return request.fail(refusal.code, refusal.text)
+        }
         if let keeper {
             if code.isMutating, let leader = request.peer.context as? Leader {
                 keeper.lookAtAssignments()

@@ -90,6 +90,9 @@ public final class CheckpointFiles {
     /// Until when this node's replicas may be read without asking: monotonic nanoseconds, see ``LeasePage``.
     public func setReadable(until nanoseconds: UInt64) { LeasePage.setUntil(nanoseconds, lease.mapping.base) }
 
+    /// ``Membership/word``: who reads without asking, and wants to know of it, stops when it is another.
+    public func setMembership(_ word: UInt64) { LeasePage.setMembership(word, lease.mapping.base) }
+
     private func path(_ id: CheckpointID) -> String { "\(directory)/\(id)\(Self.suffix)" }
 
     /// Opens everything the last life left, in the order of the ids; what is damaged is moved aside.

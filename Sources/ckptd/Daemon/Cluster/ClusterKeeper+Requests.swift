@@ -144,11 +144,13 @@ extension ClusterKeeper {
     }
 
     /// This node has left: who wants to know is told, and waits for nothing that was not begun.
-    func refuseStrict() {
+    func refuseStrict(_ reason: (ClientSession) -> Refusal? = { _ in noMember }) {
         for (token, request) in pending.sorted(by: { $0.key < $1.key }) where request.isStrict {
-            guard requests.isWaiting(token), let request = forget(token)?.request else { continue }
+            guard requests.isWaiting(token), let refusal = reason(request.origin.identity.session),
+                let request = forget(token)?.request
+            else { continue }
             perform(requests.handle(.answered(token), at: loop.now))
-            request.fail(Self.noMember.code, Self.noMember.text)
+            request.fail(refusal.code, refusal.text)
         }
     }
 
