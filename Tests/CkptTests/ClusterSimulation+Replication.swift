@@ -268,6 +268,7 @@ extension ClusterSimulation {
     func breakLink(_ node: NodeID, _ peer: NodeID) {
         guard links[node]?[peer]?.isUp == true else { return }
         links[node]?[peer] = ModelLink()
+        processes[node]?.touched.remove(peer)
         feed(node, .linkDown(peer))
     }
 
@@ -297,6 +298,9 @@ extension ClusterSimulation {
         case .request(let request): execute(peer, request)
         case .answer(let number, _, let isDone):
             if let request = requests[number] { answered(request, on: peer, isDone: isDone) }
+        case .touch(let sent): promise(peer, to: node, sent: sent)
+        case .promised(let sent, let index): promised(peer, by: node, sent: sent, index: index)
+        case .read(let read): answerRead(peer, read)
         case nil: break
         }
     }

@@ -48,10 +48,18 @@ final class ClusterSimulation {
         var (writes, repeats, crashes, reboots, partitions, copies, elections) = (0, 0, 0, 0, 0, 0, 0)
         // Of disks.
         var (batches, refusals, blackouts) = (0, 0, 0)
+        var reads = 0
     }
 
-    init(seed: UInt64) {
+    /// What is left out, to see that it is missed.
+    enum Sabotage: CaseIterable {
+        case reads, promises, index
+    }
+    let sabotage: Sabotage?
+
+    init(seed: UInt64, sabotage: Sabotage? = nil) {
         self.seed = seed
+        self.sabotage = sabotage
         random = SeededRandom(seed: seed)
         let count = [1, 2, 3, 3, 3, 4, 5].randomElement(using: &random) ?? 3
         network = SimulatedNetwork(nodes: count, seed: seed &+ 1)
@@ -242,10 +250,14 @@ final class ClusterSimulation {
             case .stateReplaced:
                 processes[node]?.backlog.removeAll()
                 processes[node]?.mustLookAtAll = true
+                processes[node]?.hasLooked = false
                 wait(node, .members(processes[node]?.group.core.completeLives ?? []))
             case .status: checkMembers(node)
             case .view(let view):
                 processes[node]?.view = view
+                review(node)
+                let members = view.members.map(\.node)
+                for peer in view.nodes where !members.contains(peer) { feed(node, .ended(peer)) }
                 checkMembers(node)
             }
         }
@@ -270,9 +282,11 @@ final class ClusterSimulation {
             case .members(let lives):
                 let isMember = lives.contains(NodeLife(node: node, incarnation: process.incarnation))
                 guard isMember != process.isMember || isMember else { continue }
+                let isNew = isMember && (!process.isMember || process.mustLookAtAll)
                 processes[node]?.isMember = isMember
-                feed(node, .mayAct(isMember && process.group.status == .synchronised))
-                if isMember, !process.isMember || process.mustLookAtAll { lookAtAll(node) }
+                if isNew || !isMember { processes[node]?.hasLooked = false }
+                tellMayAct(node)
+                if isNew { lookAtAll(node) }
                 if isMember {
                     lineages[node] = process.group.core.lineage
                     tell(node, .lineage(process.group.core.lineage))
@@ -282,9 +296,18 @@ final class ClusterSimulation {
                 trace("\(node) sees \(id): \(String(describing: entry))")
                 if entry?.isElecting == true { counts.elections += 1 }
                 see(node, id, entry)
+            case .looked:
+                processes[node]?.hasLooked = process.isMember
+                tellMayAct(node)
             case .unknown(let id): if process.isMember { see(node, id, nil) }
             }
         }
+        review(node)
+    }
+
+    private func tellMayAct(_ node: NodeID) {
+        guard let process = processes[node] else { return }
+        feed(node, .mayAct(process.mayAct))
     }
 
     private func lookAtAll(_ node: NodeID) {
@@ -292,12 +315,13 @@ final class ClusterSimulation {
         let known = Set(processes[node]?.member.images.keys.map { $0 } ?? [])
         let told = Set(processes[node]?.group.core.entries.keys ?? [])
         for id in known.union(told).sorted() { wait(node, .entry(id, processes[node]?.group.core.entry(id), nil)) }
+        wait(node, .looked)
     }
 
     private func checkMembers(_ node: NodeID) {
         guard let process = processes[node] else { return }
         let core = process.group.core
-        feed(node, .mayAct(process.isMember && process.group.status == .synchronised))
+        tellMayAct(node)
         let isMember = core.isMember(node, incarnation: process.incarnation)
         guard process.group.status == .synchronised, let view = process.view else { return }
         if !isMember, process.joinDue == nil { processes[node]?.joinDue = now }

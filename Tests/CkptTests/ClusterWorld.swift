@@ -36,6 +36,9 @@ enum Frame {
     case data(ReplicaMessage, [UInt8])
     case request(Request)
     case answer(request: UInt64, checkpoint: CheckpointID, isDone: Bool)
+    case touch(sent: Instant)
+    case promised(sent: Instant, index: UInt64)
+    case read(PendingRead)
 }
 
 struct Request: Equatable {
@@ -87,6 +90,8 @@ struct SimulatedProcess {
     let incarnation: UInt64
     var view: GroupView?
     var isMember = false
+    var hasLooked = false
+    var mayAct: Bool { isMember && hasLooked && group.status == .synchronised }
     /// What had been decided may have been thrown away with an earlier state.
     var mustLookAtAll = false
     var backlog = DirectoryBacklog()
@@ -96,6 +101,11 @@ struct SimulatedProcess {
     var wakeAt: Instant?
     var joinDue: Instant?
     var frozenUntil = Instant.start
+    // Of reads: see `ClusterSimulation+Reads`.
+    var grants = ReadGrants(token: .milliseconds(300))
+    var touched: Set<NodeID> = []
+    var pageEnd = Instant.start
+    var reads: [PendingRead] = []
     // Of persistent checkpoints: see `ClusterSimulation+Disks`.
     var persistAt: Instant?
     var flight: ModelDisk.Flight?

@@ -1,4 +1,5 @@
 import CkptProtocol
+import Containers
 import EngineKit
 import SAFTypes
 import Testing
@@ -230,7 +231,7 @@ struct ReplicationTests {
         #expect(rule.end([], [:], mayAct: true, now: now) == now + rule.length)
         #expect(rule.end([], [:], mayAct: false, now: now) == .start)
         #expect(rule.end([two, three], [two: now], mayAct: true, now: now) == .start, "one was never heard")
-        let heard = [two: now, three: Instant(nanoseconds: 8_500_000_000)]
+        let heard: OrderedMap = [two: now, three: Instant(nanoseconds: 8_500_000_000)]
         #expect(rule.end([two, three], heard, mayAct: true, now: now) == Instant(nanoseconds: 9_250_000_000))
         #expect(rule.end([two], heard, mayAct: true, now: now) == now + rule.length, "who has left is not waited for")
     }

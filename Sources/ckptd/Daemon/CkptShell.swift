@@ -267,7 +267,9 @@ final class CkptShell {
         case .retire(let id): files.retire(id)
         case .setAside(let id, let reason): journal.write(files.setAside(id, reason))
         case .reply(_, let answer): reply(answer)
-        case .refuse(_, let error, let text): asker?.fail(error, text)
+        case .refuse(_, let error, let text):
+            guard let asker, keeper?.holdRefusal(asker) != true else { break }
+            asker.fail(error, text)
         case .persist(let batch): persistent.write(batch)
         case .await(let ticket):
             awaited = ticket

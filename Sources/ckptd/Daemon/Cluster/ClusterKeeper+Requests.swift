@@ -31,10 +31,12 @@ struct PendingRequest {
     let work: Work
     /// The caller wants to know when this node is not a member.
     var isStrict = false
+    /// What is answered must be known to be so.
+    var isReading = false
 
     var subject: RequestTable.Subject {
         switch work {
-        case .data(let id): .checkpoint(id)
+        case .data(let id): isReading ? .reading(id) : .checkpoint(id)
         case .subscribe(let id): .ownReplica(id)
         case .becomeActive(let id): .ownActivity(id)
         case .open, .close, .unlink, .setRetention, .setActive, .exists: .directory
@@ -73,7 +75,7 @@ struct HeldAnswers {
 extension ClusterKeeper {
     /// A forwarded request without an answer for so long may mean that the active replica is silent; longer than that
     /// one waits for its followers.
-    private static let answerMax = silenceMax * 2
+    static let answerMax = silenceMax * 2
     private static let closeRetryDelay = Duration.milliseconds(50)
     private static let recoveryDelay = Duration.milliseconds(200)
     private static let closesMax = 1_000
@@ -92,7 +94,7 @@ extension ClusterKeeper {
                 add(
                     PendingRequest(
                         request: request, code: decoded.code, body: Array(body), origin: origin, work: work,
-                        isStrict: isStrict))
+                        isStrict: isStrict, isReading: decoded.code.isReading))
             } catch {
                 request.fail(error.code, error.text)
             }
@@ -106,7 +108,9 @@ extension ClusterKeeper {
         switch decoded {
         case .status, .update, .updateIf, .read, .list, .snapshot, .synchronize, .section:
             let id = try admit(decoded, origin)
-            guard replication.route(id) == .here else { return .data(id) }
+            guard replication.route(id) == .here, !decoded.code.isReading || lease.isTrusted(id) else {
+                return .data(id)
+            }
             execute(decoded, origin, id, .client(request), body)
             return nil
         case .subscribe:
@@ -210,6 +214,9 @@ extension ClusterKeeper {
             if entry.successor == node || entry.isElecting { return .later }
             // Another one was chosen since: that is answered, too.
             return entry.active != node || replication.route(id) == .here ? .here : .later
+        case .reading(let id):
+            let route = route(.checkpoint(id))
+            return route == .here && !lease.isTrusted(id) ? .later : route
         case .checkpoint(let id):
             let route = replication.route(id)
             // Nobody is there to answer: the directory will say who does.
@@ -221,7 +228,7 @@ extension ClusterKeeper {
         }
     }
 
-    private func add(_ pending: PendingRequest, isRetransmission: Bool = false, later: Bool = false) {
+    func add(_ pending: PendingRequest, isRetransmission: Bool = false, later: Bool = false) {
         lastToken += 1
         let token = lastToken
         self.pending[token] = pending
@@ -313,9 +320,9 @@ extension ClusterKeeper {
         _ body: UnsafeRawBufferPointer
     ) {
         answers.executing = (decoded.code, origin, id)
+        defer { (answers.executing, answers.present) = (nil, nil) }
         if case .synchronize = decoded { answer(.awaitAll(id, change: nil, ticket: answers.begin())) }
         shell.process(.request(decoded, origin, time: MonotonicClock.wallNanoseconds()), asker, body)
-        (answers.executing, answers.present) = (nil, nil)
     }
 
     /// A request of another node's client, for the active replica here.
@@ -324,11 +331,13 @@ extension ClusterKeeper {
         guard replication.route(id) == .here else { return request.reply([ForwardedAnswer.Kind.elsewhere.rawValue]) }
         do throws(DecodeError) {
             let decoded = try CkptRequest(code: head.code, decoding: body)
+            if head.code.isReading, !lease.isTrusted(id) { return hold(head, request, body) }
+            answers.executing = (head.code, head.origin, id)
+            defer { (answers.executing, answers.present) = (nil, nil) }
             if case .synchronize = decoded { answer(.awaitAll(id, change: nil, ticket: answers.begin())) }
             let time = MonotonicClock.wallNanoseconds()
             shell.process(
                 .forwarded(decoded, head.origin, checkpoint: id, from: request.node, time: time), .peer(request), body)
-            answers.present = nil
         } catch {
             request.reply(ForwardedAnswer.refusal(.invalidParam, "\(error)"))
         }

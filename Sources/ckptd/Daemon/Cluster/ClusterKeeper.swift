@@ -52,6 +52,8 @@ final class ClusterKeeper {
     private var isFlushing = false
     private var outbox: [(event: DirectoryEvent, about: CheckpointID?, then: (DirectoryKeeper.Outcome) -> Void)] = []
     private var changedRoutes: [RequestTable.Subject] = []
+    /// Reads that wait to be trusted, or that are no longer this node's.
+    var mustLookAtReads = false
     /// Proposals about these came to nothing.
     private var refused: Set<CheckpointID> = []
     private var removals: [CheckpointID: RequestIdentity] = [:]
@@ -69,6 +71,8 @@ final class ClusterKeeper {
     var opening: Set<HandleID> = []
     var closing: Set<OpenedHandle> = []
     var isClosing = false
+    var heldReads: [HeldRead] = []
+    var heldReadsTimer: LoopTimer?
     /// How long what is said in the files may be believed.
     private(set) lazy var lease = ReadLease(self)
 
@@ -100,18 +104,20 @@ final class ClusterKeeper {
         directory.onMayAct = { [unowned self] isAllowed in
             guard isAllowed != mayAct else { return }
             mayAct = isAllowed
+            lease.update()
             enter {
                 answer(.mayAct(isAllowed))
                 changedRoutes.append(.directory)
             }
-            lease.update()
             if isAllowed { closeSoon([]) }
         }
         directory.onReplaced = { [unowned self] in enter { tellMembership(isUnbroken: false) } }
-        directory.onOthers = { [unowned self] nodes in
+        directory.onCommitted = { [unowned self] in lease.update() }
+        directory.onOthers = { [unowned self] nodes, ended in
             others = nodes
-            links?.follow(nodes)
             lease.update()
+            links?.follow(nodes)
+            enter { for node in ended { answer(.ended(node)) } }
             if !isMember { enter { refuseStrict() } }
             enter { tellMembership(isUnbroken: true) }
             enter { changedRoutes += Set(pending.values.map(\.subject)).sorted() }
@@ -147,6 +153,11 @@ final class ClusterKeeper {
             }
             links.onRequest = { [unowned self] head, request, body in enter { execute(head, request, body) } }
             links.onQuestion = { [unowned self] id in standings(id) }
+            links.onTouch = { [unowned self] node in
+                guard let index = directory.appliedIndex, others.contains(node) else { return nil }
+                enter { answer(.granted(node, until: lease.promise())) }
+                return index
+            }
             self.links = links
             links.follow(others)
         } catch {
@@ -182,7 +193,8 @@ final class ClusterKeeper {
     private func flush() {
         guard !isFlushing else { return }
         isFlushing = true
-        while !outbox.isEmpty || !changedRoutes.isEmpty {
+        while !outbox.isEmpty || !changedRoutes.isEmpty || mustLookAtReads {
+            if mustLookAtReads { lookAtReads() }
             let proposals = merged(outbox)
             outbox.removeAll(keepingCapacity: true)
             for proposal in proposals { directory.propose(proposal.event, then: proposal.then) }
@@ -297,7 +309,9 @@ final class ClusterKeeper {
         case .keepEpoch(let id, let epoch, let history): shell.process(.keepEpoch(id, epoch: epoch, history))
         case .complete(let ticket): complete(ticket)
         case .redirect(let ticket): redirect(ticket)
-        case .routeChanged(let id): changedRoutes += [.checkpoint(id), .ownReplica(id), .ownActivity(id)]
+        case .routeChanged(let id):
+            changedRoutes += [.checkpoint(id), .reading(id), .ownReplica(id), .ownActivity(id)]
+            if !heldReads.isEmpty { mustLookAtReads = true }
         case .propose(let event, let id):
             outbox.append((event, id, { [unowned self] outcome in settle(outcome, about: [id]) }))
         case .wake(let at): wake(at)
@@ -307,7 +321,7 @@ final class ClusterKeeper {
     func routeMayHaveChanged(_ subject: RequestTable.Subject) { changedRoutes.append(subject) }
 
     private func wake(_ at: Instant) {
-        guard tickTimer == nil else { return }
+        if let tickTimer { loop.cancel(tickTimer) }
         tickTimer = loop.schedule(after: max(.zero, at - loop.now)) { [unowned self] in
             tickTimer = nil
             enter { answer(.tick) }

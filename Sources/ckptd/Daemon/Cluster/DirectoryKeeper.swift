@@ -34,8 +34,10 @@ final class DirectoryKeeper {
     var onMayAct: (Bool) -> Void = { _ in }
     /// The others have gone on without this node, which has their state now.
     var onReplaced: () -> Void = {}
-    /// The other nodes in the group.
-    var onOthers: ([NodeID]) -> Void = { _ in }
+    /// The other nodes in the group; and those that are there, but their ckptd is not.
+    var onOthers: (_ members: [NodeID], _ ended: [NodeID]) -> Void = { _, _ in }
+    /// What a majority has has been acted on.
+    var onCommitted: () -> Void = {}
     /// What this node has, for the others.
     var held: () -> [HeldReplica] = { [] }
     /// Which directory this node was part of, as the database of persistent checkpoints knows it; without power the
@@ -61,6 +63,8 @@ final class DirectoryKeeper {
     private var isJournalBroken = false
     private var backlog = DirectoryBacklog()
     private(set) var isMember = false
+    /// It has looked at everything since it is one.
+    private var hasLooked = false
     /// All entries are looked at when this node is a member (again).
     private var mustLookAtAll = true
     private var proposals: [UInt64: (Outcome) -> Void] = [:]
@@ -122,11 +126,13 @@ final class DirectoryKeeper {
             if isMember { onReplaced() }
             database?.replaceAll()
             mustLookAtAll = true
+            hasLooked = false
             wait(.members(host.core.completeLives))
         }
         host.onStatus = { [unowned self] _ in review() }
         host.onView = { [unowned self] view in
-            onOthers(view.members.map(\.node).filter { $0 != description.localNode })
+            let members = view.members.map(\.node).filter { $0 != description.localNode }
+            onOthers(members, view.nodes.filter { $0 != description.localNode && !members.contains($0) })
             review()
         }
         host.onNote = { [unowned self] in note($0.isSerious, "the directory of checkpoints: \($0)") }
@@ -167,12 +173,16 @@ final class DirectoryKeeper {
             case .entry(let id, let entry, let reason):
                 database?.put(id, entry, at: stamp)
                 if isMember { onEntry(id, entry, reason) }
+            case .looked:
+                hasLooked = isMember
+                tellMayAct()
             case .unknown(let id): if isMember { onUnknown(id) }
             }
         }
         let isSettled =
             isMember && !host.core.isRecovering && host.replicated.index == host.replicated.committedIndex
         database?.follow(host.core, at: stamp, isSettled: isSettled)
+        onCommitted()
     }
 
     /// Of what a majority has.
@@ -184,6 +194,7 @@ final class DirectoryKeeper {
         let isIn = lives.contains(NodeLife(node: description.localNode, incarnation: host.member.incarnation))
         let isNew = isIn && (!isMember || mustLookAtAll)
         isMember = isIn
+        if isNew || !isIn { hasLooked = false }
         tellMayAct()
         guard isIn else { return }
         keepLineage()
@@ -192,6 +203,8 @@ final class DirectoryKeeper {
         var ids = Set(held().map(\.id))
         ids.formUnion(host.core.entries.keys)
         for id in ids.sorted() { wait(.entry(id, host.core.entry(id), nil)) }
+        // What it knows of its replicas until then is of another time.
+        wait(.looked)
     }
 
     private func tellMayAct() { onMayAct(mayAct) }
@@ -201,7 +214,12 @@ final class DirectoryKeeper {
         isMember && !host.core.isRecovering && host.replicated.index == host.replicated.committedIndex
     }
 
-    var mayAct: Bool { isMember && host.status == .synchronised }
+    var mayAct: Bool { isMember && hasLooked && host.status == .synchronised }
+
+    /// How far this node has applied what was ordered; nil while it has no part in it.
+    var appliedIndex: UInt64? { host.status == .synchronised ? host.replicated.index : nil }
+    /// How far it has acted on it.
+    var committedIndex: UInt64 { host.replicated.committedIndex }
 
     // MARK: Who is there
 

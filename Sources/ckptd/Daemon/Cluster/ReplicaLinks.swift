@@ -22,6 +22,8 @@ final class ReplicaLinks {
     var onRequest: (ForwardedHead, PeerRequest, UnsafeRawBufferPointer) -> Void = { _, _, _ in }
     /// Somebody asks how far this node's replicas are.
     var onQuestion: (CheckpointID?) -> [ReplicaStanding] = { _ in [] }
+    /// Somebody asks whether this node still goes along with it: how far the directory is here, or nil.
+    var onTouch: (NodeID) -> UInt64? = { _ in nil }
     var onUp: (NodeID) -> Void = { _ in }
     var onDown: (NodeID) -> Void = { _ in }
     /// There is room for data again.
@@ -136,10 +138,12 @@ final class ReplicaLinks {
         }
     }
 
-    /// Asks a node to say that it is there. The answer comes behind the data of replicas that it sent before.
-    func touch(_ node: NodeID, timeout: Duration, then: @escaping (Bool) -> Void) {
-        links.callLending(CkptPeerCode.touch.rawValue, [], to: node, lane: Self.data, timeout: timeout) { result in
-            if case .success = result { then(true) } else { then(false) }
+    /// Asks a node for its promise, see ``ReadGrants``; tells how far the directory is there, nil: no answer.
+    func touch(_ node: NodeID, timeout: Duration, then: @escaping (UInt64?) -> Void) {
+        links.callLending(CkptPeerCode.touch.rawValue, [], to: node, lane: Self.small, timeout: timeout) { result in
+            guard case .success(let answer) = result else { return then(nil) }
+            // The version before this one answers without a body.
+            then(answer.count < 8 ? 0 : UInt64(littleEndian: answer.loadUnaligned(as: UInt64.self)))
         }
     }
 
@@ -156,7 +160,13 @@ final class ReplicaLinks {
                 var writer = ByteWriter()
                 writer.list(onQuestion(id == 0 ? nil : CheckpointID(rawValue: id)))
                 request.reply(writer.bytes)
-            case .touch: request.reply([])
+            case .touch:
+                guard let index = onTouch(request.node) else {
+                    return request.fail(.tryAgain, "this node takes no part in the directory now")
+                }
+                var writer = ByteWriter()
+                writer.integer(index)
+                request.reply(writer.bytes)
             case .replica, nil: request.fail(.notSupported, "request code \(request.code)")
             }
         } catch {

@@ -7,10 +7,12 @@ public import CkptProtocol
 public struct DirectoryBacklog: Sendable {
     public enum Step: Sendable {
         /// Whose turn it is to act. A node that has not told what it has does nothing: what the directory says of it is
-        /// of another life. One that begins to act looks at every entry, after all that waits.
+        /// of another life. One that begins to act looks at every entry before, after all that waits.
         case members([NodeLife])
         /// What the directory says of a checkpoint; nil: it is no more.
         case entry(CheckpointID, DirectoryEntry?, DirectoryRemoval?)
+        /// Everything has been looked at by one that begins to act.
+        case looked
         /// A replica that this node has is of no checkpoint.
         case unknown(CheckpointID)
     }

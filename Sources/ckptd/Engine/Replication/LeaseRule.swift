@@ -1,11 +1,12 @@
+public import Containers
 public import EngineKit
 public import SAFTypes
 
-/// How long a node's replicas may be read without asking, after others were heard.
+/// How long a node's replicas may be read after others were heard.
 ///
-/// A node that nobody hears from is left out after the time of a token, and a replica that does not answer after the
-/// longest silence that is borne (a second); from then on updates are acknowledged without it. The lease is shorter
-/// than both, and counts from when the last question was sent that has been answered.
+/// A node that nobody hears from is left out after twice the time of a token, and a replica that does not answer after
+/// the longest silence that is borne (a second): who takes over then has kept its promise (``ReadGrants``) already, and
+/// nobody waits for it. The lease counts from when the last question was sent that has been answered.
 public struct LeaseRule: Hashable, Sendable {
     public static let lengthMax = Duration.milliseconds(750)
 
@@ -17,7 +18,9 @@ public struct LeaseRule: Hashable, Sendable {
     ///   - others: who is there beside this node.
     ///   - heard: when the last answered question to each was sent.
     /// - Returns: the end of the lease; `.start`: there is none.
-    public func end(_ others: [NodeID], _ heard: [NodeID: Instant], mayAct: Bool, now: Instant) -> Instant {
+    public func end(
+        _ others: [NodeID], _ heard: OrderedMap<NodeID, Instant>, mayAct: Bool, now: Instant
+    ) -> Instant {
         guard mayAct else { return .start }
         var oldest = now
         for node in others {

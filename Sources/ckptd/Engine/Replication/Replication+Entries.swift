@@ -21,10 +21,29 @@ extension Replication {
         if replicas[id] == nil {
             replicas[id] = Replica(entry: entry, data: found.removeValue(forKey: id))
         } else {
+            keepPromises(id, entry, now)
             replicas[id]?.entry = entry
         }
         review(id, now, &effects)
         effects.append(.routeChanged(id))
+    }
+
+    /// Who may read its replica, and is not to be waited for from now on, need not know that yet.
+    private mutating func keepPromises(_ id: CheckpointID, _ new: DirectoryEntry, _ now: Instant) {
+        guard let old = replicas[id]?.entry else { return }
+        let isSynchronous = old.attributes.flags.contains(.writeAllReplicas)
+        for (peer, state) in old.replicas where state == .current && peer != node && new.replicas[peer] != .current {
+            guard isSynchronous || old.active == peer, let until = granted[peer], until > now else { continue }
+            replicas[id]?.readers[peer] = until
+        }
+    }
+
+    mutating func ended(_ peer: NodeID, _ now: Instant, _ effects: inout [ReplicationEffect]) {
+        granted[peer] = nil
+        for (id, replica) in replicas where replica.readers.contains(peer) {
+            replicas[id]?.readers[peer] = nil
+            progress(id, now, &effects)
+        }
     }
 
     mutating func held(
@@ -121,6 +140,7 @@ extension Replication {
         wakesAt = nil
         var mustWake = false
         for (id, replica) in replicas {
+            if !replica.readers.isEmpty { progress(id, now, &effects) }
             if replica.restsUntil > now { mustWake = true }
             if replica.restsUntil != .start, replica.restsUntil <= now {
                 replicas[id]?.restsUntil = .start

@@ -106,7 +106,12 @@ extension Replication {
             if follower.isStalled { awaited = change }
             if follower.acknowledged + Self.lagMax < change { awaited = max(awaited, change - Self.lagMax) }
         }
-        if awaited > 0 { wait(id, awaited, ticket, now, &effects) } else { effects.append(.complete(ticket)) }
+        let isPromised = replicas[id]?.readers.isEmpty == false
+        if awaited > 0 || isPromised {
+            wait(id, awaited, ticket, now, &effects)
+        } else {
+            effects.append(.complete(ticket))
+        }
     }
 
     mutating func awaitAll(
@@ -134,12 +139,14 @@ extension Replication {
         var safe = data.version.change
         for (_, follower) in leading.followers where follower.isCounted { safe = min(safe, follower.acknowledged) }
         leading.safe = max(leading.safe, safe)
-        let before = leading.waiting.count
-        for waiting in leading.waiting where waiting.change <= leading.safe {
-            effects.append(.complete(waiting.ticket))
+        if isFree(id, now, &effects) {
+            let before = leading.waiting.count
+            for waiting in leading.waiting where waiting.change <= leading.safe {
+                effects.append(.complete(waiting.ticket))
+            }
+            leading.waiting.removeAll { $0.change <= leading.safe }
+            if leading.waiting.count != before { leading.waitsSince = now }
         }
-        leading.waiting.removeAll { $0.change <= leading.safe }
-        if leading.waiting.count != before { leading.waitsSince = now }
         let isSynchronous = replica.entry.attributes.flags.contains(.writeAllReplicas)
         for (peer, follower) in leading.followers
         where follower.stage == .streaming && follower.acknowledged >= follower.copyBase {
@@ -160,6 +167,15 @@ extension Replication {
             effects.append(.propose(.handOver(id, epoch: leading.epoch, to: successor), about: id))
         }
         replicas[id]?.leading = leading
+    }
+
+    /// Whether nobody has been promised to be told before anything is acknowledged; else it is looked at again then.
+    private mutating func isFree(_ id: CheckpointID, _ now: Instant, _ effects: inout [ReplicationEffect]) -> Bool {
+        guard let readers = replicas[id]?.readers, !readers.isEmpty else { return true }
+        replicas[id]?.readers.removeAll { $0.value <= now }
+        guard let until = replicas[id]?.readers.values.max() else { return true }
+        wake(at: until, &effects)
+        return false
     }
 
     // MARK: Followers

@@ -91,6 +91,9 @@ public struct Replication: Engine, Sendable {
         var round: UInt32 = 0
         /// Its data was no good; not asked for again before.
         var restsUntil = Instant.start
+        /// Nodes that were current, or active, and may not have heard that they are no more: until when they have been
+        /// promised that nothing is acknowledged behind their backs.
+        var readers = OrderedMap<NodeID, Instant>()
 
         var isPersistent: Bool { entry.attributes.flags.contains(.persistent) }
     }
@@ -105,6 +108,8 @@ public struct Replication: Engine, Sendable {
     var durable = OrderedMap<CheckpointID, UInt64>()
     var mayAct = false
     var wakesAt: Instant?
+    /// Until when others have been promised so; see ``ReadGrants``.
+    var granted = OrderedMap<NodeID, Instant>()
     /// Checkpoints with a follower there whose lane is full.
     var stalled = OrderedMap<NodeID, [CheckpointID]>()
 
@@ -160,6 +165,11 @@ public struct Replication: Engine, Sendable {
         case .noAnswer(let id, let peer):
             guard let entry = replicas[id]?.entry, entry.active == peer else { break }
             effects.append(.propose(.silent(id, peer, epoch: entry.epoch), about: id))
+        case .noPromise(let id, let peer):
+            guard let leading = replicas[id]?.leading, leading.followers[peer]?.isCounted ?? false else { break }
+            effects.append(.propose(.silent(id, peer, epoch: leading.epoch), about: id))
+        case .granted(let peer, let until): granted[peer] = max(granted[peer] ?? .start, until)
+        case .ended(let peer): ended(peer, now, &effects)
         case .tick: tick(now, &effects)
         }
         return effects
@@ -198,6 +208,15 @@ public struct Replication: Engine, Sendable {
         return false
     }
 
+    /// Whether all who could be made the active replica instead of this one keep their promise.
+    ///
+    /// - Parameter keeps: of a node: nothing has been acknowledged there behind this one's back.
+    public func isTrusted(_ id: CheckpointID, _ keeps: (NodeID) -> Bool) -> Bool {
+        guard let leading = replicas[id]?.leading else { return false }
+        for (peer, follower) in leading.followers where follower.isCounted { if !keeps(peer) { return false } }
+        return true
+    }
+
     public var ids: [CheckpointID] { Array(replicas.keys) }
 
     public func version(_ id: CheckpointID) -> ReplicaVersion? { replicas[id]?.data?.version ?? found[id]?.version }
@@ -215,8 +234,11 @@ public struct Replication: Engine, Sendable {
     }
 
     mutating func wake(_ now: Instant, _ effects: inout [ReplicationEffect]) {
-        guard wakesAt == nil else { return }
-        let at = now + silenceMax / 2
+        wake(at: now + silenceMax / 2, &effects)
+    }
+
+    mutating func wake(at: Instant, _ effects: inout [ReplicationEffect]) {
+        if let wakesAt, wakesAt <= at { return }
         wakesAt = at
         effects.append(.wake(at: at))
     }

@@ -47,6 +47,12 @@ public enum ReplicationEvent: Hashable, Sendable {
     case refused(CheckpointID)
     /// A forwarded request has had no answer for too long.
     case noAnswer(CheckpointID, NodeID)
+    /// A node that could be made active has not said for too long that it is not; reads wait for it.
+    case noPromise(CheckpointID, NodeID)
+    /// This node has promised another to acknowledge nothing behind its back until then.
+    case granted(NodeID, until: Instant)
+    /// The ckptd of a node that is there has ended: nobody reads its replicas.
+    case ended(NodeID)
     case tick
 }
 
@@ -59,12 +65,12 @@ extension ReplicationEvent {
     public var concern: Concern {
         switch self {
         case .entry(let id, _), .held(let id, _), .notMade(let id), .applied(let id, _), .refused(let id),
-            .noAnswer(let id, _):
+            .noAnswer(let id, _), .noPromise(let id, _):
             .one(id)
         case .message(let message, _): .one(message.checkpoint)
         case .linkUp, .mayAct, .tick: .all
         case .wrote, .awaitAll, .streamed, .blocked, .pieceSent, .pieceBlocked, .copiedBlocked, .linkDown, .writable,
-            .durable:
+            .durable, .granted, .ended:
             .none
         }
     }
@@ -104,6 +110,6 @@ public enum ReplicationEffect: Hashable, Sendable {
     /// Requests about this checkpoint that wait should be looked at again.
     case routeChanged(CheckpointID)
     case propose(DirectoryEvent, about: CheckpointID)
-    /// Send `.tick` then.
+    /// Send `.tick` then; in place of what was said before.
     case wake(at: Instant)
 }

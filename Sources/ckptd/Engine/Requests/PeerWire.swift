@@ -9,7 +9,8 @@ public enum CkptPeerCode: UInt16, Hashable, Sendable, CaseIterable {
     case request = 2
     /// Request: checkpoint u64, 0 = all. Answer: ``ReplicaStanding``s.
     case standing = 3
-    /// Request and answer without a body, behind all data that was sent before: who has the answer has had that data.
+    /// Request without a body. Answer: u64, the last command of the directory that was applied, and a promise: see
+    /// ``ReadGrants``. Builds that promise nothing answer without a body.
     case touch = 4
     /// Version 2. Request: as ``request``, for a process that is active for something: what for stands before the
     /// client's body.
@@ -66,6 +67,16 @@ public struct ForwardedHead: Hashable, Sendable {
 }
 
 extension CkptCode {
+    /// It only looks, and tells what the data is like.
+    public var isReading: Bool {
+        switch self {
+        case .status, .read, .list, .snapshot, .section, .adminSections: true
+        case .open, .close, .unlink, .setRetention, .setActiveReplica, .subscribe, .unsubscribe, .resume, .exists,
+            .watchReplicas, .map, .adminList, .synchronize, .update, .updateIf:
+            false
+        }
+    }
+
     /// Done where the active replica is, whoever asks.
     public var isForActiveReplica: Bool {
         switch self {

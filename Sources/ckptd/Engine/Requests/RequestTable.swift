@@ -13,10 +13,20 @@ public struct RequestTable: Engine, Sendable {
         /// Something the directory does.
         case directory
         case checkpoint(CheckpointID)
+        /// What the active replica says of its data; it must be known to be the active one still.
+        case reading(CheckpointID)
         /// The replica on this node: a subscription.
         case ownReplica(CheckpointID)
         /// Whether the replica on this node has become the active one.
         case ownActivity(CheckpointID)
+
+        /// The checkpoint whose active replica does it.
+        var ofActive: CheckpointID? {
+            switch self {
+            case .checkpoint(let id), .reading(let id): id
+            case .directory, .ownReplica, .ownActivity: nil
+            }
+        }
     }
 
     public enum Failure: Error, Hashable, Sendable {
@@ -168,7 +178,7 @@ public struct RequestTable: Engine, Sendable {
         _ number: UInt64, _ failure: Failure, _ now: Instant, _ effects: inout [Effect]
     ) {
         guard let entry = entries[number] else { return }
-        if failure == .unknown, case .checkpoint(let id) = entry.subject, case .there(let node) = entry.route {
+        if failure == .unknown, let id = entry.subject.ofActive, case .there(let node) = entry.route {
             effects.append(.noAnswer(id, node))
         }
         if failure != .untouched { entries[number]?.isRetransmission = true }
