@@ -322,7 +322,7 @@ extension ClusterLabTests {
 }
 
 /// A lab of three nodes with a ckptd each, and what is done with them.
-private final class CkptWorld {
+final class CkptWorld {
     private final class Writer {
         let pid: Int32
         private let counter: SharedFile

@@ -9,6 +9,10 @@ import SAFTypes
 //   Ends when COUNTER's second word is set.
 // ckptworker direct NAME SECTION COUNTER  overwrites a section with N and N % 900 bytes of it, N + 1 …, as fast as it
 //   can, and stores in COUNTER which is acknowledged.
+// ckptworker count NAME COUNTERS N  overwrites the N-th section with 1, 2 …, and stores in the N-th word of COUNTERS
+//   which is acknowledged.
+// ckptworker compare NAME COUNTERS RESULT mapped|asked  reads the sections 1 to 3 again and again, of the replica that
+//   is mapped or by asking ckptd; stores in RESULT how often, and how often it was less than was acknowledged before.
 // ckptworker fill NAME KIND MIB  makes so many sections of 1 MiB; then as hold.
 // ckptworker hold NAME KIND      has it open until it is killed.
 // ckptworker follow NAME KIND FILE  writes "snapshot CHANGE" and "update CHANGE" a line each.
@@ -120,6 +124,60 @@ func overwrite(_ section: String, _ path: String) throws {
             continue
         }
         acknowledged.pointee.store(number, ordering: .releasing)
+    }
+}
+
+func number(_ data: [UInt8]) -> UInt64 {
+    data.count < 8 ? 0 : data.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }
+}
+
+func countUp(_ path: String, _ index: Int) async throws {
+    let page = try SharedFile.open(path, writable: true)
+    let checkpoint = await open("sync")
+    var value: UInt64 = 0
+    while true {
+        value += 1
+        var writer = ByteWriter()
+        writer.integer(value)
+        let bytes = writer.bytes
+        _ = await insist("write \(value)") { () async throws(AisError) in
+            try await checkpoint.put(SectionID("counted\(index)"), bytes, timeout: patience)
+        }
+        page.mapping.base.atomic(UInt64.self, at: 8 * index).pointee.store(value, ordering: .releasing)
+        rest(.microseconds(500))
+    }
+}
+
+func compare(_ path: String, _ results: String, isMapped: Bool) async throws {
+    let page = try SharedFile.open(path, writable: true)
+    let result = try SharedFile.open(results, writable: true)
+    let (reads, old) = (result.mapping.base.atomic(UInt64.self), result.mapping.base.atomic(UInt64.self, at: 8))
+    let checkpoint = await open("sync")
+    var index = 0
+    while true {
+        // Three nodes share the cores with these: a reader that never rests is all that runs.
+        rest(.microseconds(200))
+        index = index % 3 + 1
+        let id = SectionID("counted\(index)")
+        let least = page.mapping.base.atomic(UInt64.self, at: 8 * index).pointee.load(ordering: .acquiring)
+        if least == 0 { continue }
+        var found: UInt64 = 0
+        do throws(AisError) {
+            if isMapped {
+                found = number(try checkpoint.readBlocking(id, timeout: patience))
+            } else {
+                let all = try await checkpoint.readAll(timeout: patience)
+                found = all.sections.first { $0.id == id }.map { number($0.data) } ?? 0
+            }
+        } catch {
+            guard error == .tryAgain || error == .timeout else { fail("read: \(error)") }
+            continue
+        }
+        if found < least {
+            StandardError.write("read \(found) after \(least)\n")
+            old.pointee.wrappingAdd(1, ordering: .acquiringAndReleasing)
+        }
+        reads.pointee.wrappingAdd(1, ordering: .acquiringAndReleasing)
     }
 }
 
@@ -237,6 +295,9 @@ case "write" where arguments.count >= 6:
     let time = arguments.count > 6 ? Int(arguments[6]) ?? 0 : 0
     try await write(arguments[3], arguments[4], arguments[5], pause: .milliseconds(time))
 case "direct" where arguments.count >= 5: try overwrite(arguments[3], arguments[4])
+case "count" where arguments.count >= 5: try await countUp(arguments[3], Int(arguments[4]) ?? 1)
+case "compare" where arguments.count >= 6:
+    try await compare(arguments[3], arguments[4], isMapped: arguments[5] == "mapped")
 case "fill" where arguments.count >= 5: await fill(arguments[3], Int(arguments[4]) ?? 1)
 case "hold" where arguments.count >= 4:
     let checkpoint = await open(arguments[3])
