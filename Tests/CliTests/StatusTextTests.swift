@@ -111,10 +111,8 @@ struct StatusTextTests {
 
     @Test("On several nodes: links, where the replicas are, and what is not complete")
     func cluster() {
-        var status = report()
-        status.problems = sights().troubles { "node\($0)" }
-        let text = StatusText.render(status, sights: sights(), now: now)
-        #expect(text.hasPrefix("Cluster swiftsaf: link 1 to node2 is down\n"))
+        let text = StatusText.render(report(), sights: sights(), now: now)
+        #expect(text.hasPrefix("Cluster swiftsaf: link 1 to node 2 is down\n"))
         #expect(
             text.contains(
                 """
@@ -134,6 +132,54 @@ struct StatusTextTests {
         let json = StatusText.json(report(), sights: sights()).text()
         #expect(json.contains(#"{"node":2,"number":1,"up":false}"#), "\(json)")
         #expect(StatusText.json(report()).text().contains(#""links":null"#))
+    }
+
+    /// Node n1 answers, cut off from n2 and n3, and without a lease.
+    private func minority() -> (StatusReport, ClusterSights) {
+        var status = report()
+        status.nodes = (1...3).map { number in
+            var node = NodeStatus()
+            (node.name, node.id, node.isMember) = ("n\(number)", NodeID(UInt32(number)), true)
+            (node.isHeard, node.operationalState) = (number == 1, .enabled)
+            return node
+        }
+        (status.isQuorate, status.nodes[0].lease) = (false, .over)
+        for index in 0..<2 { status.applications[0].serviceGroups[0].serviceUnits[index].node = "n\(index + 1)" }
+        var sights = ClusterSights()
+        sights.links = (2...3).flatMap { node in
+            (0...1).map { ClusterSights.Link(node: NodeID(UInt32(node)), number: $0, isUp: false) }
+        }
+        sights.checkpointsProblem = "ckptd of this node does not answer"
+        return (status, sights)
+    }
+
+    @Test("On the minority's side: what stands still, what is old, and one line for all links to a node")
+    func minoritySide() {
+        let (status, sights) = minority()
+        let text = StatusText.render(status, sights: sights, now: now)
+        #expect(text.contains("  no link to n2 is up\n  no link to n3 is up\n"), "\(text)")
+        #expect(!text.contains("link 0 to"))
+        #expect(text.contains("of n2, n3 here is what was known last\n"))
+        #expect(text.contains("active, but stopped: no lease"))
+        #expect(text.contains("standby"), "only what is active stands still")
+        #expect(text.contains("checkpoints: not known, ckptd of this node does not answer\n"))
+    }
+
+    @Test("On the majority's side a node that is away is told once, and who is in no model by its number")
+    func majoritySide() {
+        var (status, sights) = minority()
+        (status.isQuorate, status.oldest) = (true, NodeID(4))
+        status.nodes[0].lease = .held
+        status.nodes[1].isMember = false
+        status.nodes[1].operationalState = .disabled
+        status.nodes[2].isHeard = true
+        status.applications[0].serviceGroups[0].serviceUnits[1].readinessState = .outOfService
+        sights.links.removeAll { $0.node == NodeID(3) }
+        sights.links.append(ClusterSights.Link(node: NodeID(5), number: 0, isUp: false))  // nobody waits for it yet
+        #expect(
+            StatusText.troubles(in: status, sights: sights) == ["node n2 is not a member", "no link to n2 is up"])
+        #expect(
+            StatusText.render(status, sights: sights, now: now).contains("done once is done by node 4; lease of n1"))
     }
 
     @Test("A small model fits 80 columns and 24 lines")

@@ -34,6 +34,11 @@ struct Checkpoints {
 
     /// Every checkpoint of the cluster; nil on a node alone.
     func cluster() throws -> [ClusterCheckpoint]? {
+        do throws(AisError) { return try clusterQuietly() } catch { throw failure(error, "ckpt list") }
+    }
+
+    /// The same for who has something else to show: nobody is told of a failure.
+    func clusterQuietly() throws(AisError) -> [ClusterCheckpoint]? {
         var found: [ClusterCheckpoint] = []
         var after = CheckpointID(rawValue: 0)
         while true {
@@ -42,7 +47,7 @@ struct Checkpoints {
                 page = try service.clusterList(after: after, timeout: timeout)
             } catch {
                 if error == .notSupported { return nil }
-                throw failure(error, "ckpt list")
+                throw error
             }
             found += page.checkpoints
             guard page.hasMore, let last = page.checkpoints.last else { return found }

@@ -17,8 +17,11 @@ extension ClusterSights {
         } catch {
             sights.linksProblem = error.description
         }
-        // Without ckptd the middleware's table says so.
-        if let checkpoints = try? Checkpoints(timeout: .seconds(1)).cluster() { sights.take(checkpoints) }
+        do throws(AisError) {
+            if let checkpoints = try Checkpoints(timeout: .seconds(1)).clusterQuietly() { sights.take(checkpoints) }
+        } catch {
+            sights.checkpointsProblem = "ckptd of this node does not answer"
+        }
         return sights
     }
 

@@ -37,7 +37,7 @@ struct StatusCommand: AsyncParsableCommand {
         do throws(CallError) {
             let report = try await seen(client)
             StandardOutput.write(text(report))
-            isTroubled = check && !StatusText.troubles(in: report.0).isEmpty
+            isTroubled = check && !StatusText.troubles(in: report.0, sights: report.1).isEmpty
         } catch {
             throw Tool.explain(error, doing: "status")
         }
@@ -46,17 +46,16 @@ struct StatusCommand: AsyncParsableCommand {
 
     /// What is seen on several nodes beside amfd's report; kept for the text.
     private func seen(_ client: AdminClient) async throws(CallError) -> (StatusReport, ClusterSights?) {
-        var report = try await client.statusAsync()
-        guard report.nodes.count > 1 else { return (report, nil) }
-        let sights = ClusterSights.gather()
-        report.problems += sights.troubles { id in report.nodes.first { $0.id == id }?.name ?? "node \(id)" }
-        return (report, sights)
+        let report = try await client.statusAsync()
+        return (report, report.nodes.count > 1 ? ClusterSights.gather() : nil)
     }
 
     private func text(_ seen: (report: StatusReport, sights: ClusterSights?)) -> String {
         let (report, sights) = seen
         if json { return StatusText.json(report, sights: sights).text() + "\n" }
-        if check { return StatusText.summary(report, width: Tool.width, isColoured: Tool.isColoured) }
+        if check {
+            return StatusText.summary(report, sights: sights, width: Tool.width, isColoured: Tool.isColoured)
+        }
         let now = MonotonicClock.wallNanoseconds()
         return StatusText.render(report, sights: sights, now: now, width: Tool.width, isColoured: Tool.isColoured)
     }

@@ -29,15 +29,26 @@ public struct ClusterSights: Hashable, Sendable {
     public var linksProblem: String?
     /// Nil: not known.
     public var checkpoints: Int?
+    /// Why they are not known.
+    public var checkpointsProblem: String?
     public var placements: [Placement] = []
     /// A line for each checkpoint with a replica that lacks something, or without an active one.
     public var incomplete: [String] = []
 
     public init() {}
 
-    /// What an operator should look at.
-    public func troubles(name: (NodeID) -> String) -> [String] {
-        links.filter { !$0.isUp }.map { "link \($0.number) to \(name($0.node)) is down" }
+    /// The nodes to which no link is up, ascending.
+    public var unreachable: [NodeID] {
+        Set(links.map(\.node)).sorted().filter { node in !links.contains { $0.node == node && $0.isUp } }
+    }
+
+    /// What an operator should look at: a node that cannot be reached is one trouble, however many links it has, and
+    /// none when nobody expects it: it is in no model yet.
+    func troubles(expected: [NodeID], name: (NodeID) -> String) -> [String] {
+        let lost = unreachable
+        let single = links.filter { !$0.isUp && !lost.contains($0.node) }
+        return lost.filter(expected.contains).map { "no link to \(name($0)) is up" }
+            + single.map { "link \($0.number) to \(name($0.node)) is down" }
     }
 
     /// Of so many checkpoints that are not complete the first are told.
@@ -60,6 +71,7 @@ public struct ClusterSights: Hashable, Sendable {
                 table.add([.init("\(number)", .strong)] + cells)
             }
         }
+        if let checkpointsProblem { table.line("checkpoints: not known, \(checkpointsProblem)", .attention) }
         guard let checkpoints else { return table }
         let places = placements.map { place in
             "\(name(place.node)) \(place.replicas)" + (place.active > 0 ? " (\(place.active) active)" : "")

@@ -12,7 +12,7 @@ extension StatusText {
             "cluster": .string(report.cluster),
             "adminState": .string(report.adminState.word),
             "problems": .array(report.problems.map { .string($0) }),
-            "troubles": .array(StatusTrouble.all(in: report).map { .string($0) }),
+            "troubles": .array(StatusTrouble.all(in: report, sights).map { .string($0) }),
             "quorate": .bool(report.isQuorate), "oldest": .integer(Int64(report.oldest.rawValue)),
             "nodes": .array(report.nodes.map(node)),
             "applications": .array(report.applications.map(application)),

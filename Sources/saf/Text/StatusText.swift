@@ -5,11 +5,15 @@ public import SAFTypes
 /// `saf status` for people: nodes, service units with all their states, processes, assignments.
 public enum StatusText {
     /// What an operator should look at, most serious first; empty when everything is in service.
-    public static func troubles(in report: StatusReport) -> [String] { StatusTrouble.all(in: report) }
+    public static func troubles(in report: StatusReport, sights: ClusterSights? = nil) -> [String] {
+        StatusTrouble.all(in: report, sights)
+    }
 
     /// The troubles alone, or that there are none.
-    public static func summary(_ report: StatusReport, width: Int = 80, isColoured: Bool = false) -> String {
-        StatusRendering(report: report, now: 0).headline.text(width: width, isColoured: isColoured)
+    public static func summary(
+        _ report: StatusReport, sights: ClusterSights? = nil, width: Int = 80, isColoured: Bool = false
+    ) -> String {
+        StatusRendering(report: report, sights: sights, now: 0).headline.text(width: width, isColoured: isColoured)
     }
 
     /// - Parameters:
@@ -19,11 +23,11 @@ public enum StatusText {
     public static func render(
         _ report: StatusReport, sights: ClusterSights? = nil, now: SaTime, width: Int = 80, isColoured: Bool = false
     ) -> String {
-        let rendering = StatusRendering(report: report, now: now)
+        let rendering = StatusRendering(report: report, sights: sights, now: now)
         var text = rendering.headline.text(width: width, isColoured: isColoured)
         text += "\n" + rendering.nodes.text(width: width, isColoured: isColoured)
         if let sights {
-            let table = sights.table { id in report.nodes.first { $0.id == id }?.name ?? "node \(id)" }
+            let table = sights.table { id in report.nodeName(id) }
             if !table.rows.isEmpty { text += "\n" + table.text(width: width, isColoured: isColoured) }
         }
         for application in report.applications where !application.isMiddleware {
@@ -51,19 +55,21 @@ public enum StatusText {
 
 private struct StatusRendering {
     let report: StatusReport
+    let sights: ClusterSights?
     let now: SaTime
     private let allNames: [String]
     private static let troublesMax = 5
 
-    init(report: StatusReport, now: SaTime) {
+    init(report: StatusReport, sights: ClusterSights?, now: SaTime) {
         self.report = report
+        self.sights = sights
         self.now = now
         allNames = report.applications.flatMap(\.serviceGroups).flatMap(\.serviceUnits).map(\.dn.description)
     }
 
     var headline: TextTable {
         var table = TextTable()
-        let troubles = StatusTrouble.all(in: report)
+        let troubles = StatusTrouble.all(in: report, sights)
         let cluster =
             "Cluster \(report.cluster)" + (report.adminState == .unlocked ? "" : " (\(report.adminState.word))")
         guard let first = troubles.first else {
@@ -95,12 +101,17 @@ private struct StatusRendering {
                 Self.cell(node.operationalState), .init("\(node.suFailovers)", right: true))
         }
         guard report.nodes.count > 1 else { return table }
-        let oldest = report.nodes.first { $0.id == report.oldest }?.name ?? "nobody"
+        let oldest = report.oldest == NodeID(0) ? "nobody" : report.nodeName(report.oldest)
         let lease = report.nodes.first { $0.lease != .none }
         table.line(
             "quorum: \(report.isQuorate ? "yes" : "no"); what is done once is done by \(oldest)"
                 + (lease.map { "; lease of \($0.name): \($0.lease == .held ? "held" : "over")" } ?? ""),
             report.isQuorate ? .faint : .attention)
+        let silent = report.nodes.filter { $0.isMember && !$0.isHeard }.map(\.name)
+        if !silent.isEmpty {
+            table.rows.append(
+                .flow(.text("of \(silent.joined(separator: ", ")) here is what was known last", .attention, indent: 0)))
+        }
         return table
     }
 
@@ -136,7 +147,10 @@ private struct StatusRendering {
                         Self.cell(unit.adminState), Self.cell(unit.operationalState), Self.cell(unit.presenceState),
                         Self.cell(unit.readinessState),
                     ])
-                for component in unit.components { table.rows += rows(of: component, nameWidth: longest) }
+                let isStopped = report.stoppedNode.map { $0.name == unit.node } ?? false
+                for component in unit.components {
+                    table.rows += rows(of: component, nameWidth: longest, isStopped: isStopped)
+                }
             }
         }
         return table
@@ -144,9 +158,14 @@ private struct StatusRendering {
 
     /// Under its service unit: in which HA state it is, what runs, since when, how often it was restarted; and what
     /// is wrong.
-    private func rows(of component: ComponentStatus, nameWidth: Int) -> [TextTable.Row] {
+    private func rows(of component: ComponentStatus, nameWidth: Int, isStopped: Bool) -> [TextTable.Row] {
         let padding = String(repeating: " ", count: max(0, nameWidth - component.name.count) + 1)
-        var parts: [TextTable.Cell] = [.init(Self.haText(component), Self.haStyle(component))]
+        let isHalted = isStopped && Self.haText(component) == "active"
+        var parts: [TextTable.Cell] = [
+            isHalted
+                ? .init("active, but stopped: no lease", .bad)
+                : .init(Self.haText(component), Self.haStyle(component))
+        ]
         let isDisabled = component.operationalState == .disabled
         if component.presenceState != .instantiated { parts.append(Self.cell(component.presenceState)) }
         if isDisabled { parts.append(.init("disabled", .bad)) }

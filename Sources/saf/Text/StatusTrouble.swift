@@ -3,11 +3,13 @@ import SAFTypes
 
 /// What an operator should look at first, most serious first.
 enum StatusTrouble {
-    static func all(in report: StatusReport) -> [String] {
+    static func all(in report: StatusReport, _ sights: ClusterSights? = nil) -> [String] {
         var found = report.problems
         for node in report.nodes where node.isMember && !node.isHeard { found.append("node \(node.name) is silent") }
         for node in report.nodes where !node.isMember { found.append("node \(node.name) is not a member") }
-        for node in report.nodes where node.operationalState == .disabled {
+        found += sights?.troubles(expected: report.nodes.map(\.id)) { id in report.nodeName(id) } ?? []
+        // That of a node that is away is no news.
+        for node in report.nodes where node.operationalState == .disabled && node.isMember {
             found.append("node \(node.name) is disabled")
         }
         let isMiddleware = report.applications.filter(\.isMiddleware)
@@ -21,9 +23,16 @@ enum StatusTrouble {
             for instance in application.serviceInstances where instance.assignmentState != .fullyAssigned {
                 found.append("\(instance.name) is \(instance.assignmentState.word)")
             }
-            for unit in application.serviceGroups.flatMap(\.serviceUnits) { found += states(of: unit) }
+            for unit in application.serviceGroups.flatMap(\.serviceUnits) where !isAway(unit, in: report) {
+                found += states(of: unit)
+            }
         }
         return found
+    }
+
+    /// Of a node that is away everything that runs there is out of service; its absence has been told.
+    private static func isAway(_ unit: ServiceUnitStatus, in report: StatusReport) -> Bool {
+        unit.adminState == .unlocked && report.nodes.contains { $0.name == unit.node && !$0.isMember }
     }
 
     /// A daemon that does not run, or that somebody took out of service; of a node that is away that is no news.
@@ -60,4 +69,12 @@ enum StatusTrouble {
         }
         return unit.readinessState == .inService ? [] : ["\(name) is \(unit.readinessState.word)"]
     }
+}
+
+extension StatusReport {
+    /// How people call it, also one that is in no model.
+    func nodeName(_ id: NodeID) -> String { nodes.first { $0.id == id }?.name ?? "node \(id)" }
+
+    /// The node that answers, if its lease is over: what may be active there stands still.
+    var stoppedNode: NodeStatus? { nodes.first { $0.lease == .over } }
 }
