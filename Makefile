@@ -25,6 +25,8 @@ UNITS = $(PREFIX)/lib/systemd/system
 # What install may have made, the inner ones first.
 FOLDERS := lib/systemd/system lib/systemd lib/pkgconfig share/man/man1 share/man/man8 $(patsubst %,share/%,\
 	bash-completion/completions bash-completion zsh/site-functions zsh fish/vendor_completions.d fish)
+# Those are there anyway in /usr and /usr/local.
+OWN_FOLDERS = share/man share lib bin include "$(DESTDIR)$(PREFIX)"
 # The C libraries. Programs that were linked with openais ask for libSaCkpt.so.2 or .so.3.
 LIBRARIES ?= embedded
 LIBRARIES_BUILD := .build/libraries$(if $(filter-out embedded,$(LIBRARIES)),-$(LIBRARIES))
@@ -118,7 +120,8 @@ uninstall: ## remove what install put there
 	rm -f "$(DESTDIR)$(PREFIX)"/share/man/man1/saf.1 "$(DESTDIR)$(PREFIX)"/share/man/man1/saf-*.1 \
 		"$(DESTDIR)$(PREFIX)"/share/man/man8/amfd.8
 	rm -f $(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/share/$(file)")
-	@cd "$(DESTDIR)$(PREFIX)" && rmdir $(FOLDERS) 2>/dev/null || true  # those that are empty now
+	@cd "$(DESTDIR)$(PREFIX)" && rmdir $(FOLDERS) $(if $(filter /usr /usr/local,$(PREFIX)),,$(OWN_FOLDERS)) 2>/dev/null \
+		|| true  # those that are empty now
 
 clean: ## remove what was built
 	rm -rf .build Benchmarks/.build

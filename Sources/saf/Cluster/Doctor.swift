@@ -43,7 +43,7 @@ public enum Doctor {
             return DoctorFinding(
                 "kernel \(name)", verdict, found: found.map(String.init) ?? "not visible here (a container?)",
                 expected: "\(least) or more",
-                remedy: "install deploy/sysctl/60-swiftsaf.conf in /etc/sysctl.d and run: sysctl --system")
+                remedy: "cp \(facts.sysctlFile) /etc/sysctl.d/ && sysctl --system")
         }
     }
 

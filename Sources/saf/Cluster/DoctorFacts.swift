@@ -5,6 +5,8 @@ public struct DoctorFacts: Sendable {
     public var plan: ClusterPlan
     /// Names as of sysctl(8).
     public var kernelSettings: [String: Int] = [:]
+    /// Where the kernel's settings are written down on this machine.
+    public var sysctlFile = "deploy/sysctl/60-swiftsaf.conf"
     public var clock: Clock?
     public var corosync: Corosync?
     /// By node name: what the resolver says.

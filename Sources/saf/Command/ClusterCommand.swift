@@ -79,7 +79,7 @@ extension ClusterCommand {
                 cluster \(name): \(plan.description.nodes.count) nodes; this one is \(plan.description.local.name)
                 Everything is in \(ClusterFiles.here.folder). Now:
                 \(others.isEmpty ? "" : others + "\n")\(hint)
-                amfd --guard
+                systemctl enable --now swiftsaf (or, without systemd: amfd --guard)
                 saf doctor
 
                 """)
@@ -197,7 +197,7 @@ extension ClusterCommand {
                     """
                     this is node \(bundle.node) of cluster \(plan.description.clusterName). Now:
                     \(hint)
-                    amfd --guard
+                    systemctl enable --now swiftsaf (or, without systemd: amfd --guard)
                     saf doctor
 
                     """)

@@ -13,6 +13,10 @@ struct DoctorGatherer {
     func facts() -> DoctorFacts {
         var facts = DoctorFacts(plan)
         for (name, _) in Doctor.kernelSettings { facts.kernelSettings[name] = kernelSetting(name) }
+        // lib/swiftsaf/saf, and beside lib: share.
+        let prefix = Environment.executablePath.map { File.parent(of: File.parent(of: File.parent(of: $0))) } ?? ""
+        let installed = prefix + "/share/swiftsaf/sysctl/60-swiftsaf.conf"
+        if File.exists(installed) { facts.sysctlFile = installed }
         if let clock = try? ClockSynchronisation.current() {
             facts.clock = .init(isSynchronised: clock.isSynchronised, maximumError: clock.maximumError)
         }
