@@ -344,6 +344,11 @@ final class AmfDaemon {
         if let cluster, !cluster.lease.isOpen {
             report.problems.append("node \(nodeName) does not hold its lease: its active components are stopped")
         }
+        if let model = host.model, !model.nodes.contains(where: { $0.id == host.node }) {
+            report.problems.append(
+                "node \(nodeName) is not in the model and runs nothing: stop SwiftSAF on all nodes, then start it"
+            )
+        }
         if let modelProblem { report.problems.append(modelProblem) }
         return report
     }
@@ -375,7 +380,8 @@ final class AmfDaemon {
             announcer.tell(.stopLate(left: keeper.all.count))
             stopped()
         }
-        guard host.model != nil else { return stopped() }
+        // A node that is in no model runs nothing that would have to be stopped in an order.
+        guard let model = host.model, model.nodes.contains(where: { $0.id == host.node }) else { return stopped() }
         host.propose(.stopNode(host.node))
     }
 
