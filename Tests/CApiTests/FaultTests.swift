@@ -80,6 +80,27 @@ struct FaultTests {
         #expect(try !stand.begin(program, ["read"]).wait().succeeded)
     }
 
+    @Test("A full RAM file system is NO_SPACE, and what is there stays", .enabled(if: Environment.userID == 0))
+    func full() throws {
+        let stand = try CkptStand(started: false)
+        let shm = stand.places.shmDirectory
+        try File.makeDirectories(shm, mode: 0o755)
+        try #require(try Self.run("/bin/mount", ["-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", shm]) == 0)
+        defer {
+            stand.kill()
+            _ = try? Self.run("/bin/umount", ["-l", shm])  // a stand that stays behind is seen
+        }
+        try stand.start()
+        try stand.run(CToolchain.compile("full.c"))
+    }
+
+    private static func run(_ program: String, _ arguments: [String]) throws -> Int32 {
+        let child = try Process.spawn(SpawnOptions(path: program, arguments: [program] + arguments))
+        _ = try IO.waitUntil(child.rawPidfd, readable: true, deadline: MonotonicClock.now() + .seconds(30))
+        guard case .exited(let code)? = Process.reap(child.pid) else { return -1 }
+        return code
+    }
+
     @Test("What a living program closes and finalises while ckptd is away is closed when it is back")
     func downTime() throws {
         let stand = try CkptStand()

@@ -316,7 +316,15 @@ public final class Checkpoint: Sendable {
         into buffer: (Int) -> UnsafeMutableRawBufferPointer?
     ) throws(AisError) -> Int {
         _ = try openHandle()
-        if let count = readMapped(section, offset, count, into: buffer) { return count }
+        var isOutOfMemory = false
+        let copied = readMapped(section, offset, count) { size in
+            let place = buffer(size)
+            isOutOfMemory = place == nil
+            return place
+        }
+        if let copied { return copied }
+        // To ask would take as much again, of our own.
+        if isOutOfMemory { throw .noMemory }
         let id = SectionID(Array(section))
         let data = try ask([ReadRange(id: id, offset: offset, count: count)], timeout).parts.first ?? []
         guard let target = buffer(data.count), target.count >= data.count else { throw .noMemory }

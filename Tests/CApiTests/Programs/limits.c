@@ -41,9 +41,44 @@ static void many(void)
     for (int i = 0; i < COUNT; i += 100) EXPECT(SA_AIS_ERR_BAD_HANDLE, saCkptCheckpointClose(checkpoints[i]));
 }
 
+/* Memory for what the library is to hand out is not to be had: said so, and nothing else is lost. */
+static void noMemory(void)
+{
+    enum { SIZE = 40 << 20 }; /* malloc() never keeps so much for later */
+    char *data = calloc(1, SIZE), some[8];
+    if (!HOLDS(data != NULL)) return;
+    SaCkptHandleT handle = start(NULL, 2);
+    SaCkptCheckpointHandleT checkpoint = made(handle, "safCkpt=memory", attributes(SA_CKPT_WR_ALL_REPLICAS, 2, SIZE));
+    EXPECT(SA_AIS_OK, create_section(checkpoint, "big", data, SIZE));
+    free(data);
+    SaCkptIOVectorElementT element = piece("big", some, sizeof some, 0);
+    EXPECT(SA_AIS_OK, saCkptCheckpointRead(checkpoint, &element, 1, NULL)); /* it is mapped now */
+
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    HOLDS(statm != NULL && fscanf(statm, "%lu", &pages) == 1);
+    if (statm) fclose(statm);
+    struct rlimit limit, tight;
+    HOLDS(getrlimit(RLIMIT_AS, &limit) == 0);
+    tight = limit;
+    tight.rlim_cur = pages * (unsigned long)sysconf(_SC_PAGESIZE) + (8 << 20);
+    HOLDS(setrlimit(RLIMIT_AS, &tight) == 0);
+    SaUint32T index = 77;
+    element = piece("big", NULL, 0, 0);
+    EXPECT(SA_AIS_ERR_NO_MEMORY, saCkptCheckpointRead(checkpoint, &element, 1, &index));
+    HOLDS(element.dataBuffer == NULL && index == 77);
+    element = piece("big", some, sizeof some, 0);
+    EXPECT(SA_AIS_OK, saCkptCheckpointRead(checkpoint, &element, 1, NULL));
+    EXPECT(SA_AIS_OK, overwrite(checkpoint, "big", "small", 5));
+    HOLDS(holds(checkpoint, "big", "small", 5));
+    HOLDS(setrlimit(RLIMIT_AS, &limit) == 0);
+    EXPECT(SA_AIS_OK, saCkptFinalize(handle));
+}
+
 int main(void)
 {
     noDescriptors();
+    noMemory();
     many();
     return check_end();
 }
