@@ -216,6 +216,24 @@ struct LedgerTests {
         }
     }
 
+    @Test("Records of a stream that the registry here has not heard of wait for it, but not for ever")
+    func gate() {
+        let (early, late) = (StreamID(rawValue: 256), StreamID(rawValue: 257))
+        let known = [Self.entry(1), Self.entry(2, fileName: early)]
+        let unknown = [Self.entry(3, fileName: early), Self.entry(4, fileName: late)]
+        let now = Instant.start + .seconds(1)
+        var gate = PublicationGate()
+        #expect(gate.offer(known, next: late, at: now) == known && !gate.isHolding)
+        #expect(gate.offer(unknown, next: late, at: now) == nil && gate.isHolding)
+        #expect(gate.release(next: late, at: now) == nil)
+        #expect(gate.release(next: StreamID(rawValue: 258), at: now) == unknown && !gate.isHolding)
+        #expect(gate.offer(unknown, next: late, at: now) == nil)
+        #expect(gate.release(next: late, at: now + PublicationGate.patience) == unknown, "nobody will tell")
+        #expect(gate.offer(unknown, next: late, at: now) == nil)
+        gate.drop()
+        #expect(gate.release(next: StreamID(rawValue: 258), at: now) == nil, "the ledger was cut back")
+    }
+
     @Test("Beside the files stands how to read them; what says something else, or has ended, is put by")
     func configuration() throws {
         let folder = try Folder()

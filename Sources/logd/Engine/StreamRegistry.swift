@@ -223,6 +223,9 @@ public struct StreamRegistry: Engine, Hashable, Sendable {
 
     public var memberNodes: [NodeID] { members.keys }
 
+    /// What the next stream that is created is called; those before it are known here, or were.
+    public var nextStream: StreamID { StreamID(rawValue: nextID) }
+
     /// All streams, those that ended lately first.
     public var known: [(id: StreamID, stream: RegisteredStream)] { ended + streams.map { ($0.key, $0.value) } }
 

@@ -59,6 +59,7 @@ final class GlobalLog {
     private var untold: [StreamID: UInt64] = [:]
     private var unknown: Set<LogStream> = []
     private var configured: [String: String] = [:]
+    private var gate = PublicationGate()
     private(set) var lost: UInt64 = 0
     private var isClosed = false
 
@@ -240,16 +241,33 @@ final class GlobalLog {
             handle(.spoolRead(session: session, batch))
         case .releaseSpool(let through): spool.release(through: through)
         case .store(let entries): worker?.add(.store(entries))
-        case .truncate(let number): worker?.add(.truncate(to: number))
-        case .reset(let state): worker?.add(.reset(state))
+        case .truncate(let number):
+            gate.drop()
+            worker?.add(.truncate(to: number))
+        case .reset(let state):
+            gate.drop()
+            worker?.add(.reset(state))
         case .load(let target, let from): worker?.add(.load(for: target, from: from))
-        case .publish(let entries): worker?.add(.publish(entries))
+        case .publish(let entries): publish(entries)
         case .propose(let command, let ticket):
             tickets[host.nextTicket] = ticket
             host.propose(command)
         case .setTimer(let instant): setTimer(instant)
         case .note(let isError, let text): note(isError, text)
         }
+    }
+
+    private func publish(_ entries: [LedgerEntry]) {
+        if let ready = gate.offer(entries, next: host.core.nextStream, at: loop.now) {
+            worker?.add(.publish(ready))
+        } else {
+            loop.schedule(after: PublicationGate.patience) { [weak self] in self?.publishHeld() }
+        }
+    }
+
+    private func publishHeld() {
+        guard !isClosed, let ready = gate.release(next: host.core.nextStream, at: loop.now) else { return }
+        worker?.add(.publish(ready))
     }
 
     private func setTimer(_ instant: Instant?) {
@@ -340,6 +358,7 @@ final class GlobalLog {
         }
         ids = Dictionary(uniqueKeysWithValues: core.streams.map { ($0.value.number, $0.key) })
         handle(.ownership(core.ownership))
+        publishHeld()
         guard host.status == .synchronised else { return }
         if core.incarnation(of: description.localNode) != life, arrivalTicket == nil { arrive() }
         configure()
