@@ -1,3 +1,4 @@
+internal import COSAL
 internal import Glibc
 
 /// The service manager (systemd) that started this process and wants to be told how it does: one datagram per message
