@@ -5,7 +5,12 @@ import EngineKit
 /// Waking a sleeper costs tens of microseconds, so polling that finds work sooner saves that; polling that finds
 /// nothing burns a CPU that somebody else may need, perhaps the very one who should send the work. So: polling in vain
 /// halves the budget down to nothing; several short sleeps in a row (a sign of traffic) restore it, and the more of
-/// them are needed the more often that was in vain; work found soon shows that polling pays.
+/// them are needed the more often that was in vain; work found in time shows that polling pays.
+///
+/// A poller gives way to who waits for its processor (``giveWay(since:now:)``), and so learns whether it has the
+/// processor for itself. Pollers that share one then hand it on to each other for a microsecond, which is less than a
+/// wake-up; before they did, three of them on two processors kept each other from running for as long as they polled.
+/// Who computes does not hand on: what is found after such a wait is found by luck, and polling ends.
 ///
 /// Plain integers inside: arithmetic of `Duration` is 128 bits wide.
 public struct SpinBudget: Hashable, Sendable {
@@ -14,11 +19,17 @@ public struct SpinBudget: Hashable, Sendable {
     /// So many short sleeps in a row count as traffic; one alone does not.
     static let patienceMin = 3
     static let patienceMax = 96
+    /// Before this much polling nobody is given way to: a local answer is there by then, and the call would delay it.
+    static let graceNanoseconds: UInt64 = 4_000
+    /// Giving way takes less when nobody waits for the processor, and two switches when somebody does.
+    static let switchNanoseconds: UInt64 = 1_500
 
     private let limitNanoseconds: Int64
     private var allowed: Int64 = 0
     private var shortSleeps = 0
     private var patience = SpinBudget.patienceMin
+    /// Somebody else has run on this processor when it was given way to last.
+    public private(set) var isShared = false
 
     /// - Parameter limit: the most a poller may spin at a time; zero never spins.
     public init(limit: Duration) { limitNanoseconds = max(0, limit.nanoseconds) }
@@ -35,19 +46,34 @@ public struct SpinBudget: Hashable, Sendable {
     }
 
     /// Polling since `start` found work now.
-    ///
-    /// Late finds do not count: with both sides on one CPU the sender runs only when the poller is interrupted.
     public mutating func found(since start: Instant, now: Instant) {
-        guard Int64(clamping: now.nanoseconds &- start.nanoseconds) <= limitNanoseconds / 2 else { return spent() }
+        guard Int64(clamping: now.nanoseconds &- start.nanoseconds) <= limitNanoseconds else { return giveUp() }
         allowed = limitNanoseconds
         patience = Self.patienceMin
+    }
+
+    /// To be called between looks of a poller that began at `start`: lets others run. Returns what time it is then.
+    public mutating func giveWay(since start: Instant, now: Instant) -> Instant {
+        guard isShared || now.nanoseconds &- start.nanoseconds >= Self.graceNanoseconds else { return now }
+        OSAL.giveWay()
+        let later = MonotonicClock.now()
+        gaveWay(from: now, until: later)
+        return later
+    }
+
+    mutating func gaveWay(from start: Instant, until end: Instant) {
+        isShared = end.nanoseconds &- start.nanoseconds >= Self.switchNanoseconds
     }
 
     /// The whole budget was spent for nothing.
     public mutating func spent() {
         shortSleeps = 0
         allowed /= 2
-        guard allowed < limitNanoseconds / 8 else { return }
+        if allowed < limitNanoseconds / 8 { giveUp() }
+    }
+
+    private mutating func giveUp() {
+        shortSleeps = 0
         allowed = 0
         patience = min(patience * 2, Self.patienceMax)
     }

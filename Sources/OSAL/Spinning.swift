@@ -10,7 +10,7 @@ public enum Spinning {
     public static let limit = limit(setting: Environment.get(variable), cpuCount: Environment.cpuCount)
 
     /// The limit where answers of other machines are waited for: a round trip over TCP, where sleeping costs two
-    /// wake-ups more. See ``Loop/pollLonger(upTo:)``.
+    /// wake-ups more. For daemons with links (``Loop/pollLonger(upTo:)``) and for callers, whose daemon may ask others.
     public static let networkLimit = limit(
         setting: Environment.get(variable), cpuCount: Environment.cpuCount, standard: networkMicroseconds)
 

@@ -400,10 +400,39 @@ struct SpinBudgetTests {
         let start = Instant(nanoseconds: 1)
         budget.found(since: start, now: start + .microseconds(2))
         #expect(budget.current == .microseconds(40))
+        budget.spent()
         budget.found(since: start, now: start + .microseconds(39))
-        #expect(budget.current == .microseconds(20), "found late is found by luck")
-        for _ in 0..<3 { budget.spent() }
+        #expect(budget.current == .microseconds(40))
+        for _ in 0..<4 { budget.spent() }
         #expect(budget.isZero)
+    }
+
+    @Test("Ends where somebody else had the processor for longer than it polls")
+    func late() {
+        var budget = SpinBudget(limit: .microseconds(40))
+        sleep(&budget, 50, times: 3)
+        #expect(!budget.isZero)
+        budget.found(since: .start, now: .start + .microseconds(41))
+        #expect(budget.isZero, "found late is found by luck")
+        sleep(&budget, 50, times: 5)
+        #expect(budget.isZero, "and tried again more rarely")
+        sleep(&budget, 50)
+        #expect(!budget.isZero)
+    }
+
+    @Test("Knows a shared processor by how long giving way takes, and gives way there without delay")
+    func sharing() {
+        var budget = SpinBudget(limit: .microseconds(40))
+        let start = MonotonicClock.now()
+        #expect(!budget.isShared)
+        #expect(budget.giveWay(since: start, now: start) == start, "a local answer may be there at once")
+        #expect(!budget.isShared)
+        budget.gaveWay(from: start, until: start + .microseconds(3))
+        #expect(budget.isShared)
+        #expect(budget.giveWay(since: start, now: start) > start)
+        budget.gaveWay(from: start, until: start + .nanoseconds(400))
+        #expect(!budget.isShared)
+        #expect(budget.giveWay(since: start, now: start + .microseconds(4)) > start)
     }
 
     @Test("Each failure asks for more signs of traffic, a success for few again")

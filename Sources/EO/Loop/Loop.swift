@@ -68,6 +68,8 @@ public final class Loop: @unchecked Sendable {
     private var spinners: [Spinner] = []
     private var spinnerNumber: UInt64 = 0
     private var budget: SpinBudget
+    /// Set by a spinner while each of its polls is a system call: then few of them are many microseconds.
+    public var pollsKernel = false
     private var spinUntil: Instant?
     private var spinSince = Instant.start
     private var lastSleep: (start: Instant, end: Instant)?
@@ -352,9 +354,9 @@ public final class Loop: @unchecked Sendable {
     private func spin() -> SpinOutcome {
         guard let limit = spinUntil else { return .spent }
         let sliceEnd = Instant(nanoseconds: now.nanoseconds &+ Self.spinSliceNanoseconds)
-        var isFound = false
         while true {
-            for _ in 0..<16 {
+            var isFound = false
+            for _ in 0..<(budget.isShared || pollsKernel ? 1 : 16) {
                 if pollSpinners() {
                     isFound = true
                     break
@@ -366,12 +368,13 @@ public final class Loop: @unchecked Sendable {
             if isFound {
                 budget.found(since: spinSince, now: now)
                 noteWork()
+                _ = pollSpinners()  // what they are to send because of it does not wait for a look at the descriptors
                 if now >= sliceEnd || queues.contains(where: { !$0.isEmpty }) { return .found }
-                isFound = false
                 continue
             }
             if now >= limit { break }
             if now >= sliceEnd { return .again }
+            now = budget.giveWay(since: spinSince, now: now)
         }
         budget.spent()
         spinUntil = nil

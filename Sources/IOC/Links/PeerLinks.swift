@@ -130,6 +130,7 @@ public final class PeerLinks {
             }
         }
         (dirty, backlogged, hot) = ([], [], [])
+        loop.pollsKernel = false
     }
 
     // MARK: What is known
@@ -220,6 +221,7 @@ public final class PeerLinks {
         guard !connection.isHot, connection.phase == .up, hot.count < Self.hotMax else { return }
         connection.isHot = true
         hot.append(connection)
+        loop.pollsKernel = true
     }
 
     private func takeFrames(_ connection: LinkConnection) {
@@ -273,24 +275,32 @@ public final class PeerLinks {
         }
     }
 
+    /// Asked before the loop sleeps. What is to be sent leaves before the loop looks at anything else.
     private var isBusy: Bool {
-        if !dirty.isEmpty || !backlogged.isEmpty || hadEvent { return true }
+        if !dirty.isEmpty {
+            flushDirty()
+            return true
+        }
+        if !backlogged.isEmpty || hadEvent { return true }
         for connection in hot { connection.isHot = false }
         hot.removeAll(keepingCapacity: true)
+        loop.pollsKernel = false
         return false
+    }
+
+    private func flushDirty() {
+        swap(&dirty, &dirtySpare)
+        for connection in dirtySpare {
+            connection.isDirty = false
+            if !connection.isClosed { flush(connection) }
+        }
+        dirtySpare.removeAll(keepingCapacity: true)
     }
 
     /// Called every turn, and again and again while the loop polls instead of sleeping.
     private func poll() -> Bool {
         var worked = hadEvent
-        if !dirty.isEmpty {
-            swap(&dirty, &dirtySpare)
-            for connection in dirtySpare {
-                connection.isDirty = false
-                if !connection.isClosed { flush(connection) }
-            }
-            dirtySpare.removeAll(keepingCapacity: true)
-        }
+        if !dirty.isEmpty { flushDirty() }
         if !backlogged.isEmpty {
             let batch = backlogged
             backlogged.removeAll(keepingCapacity: true)

@@ -38,8 +38,8 @@ public struct Push: Hashable, Sendable {
 }
 
 public struct ClientOptions: Sendable {
-    /// The most a blocking caller polls before it sleeps.
-    public var spin = Spinning.limit
+    /// The most a blocking caller polls before it sleeps: the server may have to ask other nodes.
+    public var spin = Spinning.networkLimit
     /// Calls outstanding at a time; beyond, TRY_AGAIN.
     public var callsMax = 1024
     /// Pushes that wait for the handler; beyond, they are dropped and counted.

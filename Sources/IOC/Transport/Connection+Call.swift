@@ -290,16 +290,18 @@ extension IOCConnection {
         guard !link.budget.isZero else { return false }
         let start = MonotonicClock.now()
         let limit = min(link.budget.end(from: start), deadline)
-        while true {
-            for _ in 0..<32 {
+        var now = start
+        repeat {
+            // Whoever shares the processor may be the one who answers.
+            for _ in 0..<(link.budget.isShared ? 2 : 32) {
                 if link.reader.readyLane() != nil {
                     link.budget.found(since: start, now: MonotonicClock.now())
                     return true
                 }
                 pause()
             }
-            if MonotonicClock.now() >= limit { break }
-        }
+            now = link.budget.giveWay(since: start, now: MonotonicClock.now())
+        } while now < limit
         link.budget.spent()
         return false
     }
