@@ -8,12 +8,20 @@ public struct OSError: Error, Sendable, Equatable, CustomStringConvertible {
     /// The call, as its man page names it.
     public let call: StaticString
     /// What it was about (a path, a program), or why it was refused; empty when there is nothing to add.
-    public let subject: String
+    /// A C library has nobody to tell, and does not put it together.
+    #if SAF_LIBRARY
+        public var subject: String { "" }
+    #else
+        public let subject: String
+    #endif
 
-    public init(code: Int32, call: StaticString, subject: String = "") {
+    @inline(__always)
+    public init(code: Int32, call: StaticString, subject: @autoclosure () -> String = "") {
         self.code = code
         self.call = call
-        self.subject = subject
+        #if !SAF_LIBRARY
+            self.subject = subject()
+        #endif
     }
 
     /// The failure that this thread's last call left in errno.

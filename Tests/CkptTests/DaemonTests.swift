@@ -26,7 +26,7 @@ struct DaemonTests {
                 batch.write("three", at: 0, [1])
             }
         }
-        #expect(CkptRefusal.operationIndex(in: service.lastRefusal) == 2)
+        #expect(CkptRefusal.operationIndex(in: Array(service.lastRefusal.utf8)) == 2)
         #expect(try checkpoint.readBlocking("one") == [1, 2, 3, 0, 0, 9])
         let generated = try await checkpoint.createSection(nil, [4])
         #expect(try await checkpoint.sections().map(\.id) == ["one", generated])

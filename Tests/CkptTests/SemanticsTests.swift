@@ -52,7 +52,9 @@ struct SemanticsTests {
             &world, handle, world.operation(.overwrite, "a", count: 99), world.operation(.create, "c", count: 1),
             world.operation(.write, "b", at: 50, count: 1), world.operation(.setExpiration, "b", expires: .saTimeEnd))
         for case .refuse(_, _, let text) in world.effects {
-            #expect(CkptRefusal.operationIndex(in: text) == 2, "the first element from which on there is too much")
+            #expect(
+                CkptRefusal.operationIndex(in: Array(text.utf8)) == 2,
+                "the first element from which on there is too much")
         }
         #expect(error(update(&world, handle, world.operation(.create, "empty"))) == nil, "no data needs no room")
         #expect(error(update(&world, handle, world.operation(.write, "a", at: 0, count: 100))) == nil, "in place")
@@ -356,10 +358,12 @@ struct SemanticsTests {
         let writer = try world.open([.write])
         #expect(world.error(world.ask(.read(writer, [ReadRange(id: "a")]))) == .access)
         #expect(world.error(world.ask(.read(HandleID(rawValue: 1), [ReadRange(id: "a")]))) == .badHandle)
-        for case .refuse(_, _, let text) in world.effects { #expect(CkptRefusal.operationIndex(in: text) == nil) }
+        for case .refuse(_, _, let text) in world.effects {
+            #expect(CkptRefusal.operationIndex(in: Array(text.utf8)) == nil)
+        }
         _ = read(ReadRange(id: "a"), ReadRange(id: "z"))
         for case .refuse(_, _, let text) in world.effects {
-            #expect(CkptRefusal.operationIndex(in: text) == 1, "the first element that fails")
+            #expect(CkptRefusal.operationIndex(in: Array(text.utf8)) == 1, "the first element that fails")
         }
     }
 

@@ -195,7 +195,7 @@ struct WireTests {
 
     @Test("The refused operation can be found in the words")
     func refusalIndex() {
-        #expect(CkptRefusal.operationIndex(in: CkptRefusal.text(operation: 12, "no: such: section")) == 12)
-        #expect(CkptRefusal.operationIndex(in: "something else: 3") == nil)
+        #expect(CkptRefusal.operationIndex(in: Array(CkptRefusal.text(operation: 12, "no: such: section").utf8)) == 12)
+        #expect(CkptRefusal.operationIndex(in: Array("something else: 3".utf8)) == nil)
     }
 }

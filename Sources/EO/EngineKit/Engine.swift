@@ -16,5 +16,9 @@ public func invariant(
     _ holds: @autoclosure () -> Bool, _ message: @autoclosure () -> String, file: StaticString = #fileID,
     line: UInt = #line
 ) {
-    if !holds() { fatalError("invariant: \(message())", file: file, line: line) }
+    #if SAF_LIBRARY
+        if !holds() { fatalError() }
+    #else
+        if !holds() { fatalError("invariant: \(message())", file: file, line: line) }
+    #endif
 }

@@ -6,8 +6,8 @@ enum ClientHandshake {
     enum Outcome {
         case notYet
         case established(Link, Welcome)
-        case refused(AisError, String)
-        case failed(String)
+        case refused(AisError, Words)
+        case failed(Words)
     }
 
     /// Connects and says hello. Throws when nobody listens.
@@ -31,7 +31,7 @@ enum ClientHandshake {
     static func finish(_ socket: borrowing Descriptor, endpoint: Endpoint) -> Outcome {
         var bytes = [UInt8](repeating: 0, count: HandshakeFrame.sizeMax)
         var received: Received?
-        var failure: String?
+        var failure: Words?
         bytes.withUnsafeMutableBytes { buffer in
             do throws(OSError) {
                 received = try UnixSocket.receive(socket.raw, into: buffer)
@@ -63,7 +63,7 @@ enum ClientHandshake {
 
     private enum Answer {
         case welcome(Welcome)
-        case refused(AisError, String)
+        case refused(AisError, Words)
     }
 
     private static func decode(_ raw: UnsafeRawBufferPointer) -> Result<Answer, DecodeError> {
@@ -73,7 +73,7 @@ enum ClientHandshake {
             case .welcome: return .success(.welcome(try Welcome(decoding: body)))
             case .refused:
                 let error = AisError(rawValue: header.status) ?? .library
-                return .success(.refused(error, String(decoding: body, as: UTF8.self)))
+                return .success(.refused(error, Words(decoding: Array(body), as: UTF8.self)))
             case .hello, .request, .reply, .failure, .oneWay, .pad, .carried, .memory:
                 throw .badValue("frame kind \(header.kind); a welcome expected")
             }

@@ -1,20 +1,33 @@
 import OSAL
 import SAFTypes
 
-/// A call that did not succeed. `text` is the daemon's own words when it sent some, else says what was missing.
+/// A call that did not succeed.
 public struct CallError: Error, Hashable, Sendable {
     public let code: AisError
-    public let text: String
+    /// The daemon's own words when it sent some, else what was missing.
+    public let text: Words
+    /// The bytes of the daemon's own words.
+    public let said: [UInt8]
 
-    public init(_ code: AisError, _ text: String) {
+    public init(_ code: AisError, _ text: Words) {
         self.code = code
         self.text = text
+        said = []
+    }
+
+    /// What a daemon answered.
+    public init(_ code: AisError, said: UnsafeRawBufferPointer) {
+        self.code = code
+        self.said = Array(said)
+        text = Words(decoding: self.said, as: UTF8.self)
     }
 }
 
-extension CallError: CustomStringConvertible {
-    public var description: String { text.isEmpty ? "\(code)" : "\(text): \(code)" }
-}
+#if !SAF_LIBRARY
+    extension CallError: CustomStringConvertible {
+        public var description: String { text.isEmpty ? "\(code)" : "\(text): \(code)" }
+    }
+#endif
 
 /// The answer to a call.
 public struct Reply: Hashable, Sendable {

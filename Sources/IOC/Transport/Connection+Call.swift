@@ -222,7 +222,7 @@ extension IOCConnection {
                 call.isSleeping = false
                 if call.isDone { return .done }
                 if isLate {
-                    let late = "no answer from \(name) within \(timeout)"
+                    let late: Words = "no answer from \(name) within \(timeout)"
                     let unsent = phase == .up ? late : downReason
                     _ = complete(
                         call, .failure(call.wasSent ? CallError(.timeout, late) : CallError(.tryAgain, unsent)))

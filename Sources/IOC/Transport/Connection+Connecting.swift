@@ -114,7 +114,7 @@ extension IOCConnection {
     }
 
     /// The server refuses us and will go on to do so.
-    func failAll(_ error: AisError, _ text: String) {
+    func failAll(_ error: AisError, _ text: Words) {
         let finished = lock.withLock { _ in
             var finished: [PendingCall] = []
             for number in calls.keys.sorted() {
@@ -127,7 +127,7 @@ extension IOCConnection {
 
     struct Failure: Error {
         var error = AisError.tryAgain
-        var text: String
+        var text: Words
         var isFinal = false
         /// Nobody listens: waiting for a socket to appear is of use.
         var isAway = false

@@ -130,7 +130,7 @@ extension IOCConnection {
             let late = calls.values.filter { $0.kind == .polled && $0.deadline <= now }
                 .sorted { $0.number < $1.number }
             for call in late {
-                let text = phase == .up ? "no answer from \(name) in time" : downReason
+                let text: Words = phase == .up ? "no answer from \(name) in time" : downReason
                 _ = complete(call, .failure(CallError(call.wasSent ? .timeout : .tryAgain, text)))
             }
             return late

@@ -7,14 +7,14 @@ extension IOCConnection {
         case nothing
         case some
         /// The server broke the protocol.
-        case lost(String)
+        case lost(Words)
     }
 
     /// Takes what is in the ring, for everybody. Only the reader calls this.
     func drain(_ link: Link) -> Drained {
         var taken = 0
         var finished: [PendingCall] = []
-        var violation: String?
+        var violation: Words?
         do throws(DecodeError) {
             while taken < 256, let lane = link.reader.readyLane() {
                 let isTaken = try link.receive(lane) { header, body, descriptors in
@@ -37,7 +37,7 @@ extension IOCConnection {
     /// Hands one frame to its call or to the pushes; a text when the server may not send such a frame.
     private func deliver(
         _ header: FrameHeader, _ body: UnsafeRawBufferPointer, _ descriptors: [Int32], _ finished: inout [PendingCall]
-    ) -> String? {
+    ) -> Words? {
         switch header.kind {
         case .reply, .failure:
             let result: Result<Reply, CallError>
@@ -46,7 +46,7 @@ extension IOCConnection {
             } else {
                 for descriptor in descriptors { IO.close(descriptor) }
                 let error = AisError(rawValue: header.status) ?? .library
-                result = .failure(CallError(error, String(decoding: body, as: UTF8.self)))
+                result = .failure(CallError(error, said: body))
             }
             var needsResume: PendingCall?
             let isKnown = lock.withLock { _ in
@@ -81,7 +81,7 @@ extension IOCConnection {
     }
 
     /// Why the connection is over, if it is; reads what the socket brought.
-    func hangUp(_ link: Link) -> String? {
+    func hangUp(_ link: Link) -> Words? {
         do throws(DecodeError) {
             guard try link.drainSocket() else { return nil }
             _ = drain(link)  // what it wrote before it hung up
@@ -92,7 +92,7 @@ extension IOCConnection {
     }
 
     /// The connection is over: everybody who waits is woken, and one of them makes the next. Without the lock.
-    func lose(_ link: Link, _ reason: String) {
+    func lose(_ link: Link, _ reason: Words) {
         let (isFirst, handler) = lock.withLock { _ -> (Bool, (@Sendable () -> Void)?) in
             guard self.link === link else { return (false, nil) }
             self.link = nil

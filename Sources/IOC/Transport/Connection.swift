@@ -38,7 +38,7 @@ public final class IOCConnection: @unchecked Sendable {
     var calls: [UInt64: PendingCall] = [:]
     var asynchronousCount = 0
     var pool: [PendingCall] = []
-    var downReason = "not connected yet"
+    var downReason: Words = "not connected yet"
     var established: (@Sendable (borrowing EstablishedContext) -> Void)?
     var lost: (@Sendable () -> Void)?
     var isReconnecting = false
@@ -86,7 +86,7 @@ public final class IOCConnection: @unchecked Sendable {
 
     public var isUp: Bool { lock.withLock { _ in phase == .up } }
     /// Why there is no connection, for people.
-    public var reasonDown: String { lock.withLock { _ in downReason } }
+    public var reasonDown: Words { lock.withLock { _ in downReason } }
 
     /// Set-up calls for every new connection: `setup` runs on the connecting thread before other calls go out.
     public func onEstablished(_ setup: @escaping @Sendable (borrowing EstablishedContext) -> Void) {

@@ -34,9 +34,9 @@ final class Link {
         /// The lane is full; nothing was sent.
         case full
         /// The connection cannot be used any more, and why.
-        case broken(String)
+        case broken(Words)
         /// This frame could not be sent, and why; the connection stands.
-        case failed(String)
+        case failed(Words)
     }
 
     /// Frames of one direction that may be on the socket at a time.
@@ -224,7 +224,7 @@ final class Link {
             let none = UnsafeRawBufferPointer(start: nil, count: 0)
             return try sendDatagram(header, none, length: body.count, descriptors + [memory.raw])
         } catch {
-            return error.isPeerGone ? .broken(error.description) : .failed(error.description)
+            return error.isPeerGone ? .broken("\(error)") : .failed("\(error)")
         }
     }
 
@@ -356,7 +356,7 @@ final class Link {
         if isGone { return false }
         guard let received else { return nil }
         if received.count == 0 { return false }
-        func refuse(_ text: String) -> DecodeError {
+        func refuse(_ text: Words) -> DecodeError {
             for descriptor in received.descriptors { IO.close(descriptor) }
             return .badValue(text)
         }

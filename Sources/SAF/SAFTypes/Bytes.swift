@@ -5,7 +5,7 @@ public enum DecodeError: Error, Hashable, Sendable {
     /// Bytes are left over after the value.
     case trailing(Int)
     /// A field has a value that is not allowed; the text names the field and what was expected.
-    case badValue(String)
+    case badValue(Words)
 }
 
 /// A value with one byte form: little-endian, explicit sizes, no padding. Decoding is total: it throws or returns a

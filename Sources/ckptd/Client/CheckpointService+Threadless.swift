@@ -42,8 +42,8 @@
         /// Threads that asked and never took the answer: beyond, all are forgotten.
         private static var refusalsMax: Int { 256 }
 
-        func noteRefusedOperation(_ text: String) {
-            let index = CkptRefusal.operationIndex(in: text)
+        func noteRefusedOperation(_ words: [UInt8]) {
+            let index = CkptRefusal.operationIndex(in: words)
             refusedOperations.withLock { refused in
                 if refused.count >= Self.refusalsMax { refused = [:] }
                 refused[Environment.threadID] = index

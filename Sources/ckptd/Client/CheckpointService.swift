@@ -20,7 +20,7 @@ public final class CheckpointService: Sendable {
     private let strict = Atomic(false)
     private let followers = Lock<[UInt64: Follower]>([:])
     let keeping = Lock(false)
-    private let refusalText = Lock("")
+    private let refusalText = Lock<Words>("")
     private let seenDrops = Lock<UInt64>(0)
     #if SAF_LIBRARY
         /// Pushes are handed on in their order, whoever polls.
@@ -78,12 +78,12 @@ public final class CheckpointService: Sendable {
     }
 
     /// The service's words for the last call that was refused in this process, for people and logs.
-    public var lastRefusal: String { refusalText.withLock { $0 } }
+    public var lastRefusal: Words { refusalText.withLock { $0 } }
 
     func failure(_ error: CallError) -> AisError {
         refusalText.withLock { $0 = error.text }
         #if SAF_LIBRARY
-            noteRefusedOperation(error.text)
+            noteRefusedOperation(error.said)
         #endif
         return error.code
     }
