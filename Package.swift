@@ -114,7 +114,8 @@ let package = Package(
         room(
             "AmfShell", "amfd/Shell",
             daemon + [
-                "AmfProtocol", "AmfEngine", "AmfClient", "ClmClient", "EventProtocol", "EventClient", "LogProtocol", "CliClient",
+                "AmfProtocol", "AmfEngine", "AmfClient", "ClmClient", "EventProtocol", "EventClient", "LogProtocol",
+                "CliClient",
                 "CliProtocol", "EOHost", "IOCCluster", "IOCCorosync", "IOCLinks",
             ]),
         program("amfd", "Sources/amfd/Daemon", daemon + ["AmfShell"]),
@@ -331,14 +332,19 @@ if let chosenTargets {
 }
 
 // The C libraries: `SAF_LIBRARIES=embedded swift build -c release --scratch-path .build/libraries` builds libSaCkpt from
-// the same sources as Embedded Swift (tens of KB, needs libc only); `SAF_LIBRARIES=static` with the whole language and
+// the same sources as Embedded Swift (200 KB, needs libc only); `SAF_LIBRARIES=static` with the whole language and
 // its runtime inside (megabytes): the fallback, should Embedded Swift fail one day. Files left out are those of daemons,
 // and those that need a thread or `async`, which a C library does not bring along.
 if let kind = Context.environment["SAF_LIBRARIES"] {
     let isEmbedded = kind == "embedded"
-    let flags =
-        isEmbedded
-        ? ["-wmo", "-Osize", "-Xfrontend", "-function-sections", "-gnone"] : ["-cross-module-optimization"]
+    // Small: no debug information; a section for each function, so that the linker finds what nobody calls; one trap
+    // per function instead of one per check (the checks stay); what many functions have in common is in one place (the
+    // outliner); closures are passed, not copied together with what they are passed to.
+    let small = [
+        "-wmo", "-Osize", "-gnone", "-Xfrontend", "-function-sections", "-Xfrontend", "-mergeable-traps", "-Xllvm",
+        "-enable-machine-outliner=always", "-Xllvm", "-sil-disable-pass=closure-specialize",
+    ]
+    let flags = isEmbedded ? small : ["-cross-module-optimization"]
     var settings: [SwiftSetting] = strict + [.define("SAF_LIBRARY"), .unsafeFlags(flags)]
     if isEmbedded { settings += [.enableExperimentalFeature("Embedded")] }
 
@@ -352,15 +358,16 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
     }
 
     let map = "\(Context.packageDirectory)/Sources/ckptd/SaCkpt/libSaCkpt.map"
+    // Nobody may unload it: Swift's data does not survive that. Packed relocations are 12 KB less; they need glibc 2.36,
+    // which Swift's random numbers need anyway.
     let common = [
         "-soname", "libSaCkpt.so.1", "--version-script=\(map)", "-z", "nodelete", "-z", "defs", "--gc-sections",
-        "--icf=all",
+        "--icf=all", "-z", "pack-relative-relocs",
     ]
-    var linker: [LinkerSetting] = [
+    let linker: [LinkerSetting] = [
         .unsafeFlags(
             ["-use-ld=lld"] + common.flatMap { ["-Xlinker", $0] } + (isEmbedded ? [] : ["-static-stdlib"]))
     ]
-    if isEmbedded { linker += [.linkedLibrary("m")] }
     package.dependencies = []
     package.products = [.library(name: "SaCkpt", type: .dynamic, targets: ["SaCkpt"])]
     package.targets = [
@@ -376,11 +383,11 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
         library(
             "OSAL", "OSAL", ["COSAL", "EngineKit"] + (isEmbedded ? ["Glibc"] : []),
             exclude: [
-                "CShim", "README.md", "DynamicLibrary.swift", "Namespaces.swift", "Network.swift", "PacketSocket.swift",
-                "Process.swift", "PseudoTerminal.swift", "RobustMutex.swift", "RobustSemaphore.swift",
-                "ServiceManager.swift", "Signals.swift", "SocketAddress.swift", "Spawn.swift", "StandardOutput.swift",
-                "TcpSocket.swift", "TerminalMode.swift",
-                "Thread.swift", "TimingWheel.swift",
+                "CShim", "README.md", "DynamicLibrary.swift", "File+Whole.swift", "Namespaces.swift", "Network.swift",
+                "PacketSocket.swift", "Process.swift", "PseudoTerminal.swift", "RobustMutex.swift",
+                "RobustSemaphore.swift", "ServiceManager.swift", "SharedFile.swift", "Signals.swift",
+                "SocketAddress.swift", "Spawn.swift", "StandardOutput.swift", "TcpSocket.swift", "TerminalMode.swift",
+                "Thread.swift", "TimingWheel.swift", "UnixSocket+Listening.swift",
             ]),
         library(
             "IOC", "IOC/Transport", ["SAFTypes", "EngineKit", "OSAL"],

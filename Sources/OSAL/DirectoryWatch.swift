@@ -12,12 +12,14 @@ public struct DirectoryWatch: ~Copyable, Sendable {
 
     /// - Throws: ENOENT no such directory; EMFILE, ENOSPC out of watches.
     /// - Parameter alsoWritten: tells also when a file in it was written, or has gone.
-    public init(_ directory: String, alsoWritten: Bool = false) throws(OSError) {
+    public init(_ directory: SystemString, alsoWritten: Bool = false) throws(OSError) {
         let flags = Int32(IN_NONBLOCK) | Int32(IN_CLOEXEC)
         let made = Descriptor(owning: try retrying("inotify_init1") { inotify_init1(flags) })
         var events = UInt32(IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
         if alsoWritten { events |= UInt32(IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_FROM) }
-        try retrying("inotify_add_watch", directory) { inotify_add_watch(made.raw, directory, events) }
+        try retrying("inotify_add_watch", directory) {
+            directory.withCString { inotify_add_watch(made.raw, $0, events) }
+        }
         descriptor = made
     }
 

@@ -4,7 +4,9 @@ internal import Glibc
 /// What surrounds this process.
 public enum Environment {
     /// The value of an environment variable, or nil.
-    public static func get(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+    public static func get(_ name: SystemString) -> SystemString? {
+        name.withCString { getenv($0) }.map { SystemString(cString: $0) }
+    }
 
     /// Every environment variable as NAME=VALUE, in the order of the kernel.
     public static var all: [String] {
@@ -21,13 +23,13 @@ public enum Environment {
     public static func set(_ name: String, _ value: String) { setenv(name, value, 1) }
 
     /// The host's name up to the first dot.
-    public static func hostName() -> String {
+    public static func hostName() -> SystemString {
         var name = utsname()
         guard uname(&name) == 0 else { return "localhost" }
         return withUnsafeBytes(of: &name.nodename) { bytes in
             let full = bytes.prefix { $0 != 0 }
             let short = full.drop { $0 == 0x2e }.prefix { $0 != 0x2e }
-            return short.isEmpty ? "localhost" : String(decoding: short, as: UTF8.self)
+            return short.isEmpty ? "localhost" : SystemString(decoding: short, as: UTF8.self)
         }
     }
 
@@ -42,10 +44,10 @@ public enum Environment {
     public static let cpuCount = max(1, Int(cosal_cpu_count()))
 
     /// The path of this program's file, or nil when /proc is not there.
-    public static var executablePath: String? { try? File.readLink("/proc/self/exe") }
+    public static var executablePath: SystemString? { try? File.readLink("/proc/self/exe") }
 
     /// The directory this process works in.
-    public static var workingDirectory: String { (try? File.readLink("/proc/self/cwd")) ?? "/" }
+    public static var workingDirectory: SystemString { (try? File.readLink("/proc/self/cwd")) ?? "/" }
 
     /// Ends this process, with the handlers of atexit(3).
     public static func exit(_ code: Int32) -> Never { Glibc.exit(code) }

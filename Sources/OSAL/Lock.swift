@@ -32,11 +32,15 @@ public import Synchronization
             let isTaken = state.pointee.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged
             if !isTaken { wait() }
             defer {
-                if state.pointee.exchange(0, ordering: .releasing) == 2 { Futex.wake(UnsafePointer(word), count: 1) }
+                if state.pointee.exchange(0, ordering: .releasing) == 2 { wake() }
             }
             return try body(&value.pointee)
         }
 
+        @inline(never)
+        private func wake() { Futex.wake(UnsafePointer(word), count: 1) }
+
+        @inline(never)
         private func wait() {
             while state.pointee.exchange(2, ordering: .acquiring) != 0 {
                 _ = try? Futex.wait(UnsafePointer(word), expected: 2, deadline: nil)  // whatever it says: look again

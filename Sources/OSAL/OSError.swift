@@ -2,7 +2,7 @@ internal import COSAL
 internal import Glibc
 
 /// A system call that failed: which, on what, and why.
-public struct OSError: Error, Sendable, Equatable, CustomStringConvertible {
+public struct OSError: Error, Sendable, Equatable {
     /// errno(3).
     public let code: Int32
     /// The call, as its man page names it.
@@ -10,13 +10,13 @@ public struct OSError: Error, Sendable, Equatable, CustomStringConvertible {
     /// What it was about (a path, a program), or why it was refused; empty when there is nothing to add.
     /// A C library has nobody to tell, and does not put it together.
     #if SAF_LIBRARY
-        public var subject: String { "" }
+        public var subject: SystemString { "" }
     #else
-        public let subject: String
+        public let subject: SystemString
     #endif
 
     @inline(__always)
-    public init(code: Int32, call: StaticString, subject: @autoclosure () -> String = "") {
+    public init(code: Int32, call: StaticString, subject: @autoclosure () -> SystemString = "") {
         self.code = code
         self.call = call
         #if !SAF_LIBRARY
@@ -25,7 +25,7 @@ public struct OSError: Error, Sendable, Equatable, CustomStringConvertible {
     }
 
     /// The failure that this thread's last call left in errno.
-    static func last(_ call: StaticString, _ subject: @autoclosure () -> String = "") -> OSError {
+    static func last(_ call: StaticString, _ subject: @autoclosure () -> SystemString = "") -> OSError {
         let code = errno
         return OSError(code: code, call: call, subject: subject())
     }
@@ -51,25 +51,29 @@ public struct OSError: Error, Sendable, Equatable, CustomStringConvertible {
     /// EACCES or EPERM: not allowed.
     public var isNotPermitted: Bool { code == EACCES || code == EPERM }
 
-    public var description: String {
-        let reason = OSError.reason(of: code)
-        return subject.isEmpty ? "\(call): \(reason)" : "\(call) \(subject): \(reason)"
-    }
-
-    /// The text of an errno, as strerror(3) says it.
-    public static func reason(of code: Int32) -> String { String(cString: strerror(code)) }
-
     public static func == (left: OSError, right: OSError) -> Bool {
         left.code == right.code && left.call.description == right.call.description && left.subject == right.subject
     }
 }
+
+#if !SAF_LIBRARY
+    extension OSError: CustomStringConvertible {
+        public var description: String {
+            let reason = OSError.reason(of: code)
+            return subject.isEmpty ? "\(call): \(reason)" : "\(call) \(subject): \(reason)"
+        }
+
+        /// The text of an errno, as strerror(3) says it.
+        public static func reason(of code: Int32) -> String { String(cString: strerror(code)) }
+    }
+#endif
 
 /// Runs a call again while it is interrupted; its failure (-1) is thrown with errno.
 ///
 /// Not for close(2), which must not be repeated.
 @discardableResult
 public func retrying<Result: SignedInteger & FixedWidthInteger>(
-    _ call: StaticString, _ subject: @autoclosure () -> String = "", _ body: () -> Result
+    _ call: StaticString, _ subject: @autoclosure () -> SystemString = "", _ body: () -> Result
 ) throws(OSError) -> Result {
     while true {
         let result = body()

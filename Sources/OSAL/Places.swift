@@ -1,21 +1,22 @@
 /// Where this node keeps its things. Every directory can be overridden, so that several nodes can run on one host.
 public struct Places: Hashable, Sendable {
     /// Sockets, locks, what is of this boot: `SAF_RUN_DIR`, else `/run/swiftsaf`.
-    public var runDirectory: String
+    public var runDirectory: SystemString
     /// Shared memory (tmpfs): `SAF_SHM_DIR`, else `/dev/shm/swiftsaf`.
-    public var shmDirectory: String
+    public var shmDirectory: SystemString
     /// What survives a reboot: `SAF_STATE_DIR`, else `/var/lib/swiftsaf`.
-    public var stateDirectory: String
+    public var stateDirectory: SystemString
     /// Log files: `SAF_LOG_DIR`, else `/var/log/swiftsaf`.
-    public var logDirectory: String
+    public var logDirectory: SystemString
     /// `cluster.yaml` and `model/`: `SAF_CONFIG_DIR`, else `/etc/swiftsaf`.
-    public var configDirectory: String
+    public var configDirectory: SystemString
     /// This node's name: `SAF_NODE_NAME`, else the host's.
-    public var nodeName: String
+    public var nodeName: SystemString
 
     public init(
-        runDirectory: String, shmDirectory: String, stateDirectory: String, logDirectory: String,
-        configDirectory: String, nodeName: String
+        runDirectory: SystemString, shmDirectory: SystemString, stateDirectory: SystemString,
+        logDirectory: SystemString,
+        configDirectory: SystemString, nodeName: SystemString
     ) {
         self.runDirectory = runDirectory
         self.shmDirectory = shmDirectory
@@ -33,11 +34,14 @@ public struct Places: Hashable, Sendable {
     /// The rule behind ``fromEnvironment()``: without an override root gets the system's directories, and any other
     /// user his own (`XDG_RUNTIME_DIR`, `XDG_STATE_HOME`, `XDG_CONFIG_HOME` or their usual values). An empty variable
     /// counts as absent.
-    public static func from(_ variable: (String) -> String?, userID: UInt32, hostName: String) -> Places {
-        func value(_ name: String) -> String? {
+    public static func from(_ variable: (SystemString) -> SystemString?, userID: UInt32, hostName: SystemString)
+        -> Places
+    {
+        func value(_ name: SystemString) -> SystemString? {
             guard let text = variable(name), !text.isEmpty else { return nil }
             let bytes = text.utf8
-            return bytes.count > 1 && bytes.last == 0x2f ? String(decoding: bytes.dropLast(), as: UTF8.self) : text
+            return bytes.count > 1 && bytes.last == 0x2f
+                ? SystemString(decoding: bytes.dropLast(), as: UTF8.self) : text
         }
         let isRoot = userID == 0
         let home = value("HOME") ?? "/tmp/swiftsaf-\(userID)"
@@ -54,10 +58,10 @@ public struct Places: Hashable, Sendable {
     }
 
     /// Named semaphores of this node; amfd gives back what the dead held in them.
-    public var semaphoreDirectory: String { shmDirectory + "/sem" }
+    public var semaphoreDirectory: SystemString { shmDirectory + "/sem" }
 
     /// The same as environment variables, for a child.
-    public var environment: [String] {
+    public var environment: [SystemString] {
         [
             "SAF_RUN_DIR=" + runDirectory, "SAF_SHM_DIR=" + shmDirectory, "SAF_STATE_DIR=" + stateDirectory,
             "SAF_LOG_DIR=" + logDirectory, "SAF_CONFIG_DIR=" + configDirectory, "SAF_NODE_NAME=" + nodeName,

@@ -11,33 +11,34 @@ public final class ProcessMarks: Sendable {
     /// Numbers are below this.
     public static let numberMax: UInt64 = 1 << 63
 
-    private let path: String
+    private let path: SystemString
     private let descriptor: Descriptor
     private let inode: UInt64
 
     private static let all = Lock<[ProcessMarks]>([])
 
     /// Opens the marks of a daemon that makes the file with ``create(_:)``.
-    private init(_ path: String) throws(OSError) {
+    private init(_ path: SystemString) throws(OSError) {
         self.path = path
         descriptor = try File.open(path)
         inode = try File.stat(descriptor: descriptor.raw).inode
     }
 
     /// For the one who asks: a file that everybody may mark.
-    public static func create(_ path: String) throws(OSError) -> ProcessMarks {
+    public static func create(_ path: SystemString) throws(OSError) -> ProcessMarks {
         let flags = O_RDONLY | O_CREAT | O_CLOEXEC
-        let descriptor = Descriptor(owning: try retrying("open", path) { cosal_open(path, flags, 0o644) })
+        let descriptor = Descriptor(
+            owning: try retrying("open", path) { path.withCString { cosal_open($0, flags, 0o644) } })
         try retrying("fchmod", path) { fchmod(descriptor.raw, 0o644) }
         return try ProcessMarks(path)
     }
 
     /// Marks a number for as long as this process lives; false when that is not possible.
-    public static func mark(_ number: UInt64, in path: String) -> Bool {
+    public static func mark(_ number: UInt64, in path: SystemString) -> Bool {
         all.withLock { all in
             // A file of this name that was made anew is another one; without a file there is nobody who will ask.
             guard let inode = try? File.stat(path).inode else { return false }
-            if let marks = all.first(where: { $0.inode == inode && $0.path.utf8.elementsEqual(path.utf8) }) {
+            if let marks = all.first(where: { $0.inode == inode && $0.path == path }) {
                 return marks.mark(number)
             }
             guard let marks = try? ProcessMarks(path) else { return false }

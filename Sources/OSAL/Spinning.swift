@@ -1,7 +1,7 @@
 /// How long this process may poll before it sleeps.
 public enum Spinning {
     /// The environment variable with the limit in microseconds, 0 to 1000; 0 never polls.
-    public static let variable = "SAF_SPIN_MICROSECONDS"
+    public static let variable: SystemString = "SAF_SPIN_MICROSECONDS"
     static let standardMicroseconds = 40
     static let networkMicroseconds = 100
     static let microsecondsMax = 1000
@@ -14,7 +14,7 @@ public enum Spinning {
     public static let networkLimit = limit(
         setting: Environment.get(variable), cpuCount: Environment.cpuCount, standard: networkMicroseconds)
 
-    static func limit(setting: String?, cpuCount: Int, standard: Int = standardMicroseconds) -> Duration {
+    static func limit(setting: SystemString?, cpuCount: Int, standard: Int = standardMicroseconds) -> Duration {
         guard cpuCount > 1 else { return .zero }
         guard let setting, let microseconds = Int(setting) else { return .microseconds(standard) }
         return .microseconds(min(max(0, microseconds), microsecondsMax))

@@ -2,24 +2,23 @@ internal import COSAL
 internal import Glibc
 
 /// The path of a UNIX-domain socket.
-public struct UnixAddress: Hashable, Sendable, CustomStringConvertible {
+public struct UnixAddress: Hashable, Sendable {
     /// The kernel's limit on a socket path, in bytes. Source: unix(7).
     public static let pathBytesMax = 107
-    public let path: String
+    public let path: SystemString
 
     /// Throws ENAMETOOLONG beyond ``pathBytesMax``, EINVAL for an empty path or one with a zero byte.
-    public init(path: String) throws(OSError) {
+    public init(path: SystemString) throws(OSError) {
         if path.utf8.count > UnixAddress.pathBytesMax {
-            let detail = "\(path) (\(path.utf8.count) bytes, a socket path has at most \(UnixAddress.pathBytesMax))"
-            throw OSError(code: ENAMETOOLONG, call: "socket path", subject: detail)
+            throw OSError(
+                code: ENAMETOOLONG, call: "socket path",
+                subject: "\(path) (\(path.utf8.count) bytes, a socket path has at most \(UnixAddress.pathBytesMax))")
         }
         if path.isEmpty || path.utf8.contains(0) {
             throw OSError(code: EINVAL, call: "socket path", subject: "\"\(path)\"")
         }
         self.path = path
     }
-
-    public var description: String { path }
 
     func withSocketAddress<R>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R {
         var address = sockaddr_un()
@@ -77,46 +76,8 @@ public enum UnixSocket {
     /// Descriptors that one message may carry.
     public static let descriptorsMax = Int(COSAL_DESCRIPTORS_MAX)
 
-    /// Listens at `path`, replacing a socket file that nobody listens on any more.
-    ///
-    /// The socket appears under its name complete, with `mode`: a client finds either the old file or the new socket.
-    /// - Throws: EADDRINUSE when a living process listens there; ENAMETOOLONG; whatever bind(2) says.
-    public static func listen(at path: String, kind: Kind, mode: UInt32, backlog: Int32 = 128) throws(OSError)
-        -> Descriptor
-    {
-        let address = try UnixAddress(path: path)
-        if try isAlive(address, kind: kind) {
-            throw OSError(code: EADDRINUSE, call: "bind", subject: "\(path) (a running process listens there)")
-        }
-        let temporary = try UnixAddress(path: path + "~")
-        _ = unlink(temporary.path)
-        let socket = try make(kind)
-        try retrying("bind", path) { temporary.withSocketAddress { bind(socket.raw, $0, $1) } }
-        do throws(OSError) {
-            try retrying("chmod", path) { chmod(temporary.path, mode_t(mode)) }
-            try retrying("listen", path) { Glibc.listen(socket.raw, backlog) }
-            try retrying("rename", path) { rename(temporary.path, path) }
-        } catch {
-            _ = unlink(temporary.path)
-            throw error
-        }
-        return socket
-    }
-
-    /// Whether a process listens there; a file left by a dead one does not count. A full backlog is a living listener.
-    private static func isAlive(_ address: UnixAddress, kind: Kind) throws(OSError) -> Bool {
-        do {
-            _ = try connect(to: address, kind: kind)
-            return true
-        } catch {
-            if error.isNobodyListening { return false }
-            if error.isWouldBlock { return true }
-            throw error
-        }
-    }
-
     /// Connects without waiting. Throws ENOENT or ECONNREFUSED when nobody listens, EAGAIN when the backlog is full.
-    public static func connect(to path: String, kind: Kind) throws(OSError) -> Descriptor {
+    public static func connect(to path: SystemString, kind: Kind) throws(OSError) -> Descriptor {
         try connect(to: UnixAddress(path: path), kind: kind)
     }
 
@@ -124,19 +85,6 @@ public enum UnixSocket {
         let socket = try make(kind)
         try retrying("connect", address.path) { address.withSocketAddress { Glibc.connect(socket.raw, $0, $1) } }
         return socket
-    }
-
-    /// The next waiting connection, or nil.
-    public static func accept(on fd: Int32) throws(OSError) -> Descriptor? {
-        while true {
-            let number = cosal_accept(fd)
-            if number >= 0 { return Descriptor(owning: number) }
-            switch errno {
-            case EAGAIN: return nil
-            case EINTR, ECONNABORTED: continue
-            default: throw OSError.last("accept4")
-            }
-        }
     }
 
     /// Two connected sockets.
@@ -220,7 +168,7 @@ public enum UnixSocket {
         try retrying("setsockopt(SO_SNDBUF)") { setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &value, 4) }
     }
 
-    private static func make(_ kind: Kind) throws(OSError) -> Descriptor {
+    static func make(_ kind: Kind) throws(OSError) -> Descriptor {
         Descriptor(owning: try retrying("socket") { socket(AF_UNIX, kind.type, 0) })
     }
 }

@@ -67,7 +67,8 @@ struct DownTimeTests {
         while try openers(name, other) == 0 { try #require(MonotonicClock.now() < deadline) }
         let handle = try #require(try other.list().checkpoints.first { $0.name == name }?.openers.first?.handle)
         harness.kill()
-        #expect(ProcessMarks.mark(ClosedMark.number(of: handle), in: harness.places.runDirectory + ClosedMark.file))
+        #expect(
+            ProcessMarks.mark(ClosedMark.number(of: handle), in: "\(harness.places.runDirectory)\(ClosedMark.file)"))
         try harness.start()
         #expect(try openers(name, other) == 1)
     }

@@ -23,7 +23,7 @@ public enum WellKnownService: UInt32, CaseIterable, Hashable, Sendable {
     case eventd = 5
     case cliserver = 6
 
-    public var name: String {
+    public var name: SystemString {
         switch self {
         case .clmd: "clmd"
         case .amfd: "amfd"
@@ -97,17 +97,19 @@ public enum Endpoint: Hashable, Sendable {
     case wellKnown(WellKnownService)
     case port(PortID)
 
-    public var name: String {
+    public var name: SystemString {
         switch self {
         case .wellKnown(let service): service.name
-        case .port(let port): "port-\(port)"
+        case .port(let port): "port-\(port.rawValue)"
         }
     }
 
     /// The socket's file under `runDirectory` (`$SAF_RUN_DIR`).
-    public func path(in runDirectory: String) -> String { "\(runDirectory)/ioc/\(name)" }
+    public func path(in runDirectory: SystemString) -> SystemString { "\(runDirectory)/ioc/\(name)" }
 }
 
-extension Endpoint: CustomStringConvertible {
-    public var description: String { name }
-}
+#if !SAF_LIBRARY
+    extension Endpoint: CustomStringConvertible {
+        public var description: String { name }
+    }
+#endif

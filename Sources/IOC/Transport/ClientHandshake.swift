@@ -11,7 +11,8 @@ enum ClientHandshake {
     }
 
     /// Connects and says hello. Throws when nobody listens.
-    static func start(_ path: String, session: SessionID, knownIncarnation: UInt64) throws(OSError) -> Descriptor {
+    static func start(_ path: SystemString, session: SessionID, knownIncarnation: UInt64) throws(OSError) -> Descriptor
+    {
         let socket = try UnixSocket.connect(to: path, kind: .seqPacket)
         let hello = Hello(session: session, knownIncarnation: knownIncarnation)
         let bytes = HandshakeFrame.bytes(.hello, body: hello.encoded)
@@ -73,7 +74,7 @@ enum ClientHandshake {
             case .welcome: return .success(.welcome(try Welcome(decoding: body)))
             case .refused:
                 let error = AisError(rawValue: header.status) ?? .library
-                return .success(.refused(error, Words(decoding: Array(body), as: UTF8.self)))
+                return .success(.refused(error, Words(decoding: body, as: UTF8.self)))
             case .hello, .request, .reply, .failure, .oneWay, .pad, .carried, .memory:
                 throw .badValue("frame kind \(header.kind); a welcome expected")
             }

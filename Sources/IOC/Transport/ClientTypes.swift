@@ -6,20 +6,26 @@ public struct CallError: Error, Hashable, Sendable {
     public let code: AisError
     /// The daemon's own words when it sent some, else what was missing.
     public let text: Words
-    /// The bytes of the daemon's own words.
-    public let said: [UInt8]
+    #if SAF_LIBRARY
+        /// The daemon's own words: they may say more than a code does to the client itself.
+        public let said: [UInt8]
+    #endif
 
     public init(_ code: AisError, _ text: Words) {
         self.code = code
         self.text = text
-        said = []
+        #if SAF_LIBRARY
+            said = []
+        #endif
     }
 
     /// What a daemon answered.
     public init(_ code: AisError, said: UnsafeRawBufferPointer) {
         self.code = code
-        self.said = Array(said)
-        text = Words(decoding: self.said, as: UTF8.self)
+        text = Words(decoding: said, as: UTF8.self)
+        #if SAF_LIBRARY
+            self.said = Array(said)
+        #endif
     }
 }
 

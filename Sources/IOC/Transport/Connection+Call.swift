@@ -145,7 +145,7 @@ extension IOCConnection {
     }
 
     func forget(_ call: PendingCall) {
-        guard calls.removeValue(forKey: call.number) != nil else { return }
+        guard calls.remove(call.number) != nil else { return }
         numbers.finish(call.number)
         if call.kind == .asynchronous { asynchronousCount -= 1 }
     }
@@ -154,12 +154,11 @@ extension IOCConnection {
     func stopReading(_ link: Link) {
         guard self.link === link else { return }
         isReading = false
-        if calls.count > 0,
-            let next = calls.values.filter({ $0.kind == .blocking && !$0.isDone }).min(by: { $0.number < $1.number })
-        {
-            next.wake()
-            return
+        var next: PendingCall?
+        calls.forEach { call in
+            if call.kind == .blocking, !call.isDone, call.number < next?.number ?? .max { next = call }
         }
+        if let next { return next.wake() }
         announceToListeners(link)
     }
 

@@ -61,7 +61,7 @@ extension IOCConnection {
         }
     }
 
-    var endpointPath: String? {
+    var endpointPath: SystemString? {
         if case .endpoint(let endpoint) = destination { endpoint.path(in: places.runDirectory) } else { nil }
     }
 
@@ -71,7 +71,7 @@ extension IOCConnection {
         private(set) var isGood = true
 
         /// Nil when the directory cannot be watched.
-        init?(beside path: String?) {
+        init?(beside path: SystemString?) {
             guard let path, let watch = try? DirectoryWatch(File.parent(of: path)) else { return nil }
             self.watch = watch
         }
@@ -108,7 +108,7 @@ extension IOCConnection {
     func endConnecting() {
         lock.withLock { _ in
             if phase == .connecting { phase = .down }
-            for call in calls.values { call.wake() }
+            calls.forEach { $0.wake() }
         }
         reconnectInBackgroundIfNeeded()
     }
@@ -117,8 +117,8 @@ extension IOCConnection {
     func failAll(_ error: AisError, _ text: Words) {
         let finished = lock.withLock { _ in
             var finished: [PendingCall] = []
-            for number in calls.keys.sorted() {
-                if let call = calls[number], complete(call, .failure(CallError(error, text))) { finished.append(call) }
+            for call in calls.inOrder {
+                if complete(call, .failure(CallError(error, text))) { finished.append(call) }
             }
             return finished
         }
@@ -194,11 +194,10 @@ extension IOCConnection {
             retry = PolledRetry()
             isReading = false
             isAnnounced = false
-            for number in calls.keys.sorted() {
-                guard let call = calls[number] else { continue }
+            for call in calls.inOrder {
                 if let refusal = transmit(call, on: link), complete(call, .failure(refusal)) { refused.append(call) }
             }
-            for call in calls.values { call.wake() }
+            calls.forEach { $0.wake() }
             announceToListeners(link)
             return true
         }

@@ -127,8 +127,8 @@ extension IOCConnection {
     private func expirePolled() {
         let now = MonotonicClock.now()
         let late = lock.withLock { _ -> [PendingCall] in
-            let late = calls.values.filter { $0.kind == .polled && $0.deadline <= now }
-                .sorted { $0.number < $1.number }
+            var late: [PendingCall] = []
+            calls.forEach { if $0.kind == .polled, $0.deadline <= now { late.append($0) } }
             for call in late {
                 let text: Words = phase == .up ? "no answer from \(name) in time" : downReason
                 _ = complete(call, .failure(CallError(call.wasSent ? .timeout : .tryAgain, text)))
@@ -153,7 +153,7 @@ extension IOCConnection {
     func armTimer() {
         guard let selection else { return }
         var next = Instant.distantFuture
-        for call in calls.values where call.kind == .polled { next = min(next, call.deadline) }
+        calls.forEach { if $0.kind == .polled { next = min(next, $0.deadline) } }
         for entry in polledJobs { next = min(next, entry.at) }
         if phase == .down, incarnation != 0 || calls.count > 0 { next = min(next, retry.at) }
         // Without a timer a late call ends with the next look.

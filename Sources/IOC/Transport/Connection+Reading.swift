@@ -100,7 +100,7 @@ extension IOCConnection {
             isReading = false
             isAnnounced = false
             downReason = reason
-            for call in calls.values { call.wake() }
+            calls.forEach { $0.wake() }
             return (true, lost)
         }
         guard isFirst else { return }

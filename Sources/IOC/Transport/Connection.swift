@@ -35,7 +35,7 @@ public final class IOCConnection: @unchecked Sendable {
     /// The link was told to ring bell 1: nobody reads, but somebody listens.
     var isAnnounced = false
     var numbers = OutstandingNumbers()
-    var calls: [UInt64: PendingCall] = [:]
+    var calls = Numbered<PendingCall>()
     var asynchronousCount = 0
     var pool: [PendingCall] = []
     var downReason: Words = "not connected yet"
@@ -77,10 +77,10 @@ public final class IOCConnection: @unchecked Sendable {
     deinit { close() }
 
     /// What it leads to, for people.
-    public var name: String {
+    public var name: Words {
         switch destination {
-        case .endpoint(let endpoint): endpoint.name
-        case .address(let address, _): address.description
+        case .endpoint(let endpoint): "\(endpoint)"
+        case .address(let address, _): "\(address)"
         }
     }
 
@@ -105,8 +105,7 @@ public final class IOCConnection: @unchecked Sendable {
             let link = self.link
             self.link = nil
             var finished: [PendingCall] = []
-            for number in calls.keys.sorted() {
-                guard let call = calls[number] else { continue }
+            for call in calls.inOrder {
                 if complete(call, .failure(CallError(.badHandle, "the connection to \(name) was closed"))) {
                     finished.append(call)
                 }

@@ -42,7 +42,7 @@ final class PushSelection {
     }
 
     /// From now on readable when something appears in `directory`, too. False when it cannot be watched.
-    func watch(_ directory: String) -> Bool {
+    func watch(_ directory: SystemString) -> Bool {
         if arrival != nil { return true }
         guard let watch = try? DirectoryWatch(directory), (try? poller.add(watch.raw, interest: .read, token: 5)) != nil
         else { return false }

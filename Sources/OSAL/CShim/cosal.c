@@ -4,6 +4,9 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/timex.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 int cosal_epoll_control(int epoll, int operation, int fd, uint32_t events, uint64_t token) {
     struct epoll_event event = {.events = events, .data.u64 = token};
@@ -186,6 +189,18 @@ uint32_t cosal_arm_waiters(uint32_t *word) {
 }
 
 #if defined(__x86_64__)
+/* __builtin_cpu_supports() would look at all features there are: 5 KB of a small library. */
+static bool has_crc32c_instruction(void) {
+    static int known; /* 0 not yet, 1 no, 2 yes: whoever finds out finds the same */
+    int value = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (value == 0) {
+        unsigned int a, b, c = 0, d;
+        value = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_2) ? 2 : 1;
+        __atomic_store_n(&known, value, __ATOMIC_RELAXED);
+    }
+    return value == 2;
+}
+
 __attribute__((target("sse4.2"))) static uint32_t crc32c_instruction(const uint8_t *p, size_t count, uint32_t crc) {
     uint64_t wide = crc;
     for (; count >= 8; p += 8, count -= 8) {
@@ -218,7 +233,7 @@ uint32_t cosal_crc32c_portable(const void *bytes, size_t count, uint32_t seed) {
 
 uint32_t cosal_crc32c(const void *bytes, size_t count, uint32_t seed) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("sse4.2")) return ~crc32c_instruction(bytes, count, ~seed);
+    if (has_crc32c_instruction()) return ~crc32c_instruction(bytes, count, ~seed);
 #endif
     return cosal_crc32c_portable(bytes, count, seed);
 }
@@ -263,7 +278,7 @@ __attribute__((target("sse4.2"))) static void copy_blocks_instruction(uint8_t *t
 
 void cosal_copy_blocks(void *to, const void *from, size_t blocks, uint32_t first, uint32_t *checksums) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("sse4.2")) return copy_blocks_instruction(to, from, blocks, first, checksums);
+    if (has_crc32c_instruction()) return copy_blocks_instruction(to, from, blocks, first, checksums);
 #endif
     for (size_t block = 0; block < blocks; block++) {
         uint8_t *target = (uint8_t *)to + block * COSAL_BLOCK_BYTES;

@@ -1,9 +1,9 @@
 #if SAF_LIBRARY
-    /// Why something failed, in words. A C library answers with codes and has nobody to tell more: here they are nothing,
-    /// cost nothing, and leave the code that would put them together (text, its tables of Unicode) out of the library.
+    /// Why something failed, in words. A C library answers with codes and has nobody to tell more: here they are
+    /// nothing, cost nothing, and leave the code that would put them together out of the library.
     public struct Words: ExpressibleByStringInterpolation, Hashable, Sendable {
         @inline(__always)
-        public init(decoding _: [UInt8], as _: UTF8.Type) {}
+        public init(decoding _: UnsafeRawBufferPointer, as _: UTF8.Type) {}
 
         @inline(__always)
         public init(stringLiteral _: StaticString) {}

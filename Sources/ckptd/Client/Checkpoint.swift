@@ -115,9 +115,16 @@ public final class Checkpoint: Sendable {
         _ code: CkptCode, _ timeout: Duration, _ request: (HandleID, inout ByteWriter) -> Void,
         _ decode: (inout ByteReader) throws(DecodeError) -> Value
     ) throws(AisError) -> Value {
+        try CheckpointService.decoded(try ask(code, timeout, request), decode)
+    }
+
+    @inline(never)
+    private func ask(
+        _ code: CkptCode, _ timeout: Duration, _ request: (HandleID, inout ByteWriter) -> Void
+    ) throws(AisError) -> Reply {
         let handle = try openHandle()
         do throws(AisError) {
-            return try service.call(code, timeout: timeout, { request(handle, &$0) }, decode)
+            return try service.ask(code, timeout: timeout) { request(handle, &$0) }
         } catch {
             guard error == .badHandle, !isClosed.load(ordering: .acquiring) else { throw error }
         }
@@ -126,7 +133,7 @@ public final class Checkpoint: Sendable {
             try reader.value(OpenReply.self)
         }
         let fresh = adopt(reply, instead: handle)
-        return try service.call(code, timeout: timeout, { request(fresh, &$0) }, decode)
+        return try service.ask(code, timeout: timeout) { request(fresh, &$0) }
     }
 
     /// ckptd had closed our handle (it had not heard from this process for too long); the new open takes its place.

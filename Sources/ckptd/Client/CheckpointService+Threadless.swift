@@ -44,15 +44,21 @@
 
         func noteRefusedOperation(_ words: [UInt8]) {
             let index = CkptRefusal.operationIndex(in: words)
+            let thread = Environment.threadID
             refusedOperations.withLock { refused in
-                if refused.count >= Self.refusalsMax { refused = [:] }
-                refused[Environment.threadID] = index
+                refused.removeAll { $0.thread == thread }
+                if refused.count >= Self.refusalsMax { refused = [] }
+                if let index { refused.append((thread, index)) }
             }
         }
 
         /// Which operation of this thread's last call was refused, if its refusal named one.
         public func takeRefusedOperation() -> Int? {
-            refusedOperations.withLock { $0.removeValue(forKey: Environment.threadID) }
+            let thread = Environment.threadID
+            return refusedOperations.withLock { refused in
+                guard let place = refused.firstIndex(where: { $0.thread == thread }) else { return nil }
+                return refused.remove(at: place).operation
+            }
         }
     }
 

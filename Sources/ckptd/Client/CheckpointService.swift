@@ -14,24 +14,24 @@ public final class CheckpointService: Sendable {
     public static let shared = CheckpointService(places: .fromEnvironment())
 
     let connection: IOCConnection
-    private let marks: String
+    private let marks: SystemString
     let mappings = ReplicaMappings()
     let watchers = Lock(Watchers())
     private let strict = Atomic(false)
-    private let followers = Lock<[UInt64: Follower]>([:])
+    private let followers = Lock(Numbered<Follower>())
     let keeping = Lock(false)
     private let refusalText = Lock<Words>("")
     private let seenDrops = Lock<UInt64>(0)
     #if SAF_LIBRARY
         /// Pushes are handed on in their order, whoever polls.
         let polling = Lock(())
-        /// Which operation of a request was refused last, by the number of the thread that asked.
-        let refusedOperations = Lock<[Int32: Int]>([:])
+        /// Which operation of a request was refused last, and the thread that asked.
+        let refusedOperations = Lock<[(thread: Int32, operation: Int)]>([])
     #endif
 
     public init(places: Places) {
         connection = IOCConnection(to: .wellKnown(.ckptd), places: places)
-        marks = places.runDirectory + ClosedMark.file
+        marks = "\(places.runDirectory)\(ClosedMark.file)"
         #if SAF_LIBRARY
             // Connections are made by threads that call through us, so we live; Embedded Swift has no weak references.
             let unowned = Unmanaged.passUnretained(self)
@@ -109,13 +109,17 @@ public final class CheckpointService: Sendable {
         _ code: CkptCode, timeout: Duration, _ encode: (inout ByteWriter) -> Void,
         _ decode: (inout ByteReader) throws(DecodeError) -> Value
     ) throws(AisError) -> Value {
-        let reply: Reply
+        try Self.decoded(try ask(code, timeout: timeout, encode), decode)
+    }
+
+    // Out of line, once for all kinds of answers: it keeps the C library small.
+    @inline(never)
+    func ask(_ code: CkptCode, timeout: Duration, _ encode: (inout ByteWriter) -> Void) throws(AisError) -> Reply {
         do throws(CallError) {
-            reply = try connection.call(frameCode(code), timeout: timeout, encoding: encode)
+            return try connection.call(frameCode(code), timeout: timeout, encoding: encode)
         } catch {
             throw failure(error)
         }
-        return try Self.decoded(reply, decode)
     }
 
     static func decoded<Value>(
@@ -154,7 +158,7 @@ public final class CheckpointService: Sendable {
     /// An open was replaced by another: whoever follows goes on there.
     func moved(from old: HandleID, to new: HandleID) {
         let follower = followers.withLock { followers in
-            let follower = followers.removeValue(forKey: old.rawValue)
+            let follower = followers.remove(old.rawValue)
             followers[new.rawValue] = follower
             return follower
         }
@@ -164,7 +168,7 @@ public final class CheckpointService: Sendable {
     func endFollowing(_ handle: HandleID) { followers.withLock { $0[handle.rawValue] }?.finish() }
 
     func subscribeAll() {
-        let all = followers.withLock { followers in followers.sorted { $0.key < $1.key }.map { $0.value } }
+        let all = followers.withLock { $0.inOrder }
         for follower in all { follower.subscribe() }
         watchAll()
     }

@@ -137,7 +137,7 @@ extension Checkpoint {
 extension CheckpointService {
     /// Who is told of which open's replicas.
     struct Watchers {
-        var byHandle: [UInt64: ReplicaWatcher] = [:]
+        var byHandle = Numbered<ReplicaWatcher>()
     }
 
     func watch(_ handle: HandleID, _ watcher: ReplicaWatcher) {
@@ -158,7 +158,7 @@ extension CheckpointService {
 
     func movedWatcher(from old: HandleID, to new: HandleID) {
         let watcher = watchers.withLock { watchers in
-            let watcher = watchers.byHandle.removeValue(forKey: old.rawValue)
+            let watcher = watchers.byHandle.remove(old.rawValue)
             watchers.byHandle[new.rawValue] = watcher
             return watcher
         }
@@ -166,7 +166,7 @@ extension CheckpointService {
     }
 
     func watchAll() {
-        let all = watchers.withLock { watchers in watchers.byHandle.sorted { $0.key < $1.key }.map { $0.value } }
+        let all = watchers.withLock { $0.byHandle.inOrder }
         for watcher in all { watcher.subscribe() }
     }
 

@@ -117,7 +117,7 @@ final class CkptShell {
 
     /// What was closed while nobody could be told. Whoever sets a mark later finds the socket of this life.
     private func closeMarked(_ places: Places) throws(OSError) {
-        let marks = try ProcessMarks.create(places.runDirectory + ClosedMark.file)
+        let marks = try ProcessMarks.create("\(places.runDirectory)\(ClosedMark.file)")
         for (session, process) in engine.absentSessions {
             func isMarked(_ number: UInt64) -> Bool {
                 marks.process(marking: number).map { UInt32(bitPattern: $0) } == process.id

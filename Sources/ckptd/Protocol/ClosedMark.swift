@@ -4,7 +4,7 @@ import SAFTypes
 /// A ckptd that starts closes what the process that had it open has marked.
 public enum ClosedMark {
     /// Below the directory of sockets and the like.
-    public static let file = "/ioc/ckptd.closed"
+    public static let file: StaticString = "/ioc/ckptd.closed"
 
     private static let sessionBit: UInt64 = 1 << 62
 

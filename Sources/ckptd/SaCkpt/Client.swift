@@ -37,7 +37,7 @@ final class Client: HandleObject, @unchecked Sendable {
         var next = 0
         var isFinal = false
         var isTracking = false
-        var opens: [UInt64: OpenCheckpoint] = [:]
+        var opens = Numbered<OpenCheckpoint>()
 
         var isEmpty: Bool { next == queue.count }
     }
@@ -142,7 +142,7 @@ final class Client: HandleObject, @unchecked Sendable {
         return open
     }
 
-    func forget(_ open: OpenCheckpoint) { state.withLock { _ = $0.opens.removeValue(forKey: open.handle) } }
+    func forget(_ open: OpenCheckpoint) { state.withLock { _ = $0.opens.remove(open.handle) } }
 
     // MARK: Tracking
 
@@ -161,7 +161,7 @@ final class Client: HandleObject, @unchecked Sendable {
         state.withLock { state in
             let wasTracking = state.isTracking
             state.isTracking = on
-            return (wasTracking, state.opens.keys.sorted().compactMap { state.opens[$0] })
+            return (wasTracking, state.opens.inOrder)
         }
     }
 
@@ -177,8 +177,8 @@ final class Client: HandleObject, @unchecked Sendable {
             state.isFinal = true
             state.queue = []
             state.next = 0
-            let opens = state.opens.keys.sorted().compactMap { state.opens[$0] }
-            state.opens = [:]
+            let opens = state.opens.inOrder
+            state.opens = Numbered()
             return opens
         }
         service.alert(true)  // for those who dispatch, and for good

@@ -11,12 +11,22 @@ final class OpenCheckpoint: HandleObject, @unchecked Sendable {
     private let state = Lock(State())
 
     private struct State {
-        var iterations: [UInt64: Iteration] = [:]
+        var iterations = Numbered<Iteration>()
         var updates: UpdateSource?
         var replicas: ReplicaSource?
-        /// What was overwritten by differences, by section.
-        var mirrors: [SectionID: SectionMirror] = [:]
+        /// What was overwritten by differences, in the order of the sections' ids.
+        var mirrors: [SectionMirror] = []
         var isClosed = false
+
+        /// Where the section's mirror is, or would be.
+        func place(of section: SectionID) -> (index: Int, isThere: Bool) {
+            var (low, high) = (0, mirrors.count)
+            while low < high {
+                let middle = (low + high) / 2
+                if mirrors[middle].section < section { low = middle + 1 } else { high = middle }
+            }
+            return (low, low < mirrors.count && mirrors[low].section == section)
+        }
     }
 
     init(_ checkpoint: Checkpoint, _ client: Client) {
@@ -39,7 +49,7 @@ final class OpenCheckpoint: HandleObject, @unchecked Sendable {
     }
 
     func end(_ iteration: Iteration) -> Bool {
-        state.withLock { _ = $0.iterations.removeValue(forKey: iteration.handle) }
+        state.withLock { _ = $0.iterations.remove(iteration.handle) }
         return HandleTable.shared.remove(iteration)
     }
 
@@ -134,14 +144,20 @@ final class OpenCheckpoint: HandleObject, @unchecked Sendable {
     func mirror(of section: SectionID) -> SectionMirror? {
         state.withLock { state in
             if state.isClosed { return nil }
-            if let mirror = state.mirrors[section] { return mirror }
+            let (index, isThere) = state.place(of: section)
+            if isThere { return state.mirrors[index] }
             let mirror = checkpoint.mirror(section, creates: false)
-            state.mirrors[section] = mirror
+            state.mirrors.insert(mirror, at: index)
             return mirror
         }
     }
 
-    func forgetMirror(of section: SectionID) { state.withLock { _ = $0.mirrors.removeValue(forKey: section) } }
+    func forgetMirror(of section: SectionID) {
+        state.withLock { state in
+            let (index, isThere) = state.place(of: section)
+            if isThere { state.mirrors.remove(at: index) }
+        }
+    }
 
     // MARK: The end
 
@@ -151,9 +167,9 @@ final class OpenCheckpoint: HandleObject, @unchecked Sendable {
         guard HandleTable.shared.remove(self) else { return false }
         let (iterations, updates, replicas) = state.withLock { state -> ([Iteration], UpdateSource?, ReplicaSource?) in
             state.isClosed = true
-            let iterations = state.iterations.keys.sorted().compactMap { state.iterations[$0] }
-            state.iterations = [:]
-            defer { (state.updates, state.replicas, state.mirrors) = (nil, nil, [:]) }
+            let iterations = state.iterations.inOrder
+            state.iterations = Numbered()
+            defer { (state.updates, state.replicas, state.mirrors) = (nil, nil, []) }
             return (iterations, state.updates, state.replicas)
         }
         for iteration in iterations { HandleTable.shared.remove(iteration) }
