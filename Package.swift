@@ -275,10 +275,12 @@ let package = Package(
                 "ClmProtocol", "ClmEngine", "ClmClient", "ClmShell", "SAFTypes", "EngineKit", "OSAL", "EOLoop", "IOC",
                 "EOReplicated", "IOCGroups", "IOCCluster",
             ]),
-        tests("CkptLayoutTests", ["CkptLayout", "SAFTypes", "EngineKit", "OSAL", "directwriter"]),
+        tests("CkptLayoutTests", ["CkptLayout", "CkptProtocol", "SAFTypes", "EngineKit", "OSAL", "directwriter"]),
         program("librarywriter", "Tests/Helpers/librarywriter", ["CkptLibrary", "DBAL", "OSAL", "SAFTypes"]),
         tests("CkptLibraryTests", ["CkptLibrary", "DBAL", "SAFTypes", "EngineKit", "OSAL", "librarywriter"]),
-        program("directwriter", "Tests/Helpers/directwriter", ["CkptLayout", "SAFTypes", "EngineKit", "OSAL"]),
+        program(
+            "directwriter", "Tests/Helpers/directwriter",
+            ["CkptLayout", "CkptProtocol", "SAFTypes", "EngineKit", "OSAL"]),
         tests(
             "CkptTests",
             [
@@ -398,7 +400,10 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
         library("CkptProtocol", "ckptd/Protocol", ["SAFTypes"]),
         library(
             "CkptLayout", "ckptd/Layout", ["SAFTypes", "EngineKit", "OSAL", "CkptProtocol"],
-            exclude: ["OpenerEntry.swift", "Root.swift", "SectionEntry.swift", "StoreError.swift", "Superblock.swift"]),
+            exclude: [
+                "DirectLook.swift", "OpenerEntry.swift", "Root.swift", "SectionEntry.swift", "StoreError.swift",
+                "Superblock.swift",
+            ]),
         library(
             "CkptClient", "ckptd/Client", ["SAFTypes", "EngineKit", "OSAL", "IOC", "CkptProtocol", "CkptLayout"],
             exclude: [

@@ -39,6 +39,13 @@ struct DirectProcessTests {
         print(said)
     }
 
+    @Test("3,000 killed while somebody tells others: each is told of all that was published, as of one moment")
+    func killsTold() throws {
+        let said = try run("told", "3000", "\(UInt64.random(in: 0 ... .max))")
+        #expect(said.hasPrefix("ok: 3000 killed"), "\(said)")
+        print(said)
+    }
+
     private final class SharedFileMemory: @unchecked Sendable {
         let buffer: UnsafeMutableRawBufferPointer
         init(count: Int) {

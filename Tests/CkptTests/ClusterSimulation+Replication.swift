@@ -22,6 +22,7 @@ extension ClusterSimulation {
         for effect in told {
             switch effect {
             case .replication(let event): feed(node, event)
+            case .told(let id, let change): toldDirect(node, id, change)
             case .closeHandles(let opens): propose(node, .close(opens), .other)
             case .setAside(let id, let reason): fail("\(node) cannot use its replica of \(id): \(reason)")
             default: performDisk(node, effect)
@@ -43,7 +44,7 @@ extension ClusterSimulation {
         case .drop(let id): tell(node, .drop(id, unlinkedBy: nil))
         case .send(let message, let peer): send(.small(message), node, peer, isSmall: true)
         case .live(let id, let epoch, let change, let peers):
-            guard let update = processes[node]?.member.update else { break }
+            guard let update = processes[node]?.member.updates[id]?[change] else { break }
             let message = ReplicaMessage(id, epoch: epoch, .update(change: change))
             for peer in peers where !send(.data(message, update), node, peer, isSmall: false) {
                 feed(node, .blocked(id, peer, change: change))

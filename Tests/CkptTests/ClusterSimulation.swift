@@ -49,6 +49,8 @@ final class ClusterSimulation {
         // Of disks.
         var (batches, refusals, blackouts) = (0, 0, 0)
         var reads = 0
+        // Of sections that their writers write themselves, and updates that told of them.
+        var (directWrites, told) = (0, 0)
     }
 
     /// What is left out, to see that it is missed.
@@ -149,6 +151,7 @@ final class ClusterSimulation {
     func stop(_ node: NodeID, losesMemory: Bool) {
         trace("\(node) stops, loses memory: \(losesMemory)")
         if losesMemory { losePower(node) }
+        processes[node]?.member.recoverDirect()
         guard let process = processes.removeValue(forKey: node) else { return }
         memories[node] = losesMemory ? [:] : process.member.images.mapValues(\.memory.content)
         network.crash(node)

@@ -26,6 +26,7 @@ extension ClusterSimulation {
             processes[node]?.refused.removeAll { $0.due <= now }
             for (_, id) in due { feed(node, .refused(id)) }
             stepDisk(node)
+            stepDirect(node)
             act(node)
             askOthers(node)
             read(node)
@@ -66,6 +67,7 @@ extension ClusterSimulation {
                     tell(node, .closed([OpenedHandle(id, handle)]))
                     return propose(node, .close([OpenedHandle(id, handle)]), .other)
                 }
+                if !isHealing, mayBeDirect, random.chance(percent: 30) { writeDirect(node, client, id) }
                 guard let handle = client.handle else { return }
                 clients[node]?[index].pending = Request(
                     number: number(), checkpoint: id, section: UInt64.random(in: 1...6, using: &random), origin: node,
@@ -184,7 +186,7 @@ extension ClusterSimulation {
 
     private var isAtRest: Bool {
         for node in nodes {
-            guard let process = processes[node], process.group.status == .synchronised,
+            guard let process = processes[node], process.group.status == .synchronised, !process.member.isUntold,
                 process.group.core.isMember(node, incarnation: process.incarnation),
                 clients[node]?.allSatisfy({ $0.pending == nil && $0.stage == .open }) ?? true
             else { return false }
@@ -226,7 +228,9 @@ extension ClusterSimulation {
             if Set(first.requests).count != first.requests.count {
                 fail("a request of \(entry.id) was executed twice")
             }
-            if first.sections != expected(first.requests) { fail("sections of \(entry.id) are not what was written") }
+            if first.sections.filter({ !Self.isDirect($0.key) }) != expected(first.requests) {
+                fail("sections of \(entry.id) are not what was written")
+            }
             let least = flags.contains(.collocated) ? 1 : min(2, nodes.count)
             if entry.replicas.count < least { fail("\(entry.id) has \(entry.replicas.count) replicas") }
             for (request, id) in acknowledged where id == entry.id && !excused.contains(request) {
@@ -262,7 +266,9 @@ struct ClusterSimulationTests {
             Environment.get("SAF_SIM_SEED").flatMap { UInt64($0) } ?? UInt64.random(in: 0...1_000_000_000)
         let seeds = Environment.get("SAF_SIM_SEEDS").flatMap { UInt64($0) } ?? 40
         var reads = 0
-        var total = (writes: 0, repeats: 0, acknowledged: 0, excused: 0, faults: 0, copies: 0, elections: 0)
+        var total = (
+            writes: 0, repeats: 0, acknowledged: 0, excused: 0, faults: 0, copies: 0, elections: 0, direct: 0, told: 0
+        )
         var disks = (clusters: 0, acknowledged: 0, batches: 0, refusals: 0, blackouts: 0)
         for seed in first..<(first + seeds) {
             let simulation = ClusterSimulation(seed: seed)
@@ -277,6 +283,8 @@ struct ClusterSimulationTests {
             total.faults += simulation.counts.crashes + simulation.counts.reboots + simulation.counts.partitions
             total.copies += simulation.counts.copies
             total.elections += simulation.counts.elections
+            total.direct += simulation.counts.directWrites
+            total.told += simulation.counts.told
             if simulation.isPersistent {
                 disks.clusters += 1
                 disks.acknowledged += simulation.acknowledged.count

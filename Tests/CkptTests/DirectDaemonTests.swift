@@ -160,7 +160,7 @@ struct DirectDaemonTests {
         withUnsafeBytes(of: number) { Array($0) } + [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: 900)
     }
 
-    @Test("A follower gets a snapshot and then every update; direct writes are told through ckptd meanwhile")
+    @Test("A follower gets a snapshot and then every update; direct writes are told, each for itself if they are slow")
     func follower() async throws {
         let harness = try DaemonHarness()
         let writer = try await Self.open("safCkpt=followed", in: harness.service())
@@ -264,14 +264,72 @@ struct DirectDaemonTests {
         deinit { kill() }
     }
 
-    @Test("kill -9 of writers, of ckptd, and of both: sections are whole, and nothing acknowledged is lost")
-    func killEverybody() async throws {
+    private static func number(_ data: [UInt8]) -> UInt64 { data.withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) } }
+
+    @Test("Whoever follows writers that ask nobody has each time what was so at one moment, and in the end everything")
+    func followedWriters() async throws {
+        let harness = try DaemonHarness()
+        let writer = try await Self.open("safCkpt=told", in: harness.service())
+        let sections = ["a", "b", "c"] as [SectionID]
+        for section in sections { try writer.createSectionBlocking(section, Self.numbered(0)) }
+        let standby = try await Checkpoint.open(try #require(SaName("safCkpt=told")), [.read], in: harness.service())
+        let last: UInt64 = 20_000
+        let failure = Mutex<AisError?>(nil)
+        var updates = 0
+        var thread: OSThread?
+        var copy: [SectionID: [UInt8]] = [:]
+        for await event in standby.updates {
+            event.apply(to: &copy)
+            updates += 1
+            let numbers = sections.map { Self.number(copy[$0] ?? Self.numbered(0)) }
+            for section in sections { #expect(copy[section] == Self.numbered(Self.number(copy[section] ?? []))) }
+            // Each number is written to one section after the other.
+            #expect(zip(numbers, numbers.dropFirst()).allSatisfy { $0 >= $1 } && numbers[0] <= numbers[2] + 1)
+            if numbers[2] == last { break }
+            guard thread == nil else { continue }
+            thread = try OSThread.spawn(name: "writer") {
+                for number in 1...last {
+                    for section in sections {
+                        do throws(AisError) {
+                            try writer.overwriteBlocking(section, Self.numbered(number), timeout: .seconds(30))
+                        } catch {
+                            failure.withLock { $0 = error }
+                        }
+                    }
+                }
+            }
+        }
+        thread?.join()
+        #expect(failure.withLock { $0 } == nil)
+        #expect(updates < 30_000, "many of the 60,000 writes are told together")
+        #expect(try writer.readAllBlocking().sections.map(\.data) == sections.map { copy[$0] })
+        print("\(updates) updates of \(3 * last) writes")
+    }
+
+    /// Somebody who does what he is told.
+    private final class Standby: Sendable {
+        private let sections = Mutex<[SectionID: [UInt8]]>([:])
+
+        var copy: [[UInt8]] { sections.withLock { all in all.sorted { $0.key < $1.key }.map(\.value) } }
+
+        func follow(_ checkpoint: Checkpoint) async {
+            for await event in checkpoint.updates { sections.withLock { event.apply(to: &$0) } }
+        }
+    }
+
+    @Test(
+        "kill -9 of writers, of ckptd, and of both: sections are whole, and nothing acknowledged is lost",
+        arguments: [false, true])
+    func killEverybody(isFollowed: Bool) async throws {
         let harness = try DaemonHarness()
         let seed = UInt64.random(in: 0 ... .max)
         var random = SeededRandom(seed: seed)
         let reader = try await Self.open("safCkpt=all", in: harness.service())
         let workers = try ["w0", "w1", "shared"].map { try Worker("safCkpt=all", $0, harness) }
         for worker in workers { try reader.createSectionBlocking(SectionID(worker.section), Self.numbered(0)) }
+        let standby = Standby()
+        let following = isFollowed ? Task { await standby.follow(reader) } : nil
+        defer { following?.cancel() }
         // Two of them write the same section: what is acknowledged there may be overwritten, but never torn.
         let rival = try Worker("safCkpt=all", "shared", harness, counter: "rival")
         for worker in workers + [rival] { try worker.start() }
@@ -300,6 +358,17 @@ struct DirectDaemonTests {
                 }
             }
             for victim in victims { try victim.start() }
+        }
+        for worker in workers + [rival] { worker.kill() }
+        if isFollowed {
+            let deadline = MonotonicClock.now() + .seconds(60)
+            var sections: [[UInt8]] = []
+            repeat {
+                sections = try reader.readAllBlocking(timeout: .seconds(30)).sections
+                    .sorted { $0.descriptor.id < $1.descriptor.id }.map(\.data)
+                OSThread.yield()
+            } while standby.copy != sections && MonotonicClock.now() < deadline
+            #expect(standby.copy == sections, "seed \(seed): who follows has what there is")
         }
         print("seed \(seed): \(workers.map(\.acknowledged)) writes")
     }

@@ -8,7 +8,7 @@ import Testing
 @testable import CkptStore
 
 /// A store with one checkpoint of four sections, and clients that map what ckptd would give them.
-private final class DirectStoreWorld {
+final class DirectStoreWorld {
     let root: String
     private(set) var files: CheckpointFiles
     let id = CheckpointID(rawValue: 0x1234)
@@ -32,7 +32,7 @@ private final class DirectStoreWorld {
 
     deinit { try? File.removeTree(root) }
 
-    private func step() -> Transaction {
+    func step() -> Transaction {
         var transaction = Transaction(
             checkpoint: id, time: 9, state: files.entries[id]?.image.state ?? .init(retentionDuration: 0))
         transaction.state.change += 1

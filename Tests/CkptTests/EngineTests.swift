@@ -29,6 +29,18 @@ struct EngineWorld {
         return .looked(id, sights, change: directChange)
     }
 
+    /// As the store does with sections whose writes others are told: `direct` is what was written since.
+    private mutating func tell(_ id: CheckpointID, _ recalled: [Int], mayRest: Bool) -> CkptEvent {
+        var sights: [DirectSight] = []
+        for slot in Set(direct.keys).union(recalled).sorted() {
+            var sight = direct[slot] ?? DirectSight(slot: slot)
+            sight.isRecalled = sight.isRecalled || recalled.contains(slot)
+            sights.append(sight)
+        }
+        if outcome == .done { direct = [:] }
+        return .telling(id, sights, isResting: mayRest ? sights.isEmpty : true)
+    }
+
     static let client = ClientSession(high: 1, low: 1)
     static let other = ClientSession(high: 2, low: 2)
     static let name = SaName("safCkpt=x")!
@@ -50,6 +62,7 @@ struct EngineWorld {
                 case .create, .commit, .grant: queue.append(.settled(outcome))
                 case .look(let id, let recalled, let reserves):
                     queue.append(look(id, recalled, reserves: reserves))
+                case .tell(let id, let recalled, let mayRest): queue.append(tell(id, recalled, mayRest: mayRest))
                 case .startTimer(let timer, let at): timers[timer] = at
                 case .cancelTimer(let timer): timers[timer] = nil
                 default: break

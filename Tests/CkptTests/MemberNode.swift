@@ -20,8 +20,14 @@ struct MemberNode {
     var time: SaTime = 1_700_000_000_000_000_000
     /// Effects that are for others than the store.
     var told: [CkptEffect] = []
-    /// The last update that was committed here, as it goes to others.
+    /// The last update that was committed here, as it goes to others; and all of this life.
     var update: [UInt8] = []
+    var updates: [CheckpointID: [UInt64: [UInt8]]] = [:]
+    /// What their writers have made of direct sections, by their slots.
+    var direct: [CheckpointID: [Int: [UInt8]]] = [:]
+    /// Whose direct sections are to be looked at.
+    var telling: Set<CheckpointID> = []
+    private var toldPayload: [UInt8] = []
     private var payload: [UInt8] = []
 
     init(
@@ -70,15 +76,66 @@ struct MemberNode {
             case .record(let transaction, let isUpdate):
                 let result = outcome { node throws(StoreError) in try node.commit(transaction, isUpdate) }
                 #expect(result == .done, "a step that needs no room")
-            case .remove(let id), .retire(let id): images[id] = nil
+            case .remove(let id), .retire(let id): (images[id], direct[id]) = (nil, nil)
+            case .grant(let id, let slot, _, _):
+                direct[id, default: [:]][slot] = images[id]?.whole(slot: slot).map { Array($0) } ?? []
+                process(.settled(.done))
+            case .tell(let id, let recalled, let mayRest):
+                let outer = toldPayload
+                let sights = sights(id, recalled)
+                process(.telling(id, sights, isResting: sights.isEmpty || !mayRest))
+                toldPayload = outer
+            case .endDirect(let id, let slots): for slot in slots { direct[id]?[slot] = nil }
+            case .abandonDirect(let id): direct[id] = nil
+            case .startTimer(.telling(let id), _): telling.insert(id)
             default: told.append(effect)
             }
         }
     }
 
+    /// What is written directly and not told yet, and what is recalled.
+    private mutating func sights(_ id: CheckpointID, _ recalled: [Int]) -> [DirectSight] {
+        toldPayload = []
+        var sights: [DirectSight] = []
+        for (slot, data) in (direct[id] ?? [:]).sorted(by: { $0.key < $1.key }) {
+            var sight = DirectSight(slot: slot, size: data.count, lastUpdate: 6, isRecalled: recalled.contains(slot))
+            if images[id]?.whole(slot: slot).map({ Array($0) }) != data {
+                (sight.isWritten, sight.isWhole) = (true, true)
+                sight.data = PayloadSlice(offset: toldPayload.count, count: data.count)
+                toldPayload += data
+            }
+            if sight.isWritten || sight.isRecalled { sights.append(sight) }
+        }
+        return sights
+    }
+
+    var isUntold: Bool {
+        direct.contains { id, sections in
+            sections.contains { images[id]?.whole(slot: $0.key).map { Array($0) } != $0.value }
+        }
+    }
+
+    /// As the next life of the store does: what was not told is an update.
+    mutating func recoverDirect() {
+        for id in direct.keys.sorted() {
+            guard let image = images[id] else { continue }
+            var transaction = Transaction(checkpoint: id, time: 6, state: image.state, purpose: .told)
+            transaction.state.change += 1
+            transaction.steps = sights(id, []).compactMap { image.toldStep($0) }
+            guard !transaction.steps.isEmpty else { continue }
+            do throws(StoreError) {
+                try commit(transaction, true)
+            } catch {
+                Issue.record("what was written directly is lost: \(error)")
+            }
+        }
+        direct = [:]
+    }
+
     private mutating func commit(_ transaction: Transaction, _ isUpdate: Bool) throws(StoreError) {
         var failure: StoreError?
-        payload.withUnsafeBytes { bytes in
+        (transaction.purpose == .told || transaction.purpose == .recalled ? toldPayload : payload).withUnsafeBytes {
+            bytes in
             do throws(StoreError) {
                 try images[transaction.checkpoint]?.commit(transaction, payload: bytes, isUpdate: isUpdate)
             } catch {
@@ -88,6 +145,7 @@ struct MemberNode {
                 var writer = ByteWriter()
                 ReplicaUpdate.encode(transaction, payload: bytes, to: &writer)
                 update = writer.bytes
+                updates[transaction.checkpoint, default: [:]][transaction.state.change] = writer.bytes
             }
         }
         if let failure { throw failure }

@@ -1,5 +1,7 @@
 import CkptLayout
 import CkptProtocol
+import EngineKit
+import IOC
 import OSAL
 import SAFTypes
 import Synchronization
@@ -48,12 +50,43 @@ extension Checkpoint {
         return directLanes.withMine { lane in
             let connection = service.mappings.connection
             if let known = lane?.pointee.known(id, connection) {
-                if let change = known.write(at: offset, data, replaces: replaces) { return change }
+                if let change = known.write(at: offset, data, replaces: replaces) {
+                    return wrote(known, change)
+                }
                 lane?.pointee.forget()
             }
-            return findDirect(id, lane, connection)?.write(at: offset, data, replaces: replaces)
+            guard let found = findDirect(id, lane, connection),
+                let change = found.write(at: offset, data, replaces: replaces)
+            else { return nil }
+            return wrote(found, change)
         }
     }
+
+    /// Calls ckptd if it does not look by itself and others are to be told.
+    @inline(__always)
+    private func wrote(_ target: DirectTarget, _ change: UInt64) -> UInt64 {
+        let call = target.section.call
+        if call != 0 { self.call(target.replica, call) }
+        return change
+    }
+
+    /// Once for each time that it sleeps. Without a connection there is nobody to be called: ckptd looks when it
+    /// starts, and when the connection is there again.
+    @inline(never)
+    private func call(_ replica: MappedReplica, _ sleep: UInt64) {
+        guard replica.called.load(ordering: .relaxed) != sleep, service.connection.isUp else { return }
+        var writer = ByteWriter(reserving: 8)
+        writer.integer(handle.rawValue)
+        do throws(CallError) {
+            try service.connection.send(CkptWord.written, writer.bytes, lane: .high, timeout: .zero)
+            replica.called.store(sleep, ordering: .relaxed)
+        } catch {
+            // No room: who has so much under way is heard, and a question is answered when all was told.
+            _ = try? statusBlocking(timeout: Self.callTimeout)
+        }
+    }
+
+    private static var callTimeout: Duration { .milliseconds(500) }
 
     /// The section, if its writers write it themselves.
     private func findDirect(

@@ -2,6 +2,7 @@ import CkptLayout
 import CkptProtocol
 import OSAL
 import SAFTypes
+import Synchronization
 
 /// This node's replica of an open checkpoint, mapped read-only, and read without asking ckptd. Thread-safe.
 final class MappedReplica: @unchecked Sendable {  // the reader is locked, all else does not change
@@ -28,6 +29,8 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
     /// Who this process is in their locks; 0: it may not write them.
     let owner: UInt32
     private let lock = Lock(())
+    /// The sleep of ckptd that this process has ended last, as ``DirectSection/call`` says.
+    let called = Atomic<UInt64>(0)
     /// Guarded by `lock`. In a place of its own: the accesses of a class's property are checked, each time.
     private let reader: UnsafeMutablePointer<ReplicaReader>
     /// The membership of this node in the cluster that it is good for; nil: any.

@@ -37,12 +37,16 @@ final class CkptShell {
     // Who asks for what is being done, the body that its data lies in, and the update that it led to.
     private var asker: Asker?
     private(set) var body = UnsafeRawBufferPointer(start: nil, count: 0)
-    /// Where the data of sections lies that are being recalled.
+    /// Where the data of sections lies that are being recalled, or told.
     private var recalledBody = UnsafeRawBufferPointer(start: nil, count: 0)
     private(set) var committed: Transaction?
+    /// The body that the data of `committed` lies in.
+    private(set) var committedBody = UnsafeRawBufferPointer(start: nil, count: 0)
 
     /// Timers longer than this are looked at again in between; the engine starts them anew.
     private static let timerMax = Duration.seconds(86_400)
+    /// Others cannot be told now: they have not taken what they were told before, or another node is to lead.
+    private static let tellingDelay = Duration.milliseconds(5)
 
     init(loop: Loop, places: Places, description: ClusterDescription, journal: Journal) throws {
         self.loop = loop
@@ -108,8 +112,12 @@ final class CkptShell {
         }
         server.onDisconnect = { [unowned self] peer in disconnected(peer) }
         server.onRequest = { [unowned self] request, body in handle(request, body) }
-        server.onOneWay = { [unowned self] peer, code, _ in
-            if code == CkptWord.farewell { leaving.insert(peer.id) }
+        server.onOneWay = { [unowned self] peer, code, body in
+            switch code {
+            case CkptWord.farewell: leaving.insert(peer.id)
+            case CkptWord.written: written(Self.session(peer), body)
+            default: break
+            }
         }
         self.server = server
         try closeMarked(places)
@@ -233,14 +241,14 @@ final class CkptShell {
     }
 
     private func run(_ event: CkptEvent, _ asker: Asker?, _ body: UnsafeRawBufferPointer) {
-        let before = (self.asker, self.body, committed)
+        let before = (self.asker, self.body, committed, committedBody)
         (self.asker, self.body, committed) = (asker, body, nil)
         go(event)
-        (self.asker, self.body, committed) = before
+        (self.asker, self.body, committed, committedBody) = before
     }
 
     /// One event inside of what is being done.
-    private func go(_ event: CkptEvent) {
+    func go(_ event: CkptEvent) {
         for effect in engine.handle(event, at: loop.now) { perform(effect) }
     }
 
@@ -251,12 +259,19 @@ final class CkptShell {
             let result = commit(transaction, isUpdate: isUpdate)
             if case .corrupted(let slot) = result { files.hide(transaction.checkpoint, slot: slot) }
             if result == .done, isUpdate, keeper != nil || subscriptions.hasAny(transaction.checkpoint) {
-                committed = transaction
+                (committed, committedBody) = (transaction, payload(of: transaction))
             }
             go(.settled(result))
         case .look(let id, let recalled, let reserves): look(id, recalled, reserves: reserves)
-        case .grant(let id, let slot, let limit):
-            go(.settled(outcome { () throws(StoreError) in try files.grant(id, slot: slot, limit: limit) }))
+        case .grant(let id, let slot, let limit, let isTold):
+            go(
+                .settled(
+                    outcome { () throws(StoreError) in
+                        try files.grant(id, slot: slot, limit: limit, isTold: isTold)
+                    }))
+        case .tell(let id, let recalled, let mayRest): tell(id, recalled, mayRest: mayRest)
+        case .endDirect(let id, let slots): files.endDirect(id, slots: slots)
+        case .abandonDirect(let id): files.abandonDirect(id)
         case .stopDirect(let id): files.stopDirect(id)
         case .record(let transaction, let isUpdate):
             let result = commit(transaction, isUpdate: isUpdate)
@@ -281,7 +296,7 @@ final class CkptShell {
         case .publish(let id):
             let fresh = committed?.checkpoint == id ? committed : nil
             committed = nil
-            subscriptions.publish(id, fresh, payload: body)
+            subscriptions.publish(id, fresh, payload: committedBody)
         case .endSubscription(let handle): subscriptions.end(handle)
         case .endWatch(let handle): subscriptions.endWatch(handle)
         case .replicasChanged(let id): replicasChanged(id)
@@ -289,26 +304,32 @@ final class CkptShell {
         case .cancelTimer(let timer): if let old = timers.removeValue(forKey: timer) { loop.cancel(old) }
         case .note(let note): journal.write(note)
         case .wrote(let id, let change): keeper?.wrote(id, change, isAsked: asker != nil)
+        case .told(let id, let change): keeper?.told(id, change)
         case .executed(let id, let change): keeper?.executed(id, change)
         case .replication(let event): keeper?.answer(event)
         case .closeHandles(let handles): keeper?.closeSoon(handles)
         }
     }
 
-    private func look(_ id: CheckpointID, _ recalled: [Int], reserves: Bool) {
-        var payload: [UInt8] = []
-        let (sights, change) = files.look(id, recalling: recalled, reserves: reserves, into: &payload)
+    func withRecalled(_ payload: [UInt8], _ body: () -> Void) {
         payload.withUnsafeBytes { bytes in
+            let before = recalledBody
             recalledBody = bytes
-            go(.looked(id, sights, change: change))
-            recalledBody = UnsafeRawBufferPointer(start: nil, count: 0)
+            body()
+            recalledBody = before
+        }
+    }
+
+    private func payload(of transaction: Transaction) -> UnsafeRawBufferPointer {
+        switch transaction.purpose {
+        case .recalled, .told: recalledBody
+        case .step, .piece, .wipe, .copied, .reserved: body
         }
     }
 
     private func commit(_ transaction: Transaction, isUpdate: Bool) -> CommitOutcome {
         outcome { () throws(StoreError) in
-            let payload = transaction.purpose == .recalled ? recalledBody : body
-            try files.commit(transaction, payload: payload, isUpdate: isUpdate)
+            try files.commit(transaction, payload: payload(of: transaction), isUpdate: isUpdate)
         }
     }
 
@@ -333,8 +354,15 @@ final class CkptShell {
             if case .absence(let session) = timer, let unseen = engine.unseenProcess(of: session), isAlive(unseen) {
                 return start(timer, at: loop.now + CkptLimits().absenceMax)
             }
+            if case .telling(let id) = timer, keeper?.mayTell(id) == false {
+                return start(timer, at: loop.now + Self.tellingDelay)
+            }
             process(.timerFired(timer, time: MonotonicClock.wallNanoseconds()))
         }
+    }
+
+    func tellLater(_ id: CheckpointID) {
+        if timers[.telling(id)] == nil { start(.telling(id), at: loop.now + Self.tellingDelay) }
     }
 
     /// Where the replicas are, of all checkpoints.

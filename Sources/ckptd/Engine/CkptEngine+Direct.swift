@@ -12,6 +12,8 @@ extension CkptEngine {
         /// It was refused for want of room; now for good.
         case again(CkptRequest, RequestOrigin, ForwardSource?, SaTime)
         case purge(CheckpointID, SaTime)
+        case entry(CheckpointID, DirectoryEntry?)
+        case nothing
     }
 
     /// What direct sections a request is about.
@@ -28,10 +30,14 @@ extension CkptEngine {
         _ request: CkptRequest, _ origin: RequestOrigin, _ source: ForwardSource?, _ time: SaTime
     ) -> [CkptEffect]? {
         if directCheckpoints.isEmpty { return nil }
-        guard let id = directCheckpoint(of: request, origin, source), let checkpoint = checkpoints[id],
-            let interest = interest(of: request, in: checkpoint)
-        else { return nil }
+        guard let id = directCheckpoint(of: request, origin, source), let checkpoint = checkpoints[id] else {
+            return nil
+        }
         let after = AfterLook.request(request, origin, source, time)
+        if checkpoint.isTold {
+            return recalls(of: request, in: checkpoint).map { tell(checkpoint.id, recalling: $0, after) }
+        }
+        guard let interest = interest(of: request, in: checkpoint) else { return nil }
         switch interest {
         case .look(let reserves): return look(checkpoint, recalling: [], reserves: reserves, after)
         case .recall(let slots, let reserves): return look(checkpoint, recalling: slots, reserves: reserves, after)
@@ -52,9 +58,7 @@ extension CkptEngine {
     }
 
     private func interest(of request: CkptRequest, in checkpoint: OpenCheckpoint) -> Interest? {
-        func slots(of ids: some Sequence<SectionID>) -> [Int] {
-            Set(ids.compactMap { checkpoint.sections.slot(of: $0) }).filter { checkpoint.direct[$0] != nil }.sorted()
-        }
+        func slots(of ids: some Sequence<SectionID>) -> [Int] { checkpoint.directSlots(of: ids) }
         let all = checkpoint.direct.keys.sorted()
         switch request {
         case .status, .list: return .look(reserves: false)
@@ -86,14 +90,15 @@ extension CkptEngine {
         guard let id = directCheckpoint(of: request, origin, source), let checkpoint = checkpoints[id],
             checkpoint.directReserve > 0
         else { return nil }
-        return look(
-            checkpoint, recalling: checkpoint.direct.keys.sorted(), reserves: true,
-            .again(request, origin, source, time))
+        let all = checkpoint.direct.keys.sorted()
+        let after = AfterLook.again(request, origin, source, time)
+        return checkpoint.isTold
+            ? tell(id, recalling: all, after) : look(checkpoint, recalling: all, reserves: true, after)
     }
 
     /// Before a step that the service does of its own; nil: nothing is direct.
     mutating func recallBeforePurge(_ id: CheckpointID, _ time: SaTime) -> [CkptEffect]? {
-        guard directCheckpoints.contains(id), let checkpoint = checkpoints[id] else { return nil }
+        guard directCheckpoints.contains(id), let checkpoint = checkpoints[id], !checkpoint.isTold else { return nil }
         return look(checkpoint, recalling: checkpoint.direct.keys.sorted(), reserves: true, .purge(id, time))
     }
 
@@ -125,26 +130,41 @@ extension CkptEngine {
         _ outcome: CommitOutcome, _ transaction: Transaction, _ after: AfterLook, _ now: Instant
     ) -> [CkptEffect] {
         let id = transaction.checkpoint
-        guard outcome == .done else {
-            // Nothing is lost: they are where they were, and nobody writes them.
-            switch after {
-            case .request(_, let origin, _, _), .again(_, let origin, _, _): return [refusal(outcome, origin)]
-            case .purge(let id, _): return [.startTimer(.expiration(id), at: now + .seconds(10))]
-            }
-        }
+        guard outcome == .done else { return giveUp(outcome, id, after, now) }
         checkpoints[id]?.absorb(transaction)
-        for step in transaction.steps { checkpoints[id]?.direct[step.slot] = nil }
-        if checkpoints[id]?.direct.isEmpty != false { directCheckpoints.remove(id) }
+        endDirect(id, transaction.steps.map(\.slot))
         return goOn(after, now)
     }
 
-    private mutating func goOn(_ after: AfterLook, _ now: Instant) -> [CkptEffect] {
+    /// Nothing is lost: direct sections are where they were, and those that were to come back nobody writes.
+    mutating func giveUp(
+        _ outcome: CommitOutcome, _ id: CheckpointID, _ after: AfterLook, _ now: Instant
+    ) -> [CkptEffect] {
+        switch after {
+        case .request(_, let origin, _, _), .again(_, let origin, _, _): return [refusal(outcome, origin)]
+        case .purge(let id, _): return [.startTimer(.expiration(id), at: now + .seconds(10))]
+        case .nothing: return [.startTimer(.telling(id), at: now + limits.tellingRetry)]
+        // Another one is to be the active replica: it will not have what is lost here.
+        case .entry(let id, let entry):
+            endDirect(id, checkpoints[id]?.direct.keys.sorted() ?? [])
+            return [.abandonDirect(id)] + changed(id, entry, now)
+        }
+    }
+
+    mutating func endDirect(_ id: CheckpointID, _ slots: [Int]) {
+        for slot in slots { checkpoints[id]?.direct[slot] = nil }
+        if checkpoints[id]?.direct.isEmpty != false { directCheckpoints.remove(id) }
+    }
+
+    mutating func goOn(_ after: AfterLook, _ now: Instant) -> [CkptEffect] {
         switch after {
         case .request(let request, let origin, let source, let time):
             return answerNow(request, origin, source, time, now)
         case .again(let request, let origin, let source, let time):
             return answerNow(request, origin, source, time, now, isLast: true)
         case .purge(let id, let time): return purgeNow(id, time, now)
+        case .entry(let id, let entry): return changed(id, entry, now)
+        case .nothing: return []
         }
     }
 
@@ -152,7 +172,7 @@ extension CkptEngine {
 
     /// Who has this handle wants to write directly, and may if it can be done at all.
     mutating func wantsDirect(_ id: HandleID, _ handle: Handle) -> Bool {
-        guard node == nil, handle.flags.contains([.read, .write]), let checkpoint = checkpoints[handle.checkpoint],
+        guard handle.flags.contains([.read, .write]), let checkpoint = checkpoints[handle.checkpoint],
             checkpoint.attributes.mayBeDirect, let slot = checkpoint.openerSlots[id]
         else { return false }
         checkpoints[handle.checkpoint]?.setDirectWriter(opener: slot)
@@ -166,21 +186,33 @@ extension CkptEngine {
             step.operation.kind == .write || step.operation.kind == .overwrite,
             let execution = transaction.execution, let checkpoint = checkpoints[id],
             checkpoint.openers[execution.openerSlot]?.isDirectWriter == true,
-            !checkpoint.openers.contains(where: { $0?.isSubscribed == true }),
+            node == nil || mayLeaveDirect(id),
             checkpoint.direct[step.slot] == nil, checkpoint.direct.count < limits.directSectionsMax,
             let section = checkpoint.sections[step.slot], section.expiration == .saTimeEnd, !section.isCorrupted
         else { return [] }
         checkpoints[id]?.noteWrite(slot: step.slot)
+        // All direct sections of a checkpoint are told, or none.
+        let isTold = checkpoint.direct.isEmpty ? mustTell(checkpoint) : checkpoint.isTold
         guard checkpoints[id]?.isRipe(slot: step.slot) == true,
-            let limit = directLimit(size: section.size, checkpoint)
+            let limit = directLimit(size: section.size, checkpoint, isTold: isTold)
         else { return [] }
+        checkpoints[id]?.isTold = isTold
         pending = .grant(id, slot: step.slot, limit: limit)
-        return [.grant(id, slot: step.slot, limit: limit)]
+        return [.grant(id, slot: step.slot, limit: limit, isTold: isTold)]
+    }
+
+    /// On several nodes there may be another replica at any time.
+    private func mustTell(_ checkpoint: OpenCheckpoint) -> Bool {
+        node != nil || checkpoint.openers.contains { $0?.isSubscribed == true }
     }
 
     /// What the section may become without anybody's being asked: never more than the checkpoint allows.
-    private func directLimit(size: Int, _ checkpoint: OpenCheckpoint) -> Int? {
-        let most = min(Int(clamping: checkpoint.attributes.sectionSizeMax), limits.directBytesMax)
+    private func directLimit(size: Int, _ checkpoint: OpenCheckpoint, isTold: Bool) -> Int? {
+        var most = min(Int(clamping: checkpoint.attributes.sectionSizeMax), limits.directBytesMax)
+        if isTold {
+            let others = checkpoint.direct.values.reduce(0) { $0 + $1.limit }
+            most = min(most, limits.toldBytesMax, limits.toldSumMax - others)
+        }
         let allowed = min(checkpoint.attributes.checkpointSize, limits.checkpointBytesMax)
         let used = checkpoint.sections.memoryUsed + checkpoint.directReserve
         let room = Int(clamping: allowed > used ? allowed - used : 0)
@@ -189,7 +221,9 @@ extension CkptEngine {
         return limit > 0 && limit >= size ? limit : nil
     }
 
-    mutating func granted(_ outcome: CommitOutcome, _ id: CheckpointID, slot: Int, limit: Int) -> [CkptEffect] {
+    mutating func granted(
+        _ outcome: CommitOutcome, _ id: CheckpointID, slot: Int, limit: Int, _ now: Instant
+    ) -> [CkptEffect] {
         guard outcome == .done, let section = checkpoints[id]?.sections[slot] else {
             checkpoints[id]?.noteRecall(slot: slot, change: 0)
             if case .corrupted(let slot) = outcome { return markCorrupted(id, slot: slot) }
@@ -199,7 +233,7 @@ extension CkptEngine {
         checkpoints[id]?.direct[slot] = .init(limit: max(limit, section.size))
         checkpoints[id]?.noteGrant(slot: slot)
         directCheckpoints.insert(id)
-        return []
+        return tellSoon(id, now)
     }
 }
 
@@ -220,6 +254,8 @@ extension OpenCheckpoint {
         var writes = 0
         var recalls = 0
         var changeAtGrant: UInt64 = 0
+        /// Writes that others were told of, since the grant.
+        var told: UInt64 = 0
     }
 
     /// Bytes that direct sections may take beyond what they had when they were last looked at.
@@ -227,6 +263,11 @@ extension OpenCheckpoint {
         direct.reduce(0) { sum, item in
             sum + UInt64(max(0, item.value.limit - (sections[item.key]?.size ?? 0)))
         }
+    }
+
+    /// Those of these sections that are direct, ascending.
+    func directSlots(of ids: some Sequence<SectionID>) -> [Int] {
+        Set(ids.compactMap { sections.slot(of: $0) }).filter { direct[$0] != nil }.sorted()
     }
 
     mutating func noteWrite(slot: Int) { directWishes[slot, default: DirectWish()].writes += 1 }
@@ -239,11 +280,21 @@ extension OpenCheckpoint {
 
     mutating func noteGrant(slot: Int) { directWishes[slot, default: DirectWish()].changeAtGrant = state.change }
 
+    mutating func noteTold(_ sight: DirectSight) {
+        directWishes[sight.slot, default: DirectWish()].told &+= sight.writes
+        if sight.isRecalled { noteRecall(slot: sight.slot, writes: directWishes[sight.slot]?.told ?? 0) }
+    }
+
     mutating func noteRecall(slot: Int, change: UInt64) {
+        let before = directWishes[slot]?.changeAtGrant ?? 0
+        noteRecall(slot: slot, writes: change > before ? change - before : 0)
+    }
+
+    mutating func noteRecall(slot: Int, writes: UInt64) {
         var wish = directWishes[slot] ?? DirectWish()
-        let wasWorthIt = change > wish.changeAtGrant && change - wish.changeAtGrant > 256
+        let wasWorthIt = writes > 256
         wish.recalls = wasWorthIt ? 0 : min(wish.recalls + 1, 6)
-        wish.writes = 0
+        (wish.writes, wish.told) = (0, 0)
         directWishes[slot] = wish
     }
 }

@@ -11,7 +11,7 @@ extension CkptEngine {
         case .closed(let opens): return opens.flatMap { forget($0.handle, of: $0.checkpoint) }
         case .forwarded(let request, let origin, let id, let sender, let time):
             return answer(request, origin, ForwardSource(checkpoint: id, node: sender), time, now)
-        case .entry(let id, let entry): return changed(id, entry, now)
+        case .entry(let id, let entry): return settleDirect(before: entry, of: id, now) ?? changed(id, entry, now)
         case .make(let entry, let time): return make(entry, time)
         case .drop(let id, let unlinker): return drop(id, unlinker, now)
         case .apply(let id, let change, let update, let isTolerant):
@@ -26,9 +26,8 @@ extension CkptEngine {
         case .lineage(let lineage):
             keepLineage(lineage)
             return []
-        case .restored, .connected, .disconnected, .request, .abandoned, .settled, .looked, .damaged, .timerFired,
-            .clockSet,
-            .stored, .notStored, .withheld, .persisted:
+        case .restored, .connected, .disconnected, .request, .abandoned, .settled, .looked, .written, .telling,
+            .damaged, .timerFired, .clockSet, .stored, .notStored, .withheld, .persisted:
             return []
         }
     }
@@ -150,8 +149,10 @@ extension CkptEngine {
         return effects
     }
 
-    mutating func closeAllAsMember(of session: ClientSession, _ known: Session, isDead: Bool) -> [CkptEffect] {
-        var effects: [CkptEffect] = [.cancelTimer(.absence(session))]
+    mutating func closeAllAsMember(
+        of session: ClientSession, _ known: Session, isDead: Bool, _ now: Instant
+    ) -> [CkptEffect] {
+        var effects: [CkptEffect] = [.cancelTimer(.absence(session))] + tellSoon(of: session, now)
         var opens: [OpenedHandle] = []
         for id in known.handles.sorted() {
             guard let handle = handles[id] else { continue }
@@ -167,7 +168,7 @@ extension CkptEngine {
 
     // MARK: What the directory says
 
-    private mutating func changed(_ id: CheckpointID, _ entry: DirectoryEntry?, _ now: Instant) -> [CkptEffect] {
+    mutating func changed(_ id: CheckpointID, _ entry: DirectoryEntry?, _ now: Instant) -> [CkptEffect] {
         var effects: [CkptEffect] = []
         let opens = (locals[id] ?? [:]).sorted { $0.key < $1.key }
         for (handle, open) in opens {

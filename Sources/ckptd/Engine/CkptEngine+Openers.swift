@@ -289,7 +289,7 @@ extension CkptEngine {
         guard let known = sessions[session] else { return [] }
         if isDead || known.handles.isEmpty { return closeAll(of: session, isDead: isDead, now) }
         sessions[session]?.isConnected = false
-        var effects: [CkptEffect] = []
+        var effects = tellSoon(of: session, now)
         for id in known.handles.sorted() {
             guard let checkpoint = handles[id]?.checkpoint, let slot = checkpoints[checkpoint]?.openerSlots[id],
                 checkpoints[checkpoint]?.openers[slot]?.isSubscribed == true
@@ -302,9 +302,10 @@ extension CkptEngine {
 
     mutating func closeAll(of session: ClientSession, isDead: Bool, _ now: Instant) -> [CkptEffect] {
         guard let known = sessions[session] else { return [] }
-        if node != nil { return closeAllAsMember(of: session, known, isDead: isDead) }
+        if node != nil { return closeAllAsMember(of: session, known, isDead: isDead, now) }
         sessions[session]?.isConnected = false
-        var effects: [CkptEffect] = [.cancelTimer(.absence(session))]
+        // It may have written, and not called any more.
+        var effects: [CkptEffect] = [.cancelTimer(.absence(session))] + tellSoon(of: session, now)
         for id in known.handles.sorted() {
             guard let handle = handles[id], let checkpoint = checkpoints[handle.checkpoint] else { continue }
             effects.append(
@@ -341,6 +342,7 @@ extension CkptEngine {
             guard tombstones.removeValue(forKey: id) != nil else { return [] }
             return [.remove(id)]
         case .persistence: return beginBatch(now)
+        case .telling(let id): return tell(id)
         }
     }
 }

@@ -27,8 +27,9 @@ extension CkptEngine {
 
     mutating func drop(_ id: CheckpointID, _ unlinker: RequestIdentity?, _ now: Instant) -> [CkptEffect] {
         guard let checkpoint = checkpoints.removeValue(forKey: id) else { return [.remove(id)] }
+        directCheckpoints.remove(id)
         if named[checkpoint.name] == id { named[checkpoint.name] = nil }
-        var effects: [CkptEffect] = [.cancelTimer(.expiration(id))]
+        var effects: [CkptEffect] = [.cancelTimer(.expiration(id)), .cancelTimer(.telling(id))]
         if let unlinker, checkpoint.state.isUnlinked {
             effects += [.retire(id)] + bury(id, unlinker, now)
         } else {
@@ -203,7 +204,7 @@ extension CkptEngine {
             guard outcome == .done else { return [.replication(.applied(id, false))] }
             checkpoints[id]?.absorb(transaction)
             return [.replication(.applied(id, true)), .publish(id)]
-        case .create, .open, .update, .purge, .look, .recall, .grant: return []
+        case .create, .open, .update, .purge, .look, .recall, .grant, .tell, .told: return []
         }
     }
 }

@@ -37,6 +37,8 @@ public struct CkptEngine: Engine, Sendable {
         case look(CheckpointID, AfterLook)
         case recall(Transaction, AfterLook)
         case grant(CheckpointID, slot: Int, limit: Int)
+        case tell(CheckpointID, AfterLook, isInPlace: Bool)
+        case told(Telling)
         // Of replicas.
         case make(NewCheckpoint)
         case keepOpener(Transaction)
@@ -107,7 +109,7 @@ public struct CkptEngine: Engine, Sendable {
 
     public mutating func handle(_ event: CkptEvent, at now: Instant) -> [CkptEffect] {
         switch event {
-        case .settled, .looked: break
+        case .settled, .looked, .telling: break
         default: invariant(pending == nil, "the store answers before anything else happens")
         }
         defer { if checksDeeply { checkInvariants() } }
@@ -117,12 +119,14 @@ public struct CkptEngine: Engine, Sendable {
     mutating func decide(_ event: CkptEvent, _ now: Instant) -> [CkptEffect] {
         switch event {
         case .restored(let checkpoint): return restore(checkpoint, now)
-        case .connected(let session, let process): return connected(session, process)
+        case .connected(let session, let process): return connected(session, process) + tellSoon(of: session, now)
         case .disconnected(let session, let isDead): return disconnected(session, isDead: isDead, now)
         case .request(let request, let origin, let time): return answer(request, origin, nil, time, now)
         case .abandoned(let handles): return abandoned(handles, now)
         case .settled(let outcome): return settle(outcome, now)
         case .looked(let id, let sights, let change): return looked(id, sights, change: change, now)
+        case .written(let id): return tell(id)
+        case .telling(let id, let sights, let isResting): return telling(id, sights, isResting: isResting, now)
         case .damaged(let checkpoint, let slot): return markCorrupted(checkpoint, slot: slot)
         case .timerFired(let timer, let time): return fired(timer, time, now)
         case .clockSet(let time): return clockSet(time, now)
@@ -304,13 +308,14 @@ public struct CkptEngine: Engine, Sendable {
             let reply = CkptEffect.reply(origin.identity, .updated(reply))
             if node == nil { return [reply] + updated(transaction, now) + grant(after: transaction) }
             return [.wrote(transaction.checkpoint, change: transaction.state.change), reply]
-                + updated(transaction, now)
+                + updated(transaction, now) + grant(after: transaction)
         case (.done, .purge(let transaction)):
             if node == nil { return updated(transaction, now) }
             return [.wrote(transaction.checkpoint, change: transaction.state.change)] + updated(transaction, now)
         case (_, .recall(let transaction, let after)): return recalled(outcome, transaction, after, now)
-        case (_, .grant(let id, let slot, let limit)): return granted(outcome, id, slot: slot, limit: limit)
-        case (_, .look): return []  // it is not the store's outcome that it waits for
+        case (_, .grant(let id, let slot, let limit)): return granted(outcome, id, slot: slot, limit: limit, now)
+        case (_, .told(let telling)): return told(outcome, telling, now)
+        case (_, .look), (_, .tell): return []  // it is not the store's outcome that it waits for
         case (_, .purge(let transaction)):
             // The sections are gone for every request all the same; the memory follows when there is room.
             return [.startTimer(.expiration(transaction.checkpoint), at: now + .seconds(10))]

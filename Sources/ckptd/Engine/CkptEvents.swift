@@ -47,6 +47,8 @@ public enum CkptTimer: Hashable, Sendable {
     case tombstone(CheckpointID)
     /// The next batch for the database of persistent checkpoints.
     case persistence
+    /// What writers have done themselves may have to be told.
+    case telling(CheckpointID)
 }
 
 /// What the store said to a transaction.
@@ -71,6 +73,11 @@ public enum CkptEvent: Hashable, Sendable {
     case settled(CommitOutcome)
     /// Answers the last effect, a `.look`; comes before anything else. `change`: of the last update, as far as known.
     case looked(CheckpointID, [DirectSight], change: UInt64)
+    /// Direct sections have been written since their writers were asked to call, or may have been.
+    case written(CheckpointID)
+    /// Answers the last effect, a `.tell`; comes before anything else. `isResting`: there is nothing, and writers call
+    /// when there is.
+    case telling(CheckpointID, [DirectSight], isResting: Bool)
     /// A read found bytes that nobody wrote.
     case damaged(CheckpointID, slot: Int)
     case timerFired(CkptTimer, time: SaTime)
@@ -184,8 +191,15 @@ public enum CkptEffect: Hashable, Sendable {
     /// any more; their data is in the body at hand. `reserves`: the change number after what is seen is ours.
     case look(CheckpointID, recalling: [Int], reserves: Bool)
     /// Always the last effect; `.settled` follows at once. Its writers may write the section themselves, up to `limit`
-    /// bytes.
-    case grant(CheckpointID, slot: Int, limit: Int)
+    /// bytes. `isTold`: others are told what they write.
+    case grant(CheckpointID, slot: Int, limit: Int, isTold: Bool)
+    /// Always the last effect; `.telling` follows at once: what has been written in direct sections since others were
+    /// told. Those of `recalling` nobody writes any more. `mayRest`: if it is nothing, writers are to call.
+    case tell(CheckpointID, recalling: [Int], mayRest: Bool)
+    /// These have come back: their data has been told.
+    case endDirect(CheckpointID, slots: [Int])
+    /// All direct sections of the checkpoint are what was told last: another replica is the active one.
+    case abandonDirect(CheckpointID)
     /// Nobody publishes direct writes of the checkpoint any more, until its sections are granted anew.
     case stopDirect(CheckpointID)
     /// A step that needs no space and so cannot be refused; nothing follows.
@@ -222,6 +236,8 @@ public enum CkptEffect: Hashable, Sendable {
     case replication(ReplicationEvent)
     /// An update was made here, nobody else has it yet. Before its `.reply` and `.publish`.
     case wrote(CheckpointID, change: UInt64)
+    /// As `.wrote`, of what writers have done themselves: nobody waits for it.
+    case told(CheckpointID, change: UInt64)
     /// The `.reply` that follows is to a request that was executed before, as this change.
     case executed(CheckpointID, change: UInt64)
     /// The process is dead, or has not come back: the directory must know.

@@ -14,6 +14,12 @@ public struct CkptLimits: Hashable, Sendable {
     /// more, are written through ckptd.
     public var directSectionsMax = 1_024
     public var directBytesMax = 64 << 20
+    /// The same, while others are told what is written: of one section, and of all of a checkpoint together.
+    public var toldBytesMax = 256 << 10
+    public var toldSumMax = 1 << 20
+    /// Between two looks at what is written directly, while it is; and when it could not be kept.
+    public var tellingPause = Duration.milliseconds(1)
+    public var tellingRetry = Duration.seconds(1)
     /// How long the opens of a process that lives are kept while it is not connected: ckptd has restarted, or the
     /// connection broke. Then they are closed.
     public var absenceMax = Duration.seconds(30)

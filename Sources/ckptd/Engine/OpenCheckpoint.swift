@@ -34,6 +34,10 @@ struct OpenCheckpoint: Hashable, Sendable {
     var sections = SectionIndex()
     /// Sections that their writers write themselves, by their slots.
     var direct: [Int: Direct] = [:]
+    /// Others are told what is written there.
+    var isTold = false
+    /// Another replica is to be the active one: no section is left to its writers.
+    var isHandingOver = false
     var directWishes: [Int: DirectWish] = [:]
     private(set) var openers: [Opener?] = []
     /// Where each is among the openers.
@@ -161,7 +165,7 @@ struct OpenCheckpoint: Hashable, Sendable {
             if step.copied?.isCorrupted == true { sections.markCorrupted(slot: step.slot) }
         }
         switch transaction.purpose {
-        case .step, .piece, .reserved, .recalled: break
+        case .step, .piece, .reserved, .recalled, .told: break
         case .wipe: sections = SectionIndex()
         case .copied(let openers): replaceOpeners(openers)
         }

@@ -9,12 +9,17 @@ public struct DirectPlace: Hashable, Sendable {
     public var limit: Int
     /// Never the same again for this memory; 0: none.
     public var grant: UInt64
+    /// Others are to be told what is written here: ckptd looks, see ``DirectBell``.
+    public var isTold: Bool
 
-    public init(offset: Int, limit: Int, grant: UInt64) {
-        (self.offset, self.limit, self.grant) = (offset, limit, grant)
+    public init(offset: Int, limit: Int, grant: UInt64, isTold: Bool = false) {
+        (self.offset, self.limit, self.grant, self.isTold) = (offset, limit, grant, isTold)
     }
 
-    /// As it stands in a section's entry: offset u64 · limit u32 · crc u32 (over the serial, too) · grant u64.
+    private static let told: UInt64 = 1
+
+    /// As it stands in a section's entry: offset u64, its lowest bit: told · limit u32 · crc u32 (over the serial,
+    /// too) · grant u64.
     public static let encodedBytes = 24
 
     public static func checksum(offset: UInt64, limit: UInt32, grant: UInt64, serial: UInt64) -> UInt32 {
@@ -23,20 +28,21 @@ public struct DirectPlace: Hashable, Sendable {
 
     /// All but the grant, which turns it on and off by one store of its own.
     public func encodedHead(serial: UInt64) -> (UInt64, UInt64) {
-        let check = Self.checksum(offset: UInt64(offset), limit: UInt32(limit), grant: grant, serial: serial)
-        return (UInt64(offset).littleEndian, (UInt64(limit) | UInt64(check) << 32).littleEndian)
+        let start = UInt64(offset) | (isTold ? Self.told : 0)
+        let check = Self.checksum(offset: start, limit: UInt32(limit), grant: grant, serial: serial)
+        return (start.littleEndian, (UInt64(limit) | UInt64(check) << 32).littleEndian)
     }
 
     /// Nil: these bytes are no place, whatever they say.
     public init?(_ words: (UInt64, UInt64, UInt64), serial: UInt64) {
-        let (start, tail, grant) = (words.0.littleEndian, words.1.littleEndian, words.2.littleEndian)
-        let limit = UInt32(truncatingIfNeeded: tail)
+        let (first, tail, grant) = (words.0.littleEndian, words.1.littleEndian, words.2.littleEndian)
+        let (start, limit) = (first & ~Self.told, UInt32(truncatingIfNeeded: tail))
         guard grant != 0, start % 64 == 0, start >= UInt64(DirectLayout.headerBytes),
             start <= UInt64(DirectLayout.fileBytesMax), limit > 0, limit <= UInt32(DirectLayout.limitMax),
-            Self.checksum(offset: start, limit: limit, grant: grant, serial: serial)
+            Self.checksum(offset: first, limit: limit, grant: grant, serial: serial)
                 == UInt32(truncatingIfNeeded: tail >> 32)
         else { return nil }
-        (offset, self.limit, self.grant) = (Int(start), Int(limit), grant)
+        (offset, self.limit, self.grant, isTold) = (Int(start), Int(limit), grant, first & Self.told != 0)
     }
 
     /// Memory it takes.
@@ -49,6 +55,8 @@ public enum DirectLayout {
     public static let headerBytes = 4096
     /// u64, the checkpoint's change number as far as writers of direct sections have counted.
     public static let changesOffset = 64
+    /// u64, a ``DirectBell``; in the same cache line.
+    static let bellOffset = 72
     public static let blockBytes = 512
     /// Larger sections are ckptd's to write.
     public static let limitMax = 64 << 20

@@ -106,6 +106,9 @@ struct DirectRegion<Memory: DirectMemory> {
     /// From now on nobody can publish here: what holds, holds for good. Waits for nobody.
     func close() { _ = memory.setBits(DirectLayout.stateClosed, at: DirectLayout.stateOffset) }
 
+    /// The state, whether closed or not.
+    var published: UInt64 { memory.load(DirectLayout.stateOffset) & ~DirectLayout.stateClosed }
+
     // MARK: Writing
 
     struct Change {
@@ -118,10 +121,14 @@ struct DirectRegion<Memory: DirectMemory> {
 
     /// The lock is held.
     ///
-    /// - Parameter counter: where change numbers are counted.
+    /// - Parameters:
+    ///   - counter: where change numbers are counted.
+    ///   - isTold: ckptd counts them, one for all that it finds at a time.
     /// - Returns: The change number.
     @inline(__always)
-    func write(_ change: Change, counting counter: UnsafeMutableRawPointer) throws(DirectRefusal) -> UInt64 {
+    func write(
+        _ change: Change, counting counter: UnsafeMutableRawPointer, isTold: Bool = false
+    ) throws(DirectRefusal) -> UInt64 {
         let state = memory.load(DirectLayout.stateOffset)
         guard state & DirectLayout.stateClosed == 0, memory.load(DirectLayout.grantOffset) == grant else {
             throw .closed
@@ -143,7 +150,10 @@ struct DirectRegion<Memory: DirectMemory> {
         catchUp(spare, from: published, size: old.size, except: touched)
         try apply(change, touched, to: spare, old: old, in: published)
         let version = ((state >> 2) &+ 1) & (UInt64.max >> 2)
-        let number = counter.atomic(UInt64.self).pointee.wrappingAdd(1, ordering: .relaxed).newValue
+        let number =
+            isTold
+            ? counter.atomic(UInt64.self).pointee.load(ordering: .relaxed) &+ 1
+            : counter.atomic(UInt64.self).pointee.wrappingAdd(1, ordering: .relaxed).newValue
         store(Head(size: size, lastUpdate: change.time, change: number), buffer: spare, version: version)
         // What the buffer that holds until now will lack.
         memory.store(touched.packed, at: dirtyOffset(published))

@@ -208,6 +208,8 @@ public enum CkptWord {
     /// No body. This session will not be heard of again: when it hangs up everything it has open is closed, also what
     /// is being opened.
     public static let farewell: UInt16 = 96
+    /// handle u64. Direct sections of the checkpoint were written since ckptd has said that it sleeps.
+    public static let written: UInt16 = 97
 }
 
 public enum CkptPush {

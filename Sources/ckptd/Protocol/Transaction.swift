@@ -97,6 +97,8 @@ public struct Transaction: Hashable, Sendable {
         /// Sections that their writers wrote themselves come back as those left them, straight to their places: until
         /// that has happened they are where they were.
         case recalled
+        /// What writers have done themselves since the last such step, as one update.
+        case told
 
         /// The data goes to its places before the step is published.
         public var isInPlace: Bool { self == .piece || self == .recalled }

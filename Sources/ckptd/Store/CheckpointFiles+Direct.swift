@@ -13,8 +13,10 @@ extension CheckpointFiles {
 
     /// The section may be written directly from now on, up to `limit` bytes.
     ///
+    /// - Parameter isTold: others are told what is written, by ``tell(_:recalling:mayRest:into:)``; of all direct
+    ///   sections of a checkpoint, or none.
     /// - Throws: `.noSpace`, `.corrupted`; it is then where it was.
-    public func grant(_ id: CheckpointID, slot: Int, limit: Int) throws(StoreError) {
+    public func grant(_ id: CheckpointID, slot: Int, limit: Int, isTold: Bool = false) throws(StoreError) {
         guard let entry = entries[id] else { throw .system("no file of checkpoint \(id)") }
         guard limit > 0, limit <= DirectLayout.limitMax, let before = entry.image.sections[safe: slot],
             before.size <= limit, !entry.image.isDirect(slot)
@@ -36,8 +38,8 @@ extension CheckpointFiles {
         let mapped = isNew ? 0 : direct.bytes
         let data = try entry.image.read(slot: slot, offset: 0, count: before.size)
         let place = try direct.grant(
-            slot: slot, limit: limit, grant: entry.image.nextGrant, data, lastUpdate: before.lastUpdate,
-            change: entry.image.change)
+            slot: slot, limit: limit, grant: entry.image.nextGrant, isTold: isTold, data,
+            lastUpdate: before.lastUpdate, change: entry.image.change)
         // Who has mapped it, or has not yet, must do so again.
         if direct.bytes != mapped { entry.image.setDirectGeneration(entry.image.directGeneration &+ 1) }
         entry.image.setDirect(slot, place)
@@ -53,51 +55,47 @@ extension CheckpointFiles {
             recalling: Set(recalled), known: entry.image.change, reserves: reserves, into: &payload)
     }
 
+    /// What others have to be told of directly written sections, as it is at one moment; `isResting`: nothing, and
+    /// writers call when there is. Those of `recalled` cannot be written any more. Waits for nobody; a step of the
+    /// purpose `.told` keeps it.
+    public func tell(
+        _ id: CheckpointID, recalling recalled: [Int], mayRest: Bool, into payload: inout [UInt8]
+    ) -> (sights: [DirectSight], isResting: Bool) {
+        guard let entry = entries[id], let direct = entry.direct else { return ([], true) }
+        return direct.tell(
+            recalling: Set(recalled), mayRest: mayRest, from: { entry.image.whole(slot: $0) }, into: &payload)
+    }
+
+    /// These are in the main file from now on: others have been told all that was written there.
+    public func endDirect(_ id: CheckpointID, slots: [Int]) {
+        guard let entry = entries[id], let direct = entry.direct else { return }
+        for slot in slots { endDirect(entry, direct, slot) }
+    }
+
+    private func endDirect(_ entry: Entry, _ direct: DirectFile, _ slot: Int) {
+        entry.image.clearDirect(slot)
+        direct.release(slot: slot)
+    }
+
+    /// The sections stay what they were when others were told last: what was written since is of no worth.
+    public func abandonDirect(_ id: CheckpointID) {
+        guard let entry = entries[id], let direct = entry.direct else { return }
+        direct.closeAll()
+        for slot in direct.slots { endDirect(entry, direct, slot) }
+    }
+
     /// Nobody publishes in the direct file any more: what holds is there until it is recalled.
     public func stopDirect(_ id: CheckpointID) { entries[id]?.direct?.closeAll() }
 
     /// After a step: sections that have come back are here, and nobody's numbers are behind.
     func settleDirect(_ entry: Entry, _ transaction: Transaction) {
         guard let direct = entry.direct else { return }
-        if transaction.purpose == .recalled {
-            for step in transaction.steps {
-                entry.image.clearDirect(step.slot)
-                direct.release(slot: step.slot)
-            }
+        switch transaction.purpose {
+        case .recalled: for step in transaction.steps { endDirect(entry, direct, step.slot) }
+        case .told: direct.keepOffered(change: transaction.state.change)
+        case .step, .piece, .wipe, .copied, .reserved: break
         }
         if !direct.places.isEmpty { direct.raiseChanges(to: transaction.state.change) }
-    }
-
-    /// Takes back what the last life had granted. Its writers may go on until then.
-    func recoverDirect(_ image: inout CheckpointImage<MappedMemory>, _ path: String) throws(StoreError) {
-        defer { _ = try? File.remove(path) }  // who still writes there writes for nobody
-        let slots = image.directSlots
-        if slots.isEmpty { return }
-        var places: [Int: DirectPlace] = [:]
-        for slot in slots { places[slot] = image.directPlace(slot) }
-        var payload: [UInt8] = []
-        var sights: [DirectSight] = []
-        var state = image.state
-        if let direct = try? DirectFile.open(path, places) {  // else all of them are lost, as said below
-            let seen = direct.look(recalling: Set(slots), known: state.change, reserves: false, into: &payload)
-            (sights, state.change) = (seen.sights, max(state.change, seen.change))
-        }
-        var transaction = Transaction(checkpoint: image.checkpoint, time: 0, state: state, purpose: .recalled)
-        for slot in slots {
-            let sight =
-                sights.first { $0.slot == slot } ?? DirectSight(slot: slot, isRecalled: true, isCorrupted: true)
-            if let step = image.recalledStep(slot, sight) { transaction.steps.append(step) }
-        }
-        var failure: StoreError?
-        payload.withUnsafeBytes { bytes in
-            do throws(StoreError) {
-                try image.commit(transaction, payload: bytes, isUpdate: false)
-            } catch {
-                failure = error
-            }
-        }
-        if let failure { throw failure }
-        for slot in slots { image.clearDirect(slot) }
     }
 
     /// The checkpoint's data goes: nobody writes it any more.

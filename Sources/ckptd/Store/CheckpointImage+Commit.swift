@@ -240,7 +240,7 @@ extension CheckpointImage {
         let omitsData = transaction.purpose.isInPlace || isLarge
         if !omitsData { bytes += data + 8 * items.count }
         switch transaction.purpose {
-        case .step, .piece, .reserved, .recalled: break
+        case .step, .piece, .reserved, .recalled, .told: break
         case .wipe, .copied: next.logStart = next.logEnd
         }
         if keepsForReplicas { wantLogForReplicas(record: bytes) }
@@ -273,7 +273,7 @@ extension CheckpointImage {
         _ transaction: Transaction, root next: inout Root, taken: inout [ExtentAllocator.Extent]
     ) throws(StoreError) {
         switch transaction.purpose {
-        case .step, .piece, .reserved, .recalled: break
+        case .step, .piece, .reserved, .recalled, .told: break
         case .wipe: next.sections = .none
         case .copied(let openers):
             let capacity = max(1, (openers.map(\.slot).max() ?? -1) + 1)
@@ -497,7 +497,7 @@ extension CheckpointImage {
         }
         for step in transaction.openers { openers[step.slot] = step.opener }
         switch transaction.purpose {
-        case .step, .piece, .reserved, .recalled: break
+        case .step, .piece, .reserved, .recalled, .told: break
         case .wipe:
             for case let entry? in sections { allocator.release(entry.extent) }
             sections.removeAll()

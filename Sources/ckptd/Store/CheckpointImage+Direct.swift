@@ -67,6 +67,19 @@ extension CheckpointImage {
         return sight.step(id: id, serial: entry.serial)
     }
 
+    /// What others are told of a section.
+    func toldStep(_ sight: DirectSight) -> Transaction.Step? {
+        guard sight.slot < sections.count, let entry = sections[sight.slot] else { return nil }
+        let id = SectionID(Array(memory.slice(entry.extent.offset, entry.idLength)))
+        return sight.toldStep(id: id, serial: entry.serial)
+    }
+
+    /// All data of a section; nil when it is not what was written.
+    func whole(slot: Int) -> UnsafeRawBufferPointer? {
+        guard slot < sections.count, let size = sections[slot]?.size else { return nil }
+        return try? read(slot: slot, offset: 0, count: size)
+    }
+
     /// Which life of the direct file goes with this one.
     var directGeneration: UInt64 { memory.load(at: Layout.directOffset) }
     mutating func setDirectGeneration(_ generation: UInt64) { memory.publish(generation, at: Layout.directOffset) }

@@ -10,12 +10,16 @@ import Synchronization
 /// nobody can be writing it any more.
 final class DirectFile {
     private let file: SharedFile
-    private var mapping: Mapping
+    private(set) var mapping: Mapping
     private var allocator = ExtentAllocator(start: DirectLayout.headerBytes, used: [])
     /// The sections by their slots.
     private(set) var places: [Int: DirectPlace] = [:]
+    /// Those of `places`, ascending.
+    private(set) var slots: [Int] = []
     /// Recalled while somebody held the lock: a process that is stopped or dead.
     private var held: [DirectPlace] = []
+    /// How far others have been told, and are about to be.
+    var telling = Telling()
 
     private init(_ file: SharedFile, _ mapping: Mapping) { (self.file, self.mapping) = (file, mapping) }
 
@@ -31,6 +35,7 @@ final class DirectFile {
         let file = try SharedFile.open(path, writable: true)
         let direct = DirectFile(file, file.mapping)
         direct.places = places
+        direct.slots = places.keys.sorted()
         return direct
     }
 
@@ -38,11 +43,11 @@ final class DirectFile {
     var bytes: Int { mapping.count }
 
     /// Somebody who may write it may also have cut it off: then nothing in it is touched any more.
-    private var isWhole: Bool {
+    var isWhole: Bool {
         do throws(OSError) { return try File.stat(descriptor: file.raw).size >= mapping.count } catch { return false }
     }
 
-    private func section(_ place: DirectPlace) -> DirectSection? { DirectSection(place, in: mapping.bytes) }
+    func section(_ place: DirectPlace) -> DirectSection? { DirectSection(place, in: mapping.bytes) }
 
     // MARK: Change numbers
 
@@ -71,17 +76,21 @@ final class DirectFile {
 
     /// Gives the section memory, with this in it.
     func grant(
-        slot: Int, limit: Int, grant: UInt64, _ data: UnsafeRawBufferPointer, lastUpdate: SaTime, change: UInt64
+        slot: Int, limit: Int, grant: UInt64, isTold: Bool, _ data: UnsafeRawBufferPointer, lastUpdate: SaTime,
+        change: UInt64
     ) throws(StoreError) -> DirectPlace {
         guard isWhole else { throw .damaged("\(path) is shorter than it was made") }
         freeHeld()
-        let place = try place(limit: limit, grant: grant)
+        var place = try place(limit: limit, grant: grant)
+        place.isTold = isTold
         guard let section = section(place) else { throw .system("no such region") }
         section.lock.seize()
         section.prepare(data, lastUpdate: lastUpdate, change: change)
         section.lock.release()
         raiseChanges(to: change)
+        telling.told[slot] = isTold ? section.published : nil
         places[slot] = place
+        slots = places.keys.sorted()
         return place
     }
 
@@ -106,6 +115,8 @@ final class DirectFile {
     /// The section is in the main file again; nobody can publish here any more.
     func release(slot: Int) {
         guard let place = places.removeValue(forKey: slot) else { return }
+        slots.removeAll { $0 == slot }
+        telling.told[slot] = nil
         held.append(place)
         if isWhole { freeHeld() }
     }

@@ -10,22 +10,22 @@ struct Wrong: Error { var text: String }
 /// child of fork() may do little; writing shared memory is among it, as this program has one thread and no tasks.
 final class KillingField {
     /// How a section is filled in the second kind of run: by its number alone.
-    private static let limits = [100, 600, 5_000, 40_000]
-    private let fork: @convention(c) () -> Int32
-    private let mapping: Mapping
-    private var places: [DirectPlace] = []
-    private var random: SeededRandom
+    static let limits = [100, 600, 5_000, 40_000]
+    let fork: @convention(c) () -> Int32
+    let mapping: Mapping
+    private(set) var places: [DirectPlace] = []
+    var random: SeededRandom
 
     // Words of the page's free part: the child has begun; survivors shall end.
-    private var begun: UnsafeMutablePointer<Atomic<UInt32>> { mapping.base.atomic(at: 1024) }
+    var begun: UnsafeMutablePointer<Atomic<UInt32>> { mapping.base.atomic(at: 1024) }
     private var isOver: UnsafeMutablePointer<Atomic<UInt32>> { mapping.base.atomic(at: 1088) }
 
-    init(seed: UInt64) throws {
+    init(seed: UInt64, isTold: Bool = false) throws {
         random = SeededRandom(seed: seed)
         fork = try DynamicLibrary("libc.so.6").function("fork")
         var offset = DirectLayout.headerBytes
         for (index, limit) in Self.limits.enumerated() {
-            places.append(DirectPlace(offset: offset, limit: limit, grant: UInt64(index) + 1))
+            places.append(DirectPlace(offset: offset, limit: limit, grant: UInt64(index) + 1, isTold: isTold))
             offset += places[index].bytes
         }
         let memory = try anonymousMemory(name: "direct", size: (offset + 4095) & ~4095)
@@ -36,12 +36,12 @@ final class KillingField {
         }
     }
 
-    private func section(_ index: Int) -> DirectSection {
+    func section(_ index: Int) -> DirectSection {
         guard let section = DirectSection(places[index], in: mapping.bytes) else { Environment.exit(3) }
         return section
     }
 
-    private func read(_ index: Int) throws -> (view: DirectView, bytes: [UInt8]) {
+    func read(_ index: Int) throws -> (view: DirectView, bytes: [UInt8]) {
         var bytes = [UInt8](repeating: 0, count: Self.limits[index])
         let view = try bytes.withUnsafeMutableBytes { try section(index).read(at: 0, into: $0) }
         return (view, Array(bytes[..<view.copied]))
@@ -51,7 +51,7 @@ final class KillingField {
         mapping.base.atomic(UInt64.self, at: DirectLayout.changesOffset).pointee.load(ordering: .acquiring)
     }
 
-    private static func filled(number: UInt64, count: Int) -> [UInt8] {
+    static func filled(number: UInt64, count: Int) -> [UInt8] {
         (0..<count).map { UInt8(truncatingIfNeeded: (number &+ UInt64($0)) &* 31) }
     }
 
@@ -133,7 +133,7 @@ final class KillingField {
         return "ok: \(rounds) killed, \(written) writes, \(held) locks held, \(inWrite) between counting and publishing"
     }
 
-    private func killSomewhere(_ child: Int32) throws {
+    func killSomewhere(_ child: Int32) throws {
         let deadline = MonotonicClock.now() + .seconds(30)
         while begun.pointee.load(ordering: .acquiring) == 0 {
             guard MonotonicClock.now() < deadline else { throw Wrong(text: "the writer did not begin") }
@@ -153,7 +153,7 @@ final class KillingField {
     }
 
     /// As ckptd does with what a dead process holds; how many there were.
-    private func freeLocks(of owner: UInt32) throws -> Int {
+    func freeLocks(of owner: UInt32) throws -> Int {
         var held = 0
         for index in places.indices {
             let lock = section(index).lock

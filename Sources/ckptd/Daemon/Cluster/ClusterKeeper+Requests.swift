@@ -62,6 +62,8 @@ struct HeldAnswers {
     /// The request that is being done, if it is a client's.
     var executing: (code: CkptCode, origin: RequestOrigin, id: CheckpointID)?
     var waiting: [UInt64: Answer] = [:]
+    /// Nobody asked for these updates: their writers made them themselves.
+    var telling: [UInt64: CheckpointID] = [:]
 
     mutating func begin() -> UInt64 {
         lastTicket += 1
@@ -321,7 +323,10 @@ extension ClusterKeeper {
     ) {
         answers.executing = (decoded.code, origin, id)
         defer { (answers.executing, answers.present) = (nil, nil) }
-        if case .synchronize = decoded { answer(.awaitAll(id, change: nil, ticket: answers.begin())) }
+        if case .synchronize = decoded {
+            shell.process(.written(id))
+            answer(.awaitAll(id, change: nil, ticket: answers.begin()))
+        }
         shell.process(.request(decoded, origin, time: MonotonicClock.wallNanoseconds()), asker, body)
     }
 
@@ -334,7 +339,10 @@ extension ClusterKeeper {
             if head.code.isReading, !lease.isTrusted(id) { return hold(head, request, body) }
             answers.executing = (head.code, head.origin, id)
             defer { (answers.executing, answers.present) = (nil, nil) }
-            if case .synchronize = decoded { answer(.awaitAll(id, change: nil, ticket: answers.begin())) }
+            if case .synchronize = decoded {
+                shell.process(.written(id))
+                answer(.awaitAll(id, change: nil, ticket: answers.begin()))
+            }
             let time = MonotonicClock.wallNanoseconds()
             shell.process(
                 .forwarded(decoded, head.origin, checkpoint: id, from: request.node, time: time), .peer(request), body)
@@ -377,6 +385,21 @@ extension ClusterKeeper {
         answer(.wrote(id, change: change, ticket: ticket))
     }
 
+    /// Writers here have made an update themselves. The next one waits until this one is where the others can take
+    /// more: until then it becomes larger, not later.
+    func told(_ id: CheckpointID, _ change: UInt64) {
+        let before = (answers.present, answers.isPresentRedirected)
+        let ticket = answers.begin()
+        (answers.present, answers.isPresentRedirected) = before
+        answers.telling[ticket] = id
+        answer(.wrote(id, change: change, ticket: ticket))
+    }
+
+    /// Whether what writers here have done can be told now.
+    func mayTell(_ id: CheckpointID) -> Bool {
+        replication.route(id) == .here && !answers.telling.values.contains(id)
+    }
+
     /// A request was executed before: the new active replica may know what others do not.
     func executed(_ id: CheckpointID, _ change: UInt64) {
         let isSynchronous = replication.entry(id)?.attributes.flags.contains(.writeAllReplicas) ?? true
@@ -398,12 +421,14 @@ extension ClusterKeeper {
     }
 
     func complete(_ ticket: UInt64) {
+        if answers.telling.removeValue(forKey: ticket) != nil { return }
         if answers.present == ticket { answers.present = nil }
         guard let held = answers.waiting.removeValue(forKey: ticket) else { return }
         shell.deliver(held.asker, held.bytes, held.ticket)
     }
 
     func redirect(_ ticket: UInt64) {
+        if answers.telling.removeValue(forKey: ticket) != nil { return }
         if answers.present == ticket { answers.isPresentRedirected = true }
         guard let held = answers.waiting.removeValue(forKey: ticket) else { return }
         redo(held)

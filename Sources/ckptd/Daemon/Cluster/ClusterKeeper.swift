@@ -340,7 +340,7 @@ final class ClusterKeeper {
     private func live(_ id: CheckpointID, _ epoch: UInt64, _ change: UInt64, _ peers: [NodeID]) {
         begin(id, epoch, .update(change: change))
         if let transaction = shell.committed, transaction.checkpoint == id, transaction.state.change == change {
-            ReplicaUpdate.encode(transaction, payload: shell.body, to: &writer)
+            ReplicaUpdate.encode(transaction, payload: shell.committedBody, to: &writer)
         } else if let position = shell.files.positions(id, after: change - 1)?.first {
             guard shell.files.encodeReplicaUpdate(id, at: position, to: &writer) == change else {
                 return refuse(id, change, peers)

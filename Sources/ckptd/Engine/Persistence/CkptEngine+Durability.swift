@@ -59,7 +59,7 @@ extension CkptEngine {
         case .open(let transaction, _, _), .update(let transaction, _, _), .purge(let transaction),
             .keepOpener(let transaction), .apply(let transaction, _), .piece(let transaction), .copied(let transaction):
             note(transaction)
-        case .look, .recall, .grant: break  // never of one that is persistent
+        case .look, .recall, .grant, .tell, .told: break  // never of one that is persistent
         }
     }
 

@@ -160,7 +160,7 @@ struct Durability: Sendable {
             for step in transaction.openers { kept[id]?.dirtyWriters.insert(step.slot) }
             guard isChanged else { return }
             for step in transaction.steps { kept[id]?.dirty[step.slot, default: DirtySection()].note(step.operation) }
-        case .piece, .reserved, .recalled: return
+        case .piece, .reserved, .recalled, .told: return
         case .wipe, .copied:
             kept[id]?.isWhole = true
             kept[id]?.dirty.removeAll()
