@@ -222,8 +222,7 @@ struct CkptCommandTests {
     func terminal() throws {
         let stand = try Stand()
         let watch = try stand.type("watch", "words")
-        #expect(try watch.sees("replicas on node"))
-        #expect(try watch.sees("title  6 B  a rose"))
+        #expect(try watch.sees(["replicas on node", "title  6 B  a rose"]))
         try stand.checkpoint.writeBlocking("position", at: 3, [8])
         #expect(try watch.sees("position  1 B written at 3  0x08"))
         try stand.checkpoint.putBlocking("fresh", [65], expires: .saTimeEnd - 1)

@@ -45,11 +45,15 @@ final class Typist {
     }
 
     /// Reads until `text` is shown after what was seen before; false after thirty seconds.
-    func sees(_ text: String) throws -> Bool {
+    func sees(_ text: String) throws -> Bool { try sees([text]) }
+
+    /// All of these, in whatever order.
+    func sees(_ texts: [String]) throws -> Bool {
         let deadline = MonotonicClock.now() + .seconds(30)
         while true {
-            if let range = unseen.firstRange(of: text) {
-                unseen = unseen[range.upperBound...]
+            let ends = texts.compactMap { unseen.firstRange(of: $0)?.upperBound }
+            if ends.count == texts.count, let end = ends.max() {
+                unseen = unseen[end...]
                 return true
             }
             guard try IO.waitUntil(terminal.raw, readable: true, deadline: deadline) else { return false }
