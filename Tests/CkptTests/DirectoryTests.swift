@@ -58,6 +58,22 @@ struct DirectoryTests {
         #expect(directory.entry(Self.id)?.replicas[NodeID(2)] == .synchronising)
     }
 
+    @Test("A replica made anew is not current for what was said of the one before it on that node")
+    func madeAnewBeforeCurrent() throws {
+        var (directory, entry) = try Self.of(3) { join($0, life: 1) }
+        #expect(entry.active == NodeID(1) && entry.replicas[NodeID(2)] == .synchronising)
+        // The active one has seen it acknowledge everything; meanwhile its node leaves, and comes back with nothing.
+        _ = directory.handle(.left([NodeLife(node: NodeID(2), incarnation: 1)]), at: .start)
+        _ = directory.handle(join(2, life: 2), at: .start)
+        let open = DirectoryEvent.open(
+            entry.name, handle: HandleID(rawValue: 3), on: NodeID(2), id: Self.id, attributes: nil)
+        _ = directory.handle(open, at: .start)
+        #expect(directory.entry(Self.id)?.replicas[NodeID(2)] == .synchronising)
+        _ = directory.handle(.current(Self.id, NodeID(2), epoch: entry.epoch), at: .start)
+        #expect(directory.entry(Self.id)?.replicas[NodeID(2)] == .synchronising)
+        #expect(directory.entry(Self.id)?.active == NodeID(1))
+    }
+
     @Test("Two had everything and left together: when one has gone on alone, the other is not current any more")
     func absentWhileAnotherGoesOn() throws {
         let name = try #require(SaName("safCkpt=x"))

@@ -111,6 +111,12 @@ public struct Directory: Engine, Sendable {
         var entry = before
         body(&entry)
         settle(&entry, now, &effects)
+        // That one which is gone is current may be on its way already; it is no word of the next one on that node.
+        if entry.active != nil, entry.epoch == before.epoch,
+            before.replicas.contains(where: { $0.value == .synchronising && !entry.replicas.contains($0.key) })
+        {
+            entry.epoch += 1
+        }
         let isChanged = entry != before
         if isChanged {
             count(before, -1)
