@@ -10,10 +10,12 @@ struct DirectoryTests {
     private static let attributes = CreationAttributes(
         checkpointSize: 100, retentionDuration: .saTimeEnd, sectionsMax: 2, sectionSizeMax: 50)
 
-    private func join(_ node: UInt32, life: UInt64, _ held: [HeldReplica] = [], lineage: UInt64 = 0) -> DirectoryEvent {
+    private func join(
+        _ node: UInt32, life: UInt64, _ held: [HeldReplica] = [], lineage: UInt64 = 0, time: UInt64 = 1_000
+    ) -> DirectoryEvent {
         .joined(
             NodeJoin(
-                node: NodeID(node), incarnation: life, nodesExpected: 3, time: 1_000, lineage: lineage, newLineage: 5,
+                node: NodeID(node), incarnation: life, nodesExpected: 3, time: time, lineage: lineage, newLineage: 5,
                 held: held, isLast: true))
     }
 
@@ -72,6 +74,20 @@ struct DirectoryTests {
         _ = directory.handle(.current(Self.id, NodeID(2), epoch: entry.epoch), at: .start)
         #expect(directory.entry(Self.id)?.replicas[NodeID(2)] == .synchronising)
         #expect(directory.entry(Self.id)?.active == NodeID(1))
+    }
+
+    @Test("An epoch given in a time that was forgotten with a node's memory is not given again")
+    func epochsOfForgottenTime() throws {
+        var (directory, entry) = try Self.of(3) { join($0, life: 1) }
+        var forgetful = directory
+        _ = directory.handle(.failed(Self.id, NodeID(2)), at: .start)
+        let given = try #require(directory.entry(Self.id)?.epoch)
+        #expect(given > entry.epoch)
+        // Whoever knew of that has lost its memory, and comes back a second later to those who did not.
+        _ = forgetful.handle(join(3, life: 2, time: given + 1), at: .start)
+        _ = forgetful.handle(.failed(Self.id, NodeID(2)), at: .start)
+        let next = try #require(forgetful.entry(Self.id)?.epoch)
+        #expect(next > given)
     }
 
     @Test("Two had everything and left together: when one has gone on alone, the other is not current any more")

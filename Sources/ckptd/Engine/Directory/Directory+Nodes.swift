@@ -53,6 +53,8 @@ extension Directory {
             epochFloor = join.nodesExpected > 1 ? join.time : 0
             effects.append(.startTimer(.recovery, at: now + Self.recoveryMax))
         }
+        // Where few ckptd are there and one of them loses its memory, elections are forgotten, too.
+        if join.nodesExpected > 1 { highestEpoch = max(highestEpoch, join.time) }
         effects.append(.members(completeLives))
         if away.removeValue(forKey: node) != nil { effects.append(.cancelTimer(.away(node))) }
         let isOfOurs = join.lineage == lineage

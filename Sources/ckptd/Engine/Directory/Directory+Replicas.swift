@@ -78,7 +78,7 @@ extension Directory {
         var reports = entry.reports ?? [:]
         if entry.reports == nil {
             let floor = entry.epoch == 0 ? firstEpoch(of: entry.attributes) : epochFloor
-            entry.epoch = max(entry.epoch + 1, floor)
+            entry.raiseEpoch(to: max(floor, highestEpoch))
         }
         reports.removeAll { !candidates.contains($0.key) }
         entry.reports = reports
@@ -140,12 +140,13 @@ extension Directory {
     mutating func handOver(
         _ id: CheckpointID, _ epoch: UInt64, _ successor: NodeID, _ now: Instant, _ effects: inout [DirectoryEffect]
     ) {
+        let highest = highestEpoch
         change(id, now, &effects) { entry in
             // Another one that was chosen meanwhile need not have everything yet.
             guard entry.epoch == epoch, entry.active != nil, entry.successor == successor,
                 entry.replicas[successor] == .current
             else { return }
-            entry.epoch += 1
+            entry.raiseEpoch(to: highest)
             (entry.active, entry.successor) = (successor, nil)
         }
     }
@@ -154,12 +155,13 @@ extension Directory {
     mutating func silent(
         _ id: CheckpointID, _ node: NodeID, _ epoch: UInt64, _ now: Instant, _ effects: inout [DirectoryEffect]
     ) {
+        let highest = highestEpoch
         change(id, now, &effects) { entry in
             guard entry.epoch == epoch, let state = entry.replicas[node], state != .absent else { return }
             if let active = entry.active, active != node {
                 entry.replicas[node] = .synchronising
                 // What the active replica has said of it before counts no more, not even if it is ordered later.
-                entry.epoch += 1
+                entry.raiseEpoch(to: highest)
                 return
             }
             guard state == .current, entry.count(.current) > 1, entry.reports?.contains(node) != true else { return }
@@ -170,11 +172,12 @@ extension Directory {
 
     /// Its data is no good; it stays where it is wanted, and is made anew.
     mutating func failed(_ id: CheckpointID, _ node: NodeID, _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        let highest = highestEpoch
         change(id, now, &effects) { entry in
             guard entry.replicas.contains(node) else { return }
             entry.replicas[node] = entry.isSalvaged ? nil : .synchronising
             // That it is current may be on its way already: said of data that are no more.
-            if entry.active != nil, entry.active != node { entry.epoch += 1 }
+            if entry.active != nil, entry.active != node { entry.raiseEpoch(to: highest) }
         }
     }
 }

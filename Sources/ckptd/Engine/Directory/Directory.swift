@@ -41,8 +41,9 @@ public struct Directory: Engine, Sendable {
     var away = OrderedMap<NodeID, Instant>()
     /// Seconds since 1970 when it began; epochs are not less, so that none is of an earlier directory.
     public internal(set) var epochFloor: UInt64 = 0
-    /// Of all that ever were here. What is persistent begins above it, so that of two by one name the later has the
-    /// higher epochs: a disk may bring back one that was unlinked.
+    /// Of all that ever were here, and the seconds since 1970 when a node joined last: whose epoch is raised gets none
+    /// below it, so that no epoch is given again after a loss of memory. What is persistent begins above it, so that of
+    /// two by one name the later has the higher epochs: a disk may bring back one that was unlinked.
     var highestEpoch: UInt64 = 0
     /// Nodes may still come with replicas that are newer.
     public internal(set) var isRecovering = true
@@ -115,7 +116,7 @@ public struct Directory: Engine, Sendable {
         if entry.active != nil, entry.epoch == before.epoch,
             before.replicas.contains(where: { $0.value == .synchronising && !entry.replicas.contains($0.key) })
         {
-            entry.epoch += 1
+            entry.raiseEpoch(to: highestEpoch)
         }
         let isChanged = entry != before
         if isChanged {
@@ -196,7 +197,7 @@ public struct Directory: Engine, Sendable {
 
     /// Of a checkpoint that nobody has written to.
     func firstEpoch(of attributes: CreationAttributes) -> UInt64 {
-        attributes.flags.contains(.persistent) ? max(epochFloor, highestEpoch + 1) : epochFloor
+        max(epochFloor, attributes.flags.contains(.persistent) ? highestEpoch + 1 : highestEpoch)
     }
 
     private mutating func close(_ handles: [OpenedHandle], _ now: Instant, _ effects: inout [DirectoryEffect]) {

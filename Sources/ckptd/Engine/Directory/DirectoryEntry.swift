@@ -56,6 +56,9 @@ public struct DirectoryEntry: Hashable, Sendable {
         epoch > 0 && active == nil && reports == nil && !replicas.contains { $0.value != .synchronising }
     }
 
+    /// What was said in the epoch before counts no more.
+    mutating func raiseEpoch(to least: UInt64) { epoch = max(epoch + 1, least) }
+
     public func isOpen(on node: NodeID) -> Bool { openers.contains { $0.value == node } }
     func count(_ state: ReplicaState) -> Int { replicas.reduce(0) { $0 + ($1.value == state ? 1 : 0) } }
 
