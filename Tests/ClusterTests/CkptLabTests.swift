@@ -10,7 +10,7 @@ extension ClusterLabTests {
     struct CkptTests {
         @Test("What was acknowledged is there: over kills of every ckptd under load, a lost node, a partition")
         func nothingIsLost() throws {
-            let world = try CkptWorld("test-ckpt")
+            let world = try CkptWorld("test-ckpt", old: 2)
             // Whose writer has ended has it open all the same, so that every node keeps a replica.
             for node in 1...3 { try world.hold("c", "sync", on: node) }
             for node in 1...3 { try world.write("c", "sync", on: node) }
@@ -344,21 +344,22 @@ final class CkptWorld {
     private var writers: [Int: Writer] = [:]
     private var files = 0
 
-    init(_ name: String) throws {
+    /// - Parameter old: a node whose first ckptd is of the release before.
+    init(_ name: String, old: Int? = nil) throws {
         var options = LabOptions()
         options.name = name
         lab = try ClusterLab.up(options)
         try lab.awaitFormed()
-        for node in 1...3 { try start(node) }
+        for node in 1...3 { try start(node, environment: node == old ? ["SAF_WIRE=previous"] : []) }
     }
 
-    func start(_ node: Int) throws {
+    func start(_ node: Int, environment: [String] = []) throws {
         let output = try File.openForAppending(lab.folder(of: node) + "/log/ckptd.out")
         daemons[node] =
             try lab.spawn(
                 ["ckptd"], on: node,
                 descriptors: [DescriptorMapping(output.raw, as: 1), DescriptorMapping(output.raw, as: 2)],
-                environment: ["SAF_LOG_STDERR=1"]
+                environment: ["SAF_LOG_STDERR=1"] + environment
             ).pid
     }
 

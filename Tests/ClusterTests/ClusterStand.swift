@@ -174,12 +174,12 @@ final class ClusterStand {
     // MARK: The cluster
 
     /// amfd and its guard, with their log in a file of the node.
-    func start(_ node: Int) throws {
+    func start(_ node: Int, environment: [String] = []) throws {
         let output = try File.openForAppending(lab.folder(of: node) + "/log/amfd.out")
         _ = try lab.spawn(
             ["amfd", "--guard"], on: node,
             descriptors: [DescriptorMapping(output.raw, as: 1), DescriptorMapping(output.raw, as: 2)],
-            environment: ["SAF_LOG_STDERR=1"])
+            environment: ["SAF_LOG_STDERR=1"] + environment)
     }
 
     /// What amfd and its guard said on each node.

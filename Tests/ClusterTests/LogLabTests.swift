@@ -14,11 +14,11 @@ extension ClusterLabTests {
             let pid: Int32
             private let counter: SharedFile
 
-            init(_ lab: ClusterLab, on node: Int, _ name: String, pause: Int) throws {
+            init(_ lab: ClusterLab, on node: Int, _ name: String, stream: String = "lab", pause: Int) throws {
                 (self.name, self.node) = (name, node)
                 let path = lab.folder(of: node) + "/" + name
                 counter = try SharedFile.create(path, size: 4096, mode: 0o600)
-                pid = try lab.spawn(["logwriter", path, "0", "stream", "lab", name, "\(pause)"], on: node).pid
+                pid = try lab.spawn(["logwriter", path, "0", "stream", stream, name, "\(pause)"], on: node).pid
             }
 
             var written: UInt64 { counter.mapping.base.atomic(UInt64.self).pointee.load(ordering: .acquiring) }
@@ -27,6 +27,7 @@ extension ClusterLabTests {
 
         private struct World {
             let lab: ClusterLab
+            var stream = "lab"
             var daemons: [Int: Int32] = [:]
             var writers: [Writer] = []
             /// Those that died with their machine.
@@ -36,7 +37,8 @@ extension ClusterLabTests {
             func text(_ node: Int) throws -> [UInt8] {
                 let folder = lab.places(of: node).logDirectory
                 guard File.exists(folder) else { return [] }
-                return try File.list(folder).filter { $0.hasPrefix("lab_") && $0.hasSuffix(".log") }.flatMap { name in
+                return try File.list(folder).filter { $0.hasPrefix(stream + "_") && $0.hasSuffix(".log") }.flatMap {
+                    name in
                     try File.readAll(folder + "/" + name)
                 }
             }
@@ -44,7 +46,7 @@ extension ClusterLabTests {
             func bytes(_ node: Int) throws -> Int {
                 let folder = lab.places(of: node).logDirectory
                 guard File.exists(folder) else { return 0 }
-                return try File.list(folder).filter { $0.hasPrefix("lab_") && $0.hasSuffix(".log") }.reduce(0) {
+                return try File.list(folder).filter { $0.hasPrefix(stream + "_") && $0.hasSuffix(".log") }.reduce(0) {
                     sum, name in
                     sum + (try File.stat(folder + "/" + name).size)
                 }
@@ -63,7 +65,17 @@ extension ClusterLabTests {
                 }
             }
 
-            mutating func start(_ node: Int) throws { daemons[node] = try lab.spawn(["logd"], on: node).pid }
+            func end(_ writer: Writer) throws {
+                writer.stop()
+                let status = try lab.wait(for: "the end of \(writer.name)", timeout: .seconds(60)) {
+                    Process.reap(writer.pid)
+                }
+                #expect(status == .exited(code: 0), "\(writer.name)")
+            }
+
+            mutating func start(_ node: Int, environment: [String] = []) throws {
+                daemons[node] = try lab.spawn(["logd"], on: node, environment: environment).pid
+            }
 
             mutating func kill(_ node: Int) throws {
                 guard let pid = daemons.removeValue(forKey: node) else { return }
@@ -83,6 +95,31 @@ extension ClusterLabTests {
                     return number
                 }
             }
+        }
+
+        @Test(
+            "With a node of the release before streams go on as it knows them; one with a format waits until it is new")
+        func previousRelease() throws {
+            var options = LabOptions()
+            options.name = "test-logold"
+            let lab = try ClusterLab.up(options)
+            try lab.awaitFormed()
+            var world = World(lab: lab, stream: "plain")
+            for node in 1...3 { try world.start(node, environment: node == 2 ? ["SAF_WIRE=previous"] : []) }
+            for node in 1...3 {
+                world.writers.append(try Writer(lab, on: node, "w\(node)", stream: world.stream, pause: 8))
+            }
+            let formatted = try Writer(lab, on: 1, "f1", pause: 8)
+            try world.advance()
+            #expect(formatted.written == 0, "a stream that node 2 would write in another form")
+            try world.kill(2)
+            try world.start(2)
+            try world.advance()
+            _ = try lab.wait(for: "a stream with a format", timeout: .seconds(60)) {
+                formatted.written > 100 ? true : nil
+            }
+            for writer in world.writers + [formatted] { try world.end(writer) }
+            try lab.down()
         }
 
         @Test("Every record once, in the same order on all controllers, over kills, a lost owner and a partition")
@@ -131,11 +168,7 @@ extension ClusterLabTests {
             try lab.heal()
             try lab.awaitFormed()
             for writer in world.writers where !world.dead.contains(writer.name) {
-                writer.stop()
-                let status = try lab.wait(for: "the end of \(writer.name)", timeout: .seconds(60)) {
-                    Process.reap(writer.pid)
-                }
-                #expect(status == .exited(code: 0), "\(writer.name)")
+                try world.end(writer)
             }
             try check(world)
             try lab.down()

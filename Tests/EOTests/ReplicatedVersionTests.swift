@@ -98,18 +98,21 @@ private struct MixedCluster {
         for index in members.indices { note(members[index].begin(at: now), of: index) }
     }
 
-    private mutating func make<Core: LedgerBuild>(_ build: Core.Type, _ index: Int) -> any LedgerMember {
+    private mutating func make<Core: LedgerBuild>(
+        _ build: Core.Type, _ index: Int, offering versionMax: UInt16 = .max
+    ) -> any LedgerMember {
         let group = network.attach(network.nodes[index], incarnation: nextIncarnation)
         nextIncarnation += 1
         var configuration = ReplicatedConfiguration(member: group.member)
         configuration.digestInterval = 2
+        configuration.versionMax = versionMax
         return ReplicatedNode(Replicated(core: build.init(), configuration: configuration), over: group)
     }
 
     /// Another build takes the place of this node's.
-    mutating func replace(_ index: Int, by build: any LedgerBuild.Type) {
+    mutating func replace(_ index: Int, by build: any LedgerBuild.Type, offering versionMax: UInt16 = .max) {
         network.crash(network.nodes[index])
-        members[index] = make(build, index)
+        members[index] = make(build, index, offering: versionMax)
         note(members[index].begin(at: now), of: index)
     }
 
@@ -193,6 +196,36 @@ struct ReplicatedVersionTests {
         #expect(cluster.areAllSynchronised && cluster.done == [1, 2, 3])
         #expect(cluster.members[2].ledger.requests == [1, 2, 3])
         cluster.expectUnderstood("old member")
+    }
+
+    @Test("A member that holds its newest version back is as one of the build before: no other is left out")
+    func heldBack() {
+        var cluster = MixedCluster(seed: 6, [Build<One>.self, Build<One>.self, Build<One>.self])
+        cluster.settle()
+        cluster.add(1, at: 0)
+        cluster.settle()
+        for index in 0..<3 {
+            cluster.replace(index, by: Build<OneTwo>.self, offering: index == 1 ? 1 : .max)
+            cluster.settle()
+        }
+        cluster.add(2, at: 1)
+        cluster.settle()
+        cluster.replace(0, by: Build<One>.self)  // reads nothing of version 2
+        cluster.settle()
+        cluster.add(3, at: 2)
+        cluster.settle()
+        #expect(cluster.areAllSynchronised && cluster.done == [1, 2, 3])
+        #expect(cluster.members.allSatisfy { $0.ledger.requests == [1, 2, 3] })
+        cluster.expectUnderstood("held back")
+
+        // Whose oldest version is newer offers that one.
+        cluster.replace(2, by: Build<TwoThree>.self, offering: 1)
+        cluster.replace(0, by: Build<TwoThree>.self, offering: 2)
+        cluster.replace(1, by: Build<OneTwo>.self)
+        cluster.settle()
+        cluster.add(4, at: 0)
+        cluster.settle()
+        #expect(cluster.areAllSynchronised && cluster.done == [1, 2, 3, 4])
     }
 
     @Test("A command in a version that a new member no longer reads is sent again in one that it does")

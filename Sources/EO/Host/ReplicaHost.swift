@@ -82,6 +82,7 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
         self.loop = loop
         let group = NodeGroup.make(description, incarnation: incarnation)
         var configuration = ReplicatedConfiguration(member: group.member)
+        configuration.versionMax = WireOffer.here.of(Core.versions).upperBound
         configure(&configuration)
         do throws(DecodeError) {
             let restored = try Replicated(core: core, configuration: configuration, restoring: journal)

@@ -142,8 +142,8 @@ extension Replicated {
         Report(
             view: view.id, isContinuing: isContinuing, claim: isTainted ? .none : claim, stable: isTainted ? 0 : stable,
             index: isTainted ? 0 : state.index, chain: isTainted ? Self.taintedChain : state.chain, promised: promised,
-            seniority: isContinuing ? seniority : nil, versionMin: Core.versions.lowerBound,
-            versionMax: Core.versions.upperBound, takesTransfers: configuration.carriesSnapshots)
+            seniority: isContinuing ? seniority : nil, versionMin: offered.lowerBound,
+            versionMax: offered.upperBound, takesTransfers: configuration.carriesSnapshots)
     }
 
     /// Holds a state, but not one to go on from.

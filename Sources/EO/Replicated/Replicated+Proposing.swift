@@ -106,6 +106,10 @@ extension Replicated {
             effects.append(.answer(ticket: ticket, .refused(.tryAgain)))
             return
         }
+        guard Core.canEncode(event, version: formation.version) else {
+            effects.append(.answer(ticket: ticket, .refused(.version)))
+            return
+        }
         let bytes = encoded(event)
         guard bytes.count <= eventBytesMax else {  // it would never be ordered, and hold up all that come after
             effects.append(.answer(ticket: ticket, .refused(.tooBig)))

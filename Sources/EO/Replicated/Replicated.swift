@@ -28,6 +28,9 @@ public struct ReplicatedConfiguration: Hashable, Sendable {
     public var isJournaling = false
     /// A journal is begun anew after so many bytes, or twice the snapshot it began with, whichever is more.
     public var journalBytesMin = 1 << 20
+    /// The newest version that is offered to the other members, of those that the build speaks; never less than its
+    /// oldest.
+    public var versionMax = UInt16.max
 
     public init(member: GroupMember) { self.member = member }
 }
@@ -48,7 +51,8 @@ public enum ReplicatedStatus: UInt8, Hashable, Sendable, CaseIterable {
 public enum ProposalOutcome: Hashable, Sendable {
     /// Applied, and a majority has it.
     case done
-    /// `.tryAgain`: nothing happened. `.timeout`: unknown, it may have happened or happen yet.
+    /// `.tryAgain`: nothing happened. `.version`: nothing happened, for a member is of a version that has no words for it.
+    /// `.timeout`: unknown, it may have happened or happen yet.
     case refused(AisError)
 }
 
@@ -196,7 +200,7 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
         self.configuration = configuration
         self.sabotage = sabotage
         state = ReplicaState(core: core)
-        formation.spoken = Core.versions
+        formation.spoken = offered
     }
 
     /// A member that carries on from its journal.
@@ -212,6 +216,12 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
         stable = state.index
         promised = claim.number
         recent.restart(at: state.index, state.chain)
+    }
+
+    /// The versions that this member offers to the others.
+    var offered: ClosedRange<UInt16> {
+        let spoken = Core.versions
+        return spoken.lowerBound...max(spoken.lowerBound, min(spoken.upperBound, configuration.versionMax))
     }
 
     /// The engine's present state, to be read only.

@@ -14,6 +14,8 @@ public protocol ReplicatedEngine: Engine, Sendable where Event: Sendable, Effect
     /// The versions of events and snapshots this build reads and writes; the highest that all members speak is used.
     static var versions: ClosedRange<UInt16> { get }
     static func encode(_ event: Event, version: UInt16, to writer: inout ByteWriter)
+    /// Whether a version has words for this event; if not, its proposal is refused with VERSION. Default: yes.
+    static func canEncode(_ event: Event, version: UInt16) -> Bool
     /// Total. Must read exactly what ``encode(_:version:to:)`` wrote.
     static func decodeEvent(version: UInt16, from reader: inout ByteReader) throws(DecodeError) -> Event
 
@@ -31,6 +33,7 @@ public protocol ReplicatedEngine: Engine, Sendable where Event: Sendable, Effect
 
 extension ReplicatedEngine {
     public static var versions: ClosedRange<UInt16> { 1...1 }
+    public static func canEncode(_ event: Event, version: UInt16) -> Bool { true }
     public static func timerEvent(key: UInt64) -> Event? { nil }
 
     public func digest(version: UInt16) -> UInt64 {

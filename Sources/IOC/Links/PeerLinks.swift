@@ -35,7 +35,7 @@ public final class PeerLinks {
     public var onTrouble: ((String) -> Void)?
 
     public let description: ClusterDescription
-    public let options: LinkOptions
+    public private(set) var options: LinkOptions
     public let incarnation: UInt64
     let loop: Loop
     let service: WellKnownService
@@ -73,6 +73,7 @@ public final class PeerLinks {
         self.service = service
         self.description = description
         self.options = options
+        self.options.messages = WireOffer.here.of(options.messages)
         self.incarnation = incarnation
         limits = options.limits
         switch description.links.security {

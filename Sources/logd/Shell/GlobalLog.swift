@@ -307,6 +307,9 @@ final class GlobalLog {
         host.onAnswer = { [unowned self] ticket, outcome in
             switch outcome {
             case .done: answer(ticket, .success(nil))
+            case .refused(.version):
+                let text = "the logd of another node is of an earlier release, which knows no formats of streams"
+                answer(ticket, .failure(CallError(.tryAgain, text)))
             case .refused(let code):
                 answer(ticket, .failure(CallError(code, "the registry of streams is not available")))
             }

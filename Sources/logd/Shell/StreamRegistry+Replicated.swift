@@ -8,10 +8,15 @@ public import SAFTypes
 extension StreamRegistry: ReplicatedEngine {
     public func encodeSnapshot(version: UInt16, to writer: inout ByteWriter) { encode(version: version, to: &writer) }
 
-    /// Where a member does not know of forms, a stream that has one is created by a command that nobody knows.
+    /// Where a member does not know of forms, nobody creates a stream that has one.
+    public static func canEncode(_ command: Command, version: UInt16) -> Bool {
+        guard case .open(_, let attributes?, _) = command else { return true }
+        return version >= 2 || !attributes.hasForm
+    }
+
     public static func decodeEvent(version: UInt16, from reader: inout ByteReader) throws(DecodeError) -> Command {
         let command: Command = try reader.value()
-        if case .open(_, let attributes?, _) = command, attributes.hasForm, version < 2 {
+        guard canEncode(command, version: version) else {
             throw .badValue("a stream with a format; not all members know it")
         }
         return command

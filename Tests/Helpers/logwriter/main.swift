@@ -35,8 +35,8 @@ func writeGlobal(_ path: String, _ count: UInt64, fileName: String, _ name: Stri
     let committed = counter.mapping.base.atomic(UInt64.self)
     let stop = counter.mapping.base.atomic(UInt64.self, at: 8)
     let streams = LogStreams()
-    let attributes = StreamAttributes(
-        fileName: fileName, fileBytesMax: 1 << 30, format: "@Cr @Ch:@Cn:@Cs.@Ck @Sv (@Sl @Cq) @Cb")
+    let format = fileName == "plain" ? "" : "@Cr @Ch:@Cn:@Cs.@Ck @Sv (@Sl @Cq) @Cb"
+    let attributes = StreamAttributes(fileName: fileName, fileBytesMax: 1 << 30, format: format)
     guard let title = SaName("safLgStr=\(fileName),safApp=test") else { Environment.exit(2) }
     var stream: LogStream?
     while stream == nil {
