@@ -148,6 +148,13 @@ public enum Process {
         return information.startTime == startTime && !information.isExiting
     }
 
+    /// Whether no thread of a process can run any more; false when that cannot be told now. A process whose first
+    /// thread has ended is a zombie to look at, and may have others that live.
+    public static func isOver(_ pid: Int32) -> Bool {
+        if let information = information(of: pid) { return information.isExiting && information.threadCount <= 1 }
+        return Glibc.kill(pid, 0) != 0 && errno == ESRCH
+    }
+
     /// Resident memory in bytes; nil when the process is gone.
     public static func residentBytes(of pid: Int32) -> Int? { information(of: pid)?.residentBytes }
 

@@ -141,6 +141,114 @@ struct ReaderTests {
         }
     }
 
+    /// A section's life of updates, of being left to its writers, told, and brought back with and without a step.
+    private static func life(_ world: inout StoreWorld, rounds: Int) throws {
+        for _ in 0..<rounds {
+            let ids = world.slots.filter { !world.image.isDirect($0.value) }.keys.sorted()
+            let left = world.image.directSlots
+            switch Int.random(in: 0..<10, using: &world.random) {
+            case 0..<3 where !ids.isEmpty:
+                // Most often in place, as most updates are.
+                let id = ids[Int.random(in: 0..<ids.count, using: &world.random)]
+                let size = try #require(world.model.sections[id]).data.count
+                try change(&world, id, size: size, purpose: .step)
+            case 3..<6 where !ids.isEmpty:
+                let slot = try #require(world.slots[ids[Int.random(in: 0..<ids.count, using: &world.random)]])
+                try world.image.reserve(slot: slot, bytes: 256)
+                world.image.setDirect(slot, .init(offset: 4_096, limit: 256, grant: world.image.nextGrant))
+            case 6..<9 where !left.isEmpty:
+                let slot = left[Int.random(in: 0..<left.count, using: &world.random)]
+                let id = try #require(world.slots.first { $0.value == slot }?.key)
+                let purpose = [nil, Transaction.Purpose.told, .recalled].randomElement(using: &world.random)
+                if let purpose = purpose ?? nil { try change(&world, id, size: 200, purpose: purpose) }
+                if purpose != .some(.told) { world.image.clearDirect(slot) }
+            default:
+                for slot in left { world.image.clearDirect(slot) }
+                let (transaction, payload) = world.step(operationsMax: 2, sizeMax: 200)
+                try world.commit(transaction, payload)
+            }
+        }
+    }
+
+    private static func change(
+        _ world: inout StoreWorld, _ id: SectionID, size: Int, purpose: Transaction.Purpose
+    ) throws {
+        let data = (0..<size).map { _ in UInt8.random(in: .min ... .max, using: &world.random) }
+        var transaction = Transaction(
+            checkpoint: world.image.checkpoint, time: 1, state: world.image.state, purpose: purpose)
+        transaction.state.change += 1
+        transaction.steps = [
+            .init(
+                .init(kind: .overwrite, id: id, data: .init(offset: 0, count: size)),
+                slot: try #require(world.slots[id]), serial: 0,
+                copied: purpose == .recalled ? .init(lastUpdate: 1, size: size, isCorrupted: false) : nil)
+        ]
+        try world.commit(transaction, data)
+    }
+
+    @Test(
+        "Between any two moments at which a reader looks, at every store: what it takes has not changed meanwhile",
+        arguments: 0..<16 as Range<UInt64>)
+    func everyMoment(seed: UInt64) throws {
+        let recorder = CrashRecorder()
+        recorder.isBackwards = seed % 2 == 1
+        var world = try StoreWorld(seed: seed, recorder: recorder, limits: Self.limits(seed))
+        world.image.setService(.readable)
+        for _ in 0..<3 {
+            let (transaction, payload) = world.step(operationsMax: 2, sizeMax: 200)
+            try world.commit(transaction, payload)
+        }
+        recorder.isRecording = true
+        try Self.life(&world, rounds: 24)
+        recorder.isRecording = false
+        let images = recorder.images.map { Moment($0) }
+        // Each section as it may be found, and when it is found first.
+        var found: [SectionSnapshot: Int] = [:]
+        let ids = Set(world.slots.keys)
+        for (index, image) in images.enumerated() {
+            guard var reader = image.file.map({ ReplicaReader($0) }) else { continue }
+            for id in ids {
+                guard case .section(let section) = id.bytes.withUnsafeBytes({ reader.find($0) { 0 } }) else { continue }
+                found[section] = found[section] ?? index
+            }
+        }
+        for (section, first) in found {
+            var isChanged = false
+            for last in first..<images.count {
+                isChanged = isChanged || !images[last].isEqual(images[first], section)
+                let isTaken = images[last].file?.holds(section) == true
+                #expect(!isTaken || !isChanged, "seed \(seed): torn between stores \(first) and \(last)")
+                if isTaken, isChanged { return }
+            }
+        }
+        #expect(found.count > 8)
+    }
+
+    /// What the memory was after one store.
+    private final class Moment {
+        private let memory: UnsafeMutableRawBufferPointer
+        let file: ReplicaFile?
+
+        init(_ content: [UInt8]) {
+            memory = .allocate(byteCount: content.count, alignment: 64)
+            memory.copyBytes(from: content)
+            file = ReplicaFile(UnsafeRawBufferPointer(memory))
+        }
+
+        deinit { memory.deallocate() }
+
+        func isEqual(_ other: Moment, _ section: SectionSnapshot) -> Bool {
+            let end = section.offset + section.size
+            guard end <= memory.count, end <= other.memory.count else { return false }
+            for offset in stride(from: section.offset, to: end - 7, by: 8)
+            where memory.load(fromByteOffset: offset, as: UInt64.self)
+                != other.memory.load(fromByteOffset: offset, as: UInt64.self)
+            { return false }
+            for offset in (end & ~7)..<end where memory[offset] != other.memory[offset] { return false }
+            return true
+        }
+    }
+
     @Test("All sections of one step are of one change, or are not taken")
     func oneStep() throws {
         let recorder = CrashRecorder()
@@ -170,7 +278,7 @@ struct ReaderTests {
                     if id == model.sections.keys.sorted().last { window.show(images[moments[1]]) }
                     all[id] = Self.read(&reader, id, at: {}, {}, {})
                 }
-                guard reader.file.holds(step: step) else { continue }
+                guard reader.file.holds(step: step, []) else { continue }
                 taken.insert(change)
                 #expect(all == model.sections.mapValues(\.data), "stores \(moments) of \(images.count)")
             }

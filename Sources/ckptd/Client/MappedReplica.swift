@@ -105,6 +105,8 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
             let change = file.change(after: step)
             var parts: [[UInt8]] = []
             parts.reserveCapacity(ranges.count)
+            var sections: [SectionSnapshot] = []
+            sections.reserveCapacity(ranges.count)
             var isBusy = false
             for range in ranges where !isBusy {
                 switch range.id.bytes.withUnsafeBytes({ find($0) }) {
@@ -112,6 +114,7 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
                     let bytes = file.bytes(section)
                     guard let place = part(of: bytes.count, range.offset, range.count) else { return .ask }
                     parts.append(Array(bytes[place]))
+                    sections.append(section)
                 case .busy: isBusy = true
                 // Only ckptd can stop those that write it meanwhile.
                 case .ask, .direct: return .ask
@@ -119,7 +122,7 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
                 case .retired: return .replaced
                 }
             }
-            if !isBusy, file.holds(step: step) { return .done(ReadReply(change: change, parts: parts)) }
+            if !isBusy, file.holds(step: step, sections) { return .done(ReadReply(change: change, parts: parts)) }
         }
         return .ask
     }

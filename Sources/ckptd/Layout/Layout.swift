@@ -33,7 +33,7 @@ public enum Layout {
     public static let headerBytes = 1024
 
     /// An entry of the section table: sequence u64 · direct section 24 · image 64. The sequence is odd while a step
-    /// changes the entry or its data (2 × step - 1), and even when it has (2 × step).
+    /// changes the entry or its data, see ``sequence(after:)``, and even when it has.
     public static let sectionEntryBytes = 96
     public static let entryDirectOffset = 8
     /// Not 0: the section is written directly, its image here is not what it is.
@@ -48,6 +48,10 @@ public enum Layout {
     /// Tables of more entries than this are refused: a checked bound for everything computed from them.
     public static let entriesMax = 1 << 24
     public static let fileBytesMax = 1 << 44
+
+    /// The sequence word of an entry that a step has changed; one less while it does. Between two steps there is room
+    /// for what changes the entry and is none: no word is ever there a second time, for another state of the section.
+    public static func sequence(after step: UInt64) -> UInt64 { step &<< 8 }
 
     public static func rootOffset(_ sequence: UInt64) -> Int { rootsOffset + Int(sequence & 1) * rootBytes }
 }

@@ -49,19 +49,21 @@ public struct ReplicaFile: @unchecked Sendable {  // a place that stays, and wor
             && words.relaxed(at: Layout.serialOffset) == section.serial
     }
 
-    /// The number of the last step, if it is carried out: several sections that are read until ``holds(step:)`` are of
-    /// one and the same change.
+    /// The number of the last step, if it is carried out: several sections that are read until ``holds(step:_:)`` are
+    /// of one and the same change.
     public var step: UInt64? {
         let committed = words.word(at: Layout.commitOffset)
         return words.word(at: Layout.appliedOffset) == committed ? committed : nil
     }
 
-    public func holds(step: UInt64) -> Bool {
+    /// - Parameter sections: what was read; one that was left to its writers meanwhile is no longer of this step, and
+    ///   is brought back before the next one is committed.
+    public func holds(step: UInt64, _ sections: [SectionSnapshot]) -> Bool {
         atomicMemoryFence(ordering: .acquiring)
-        return words.relaxed(at: Layout.commitOffset) == step
+        return words.relaxed(at: Layout.commitOffset) == step && sections.allSatisfy { holds($0) }
     }
 
-    /// The change number after a step; valid while that ``holds(step:)``.
+    /// The change number after a step; valid while that ``holds(step:_:)``.
     public func change(after step: UInt64) -> UInt64 {
         words.relaxed(at: Layout.rootOffset(step) + Layout.rootChange)
     }

@@ -396,7 +396,7 @@ extension CheckpointImage {
     /// Carries out a published step. Doing it twice, or the second half twice, ends the same.
     mutating func carryOut(_ record: UnsafeRawBufferPointer, _ head: RecordHead) {
         // Readers who do not ask see by the sequence that what they have read is of two states.
-        publishSequence(2 &* head.sequence &- 1, record, head)
+        publishSequence(Layout.sequence(after: head.sequence) &- 1, record, head)
         var items = RecordItems(record, head)
         if !head.isDataOmitted {
             while let (item, _, data) = items.next() {
@@ -415,7 +415,7 @@ extension CheckpointImage {
             let entry = UnsafeRawBufferPointer(rebasing: record[(offset + 8)..<(offset + RecordHead.imageBytes)])
             memory.copy(entry, to: entryOffset(slot) + Layout.entryImageOffset)
         }
-        publishSequence(2 &* head.sequence, record, head)
+        publishSequence(Layout.sequence(after: head.sequence), record, head)
         if head.createsSections { memory.publish(head.sequence, at: Layout.createdOffset) }
         for index in 0..<head.openerImages {
             let offset = head.openerImagesOffset + index * RecordHead.imageBytes

@@ -135,11 +135,10 @@ final class DirectFile {
     private static func takeFromDead(_ lock: DirectLock) -> Bool {
         let holder = lock.holder
         let process = DirectLock.process(of: holder)
-        if let found = Process.information(of: process), !found.isExiting,
-            DirectLock.owner(process: UInt32(process), start: found.startTime) == holder
-        {
-            return false
+        let isAnother = Process.information(of: process).map {
+            DirectLock.owner(process: UInt32(process), start: $0.startTime) != holder
         }
+        guard isAnother == true || Process.isOver(process) else { return false }
         return lock.take(from: holder, for: DirectLock.service)
     }
 
