@@ -76,6 +76,22 @@ struct AmfClusterTests {
         #expect(world.findings == [])
     }
 
+    @Test("What the death of an active component brings about is foretold where its standby runs")
+    func componentDies() {
+        let world = ClusterWorld(seed: 6)
+        run(world, for: .seconds(3))
+        for _ in 0..<3 {
+            let node = active(world)[0]
+            guard let process = world.nodes[node]?.processes.first else { break }
+            world.kill(node, process.component, process.instance)
+            run(world, for: .seconds(1))
+            #expect(active(world) != [node])
+        }
+        #expect(world.counts.foretold >= 3)
+        #expect(isWhole(world), "\(status(world))")
+        #expect(world.findings == [])
+    }
+
     @Test("A frozen node does not act when it thaws")
     func freeze() {
         let world = ClusterWorld(seed: 5)

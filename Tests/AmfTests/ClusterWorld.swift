@@ -41,6 +41,8 @@ final class ClusterWorld {
         var isAdopted = false
         var events: [NodeEvent] = []
         var outputs: [Replica.Output] = []
+        /// What the death that is being applied was foretold to bring about here, and has not yet.
+        var foretold: [AmfPush] = []
         var proposals: [UInt64: ClusterEvent] = [:]
         var refused: [ClusterEvent] = []
         var lastTicket: UInt64 = 0
@@ -87,7 +89,7 @@ final class ClusterWorld {
     var operations: [(number: UInt64, node: NodeID, wanted: AdminState, outcome: AisError??)] = []
     /// What is wrong on purpose, to see that the checker sees it.
     var isEnforced = true
-    var counts = (givenUp: 0, suspended: 0, killed: 0, joined: 0, answered: 0)
+    var counts = (givenUp: 0, suspended: 0, killed: 0, joined: 0, answered: 0, foretold: 0)
 
     init(seed: UInt64, nodes count: Int = 3) {
         random = SeededRandom(seed: seed)
@@ -126,6 +128,7 @@ final class ClusterWorld {
         let group = FragmentingGroup(network.attach(id, incarnation: incarnation))
         var configuration = ReplicatedConfiguration(member: group.member)
         configuration.isJournaling = true
+        configuration.announcesEvents = true
         configuration.journalBytesMin = 4_096
         configuration.formationGrace = .milliseconds(300)
         configuration.proposalTimeout = .milliseconds(500)
@@ -269,6 +272,8 @@ final class ClusterWorld {
             } else if let output = nodes[id]?.amfd?.outputs.first {
                 nodes[id]?.amfd?.outputs.removeFirst()
                 perform(id, output)
+            } else if nodes[id]?.amfd?.replica.hasMore == true {
+                self.output(id) { replica, now in replica.pump(at: now) }
             } else {
                 return
             }
@@ -333,6 +338,8 @@ final class ClusterWorld {
 
     private func perform(_ id: NodeID, _ output: Replica.Output) {
         switch output {
+        case .willApply(let event): foretell(id, event)
+        case .didApply: compareWithForetold(id)
         case .journal(.append(let record)): nodes[id]?.journal.append(record)
         case .journal(.replace(let record)): nodes[id]?.journal = [record]
         case .perform(.order(let target, let order), _): if target == id { give(id, .order(order)) }
@@ -514,6 +521,7 @@ final class ClusterWorld {
             give(id, .spawned(name, instance, pid: nextPid, startedAt: 7))
             register(id, process)
         case .push(let push):
+            nodes[id]?.amfd?.foretold.removeAll { $0 == push }
             guard let index = nodes[id]?.processes.firstIndex(where: { $0.component == push.component }) else { return }
             // What becomes active while the gate is closed is stopped before it hears of it.
             if case .csiSet(_, _, .active, _) = push, isEnforced, nodes[id]?.amfd?.gate.isOpen == false {

@@ -248,7 +248,7 @@ final class ClusterSimulation {
             case .perform(.opened(let id, _), let ticket): opened(node, ticket, id)
             case .journal(.append(let record)): journals[node, default: []].append(record)
             case .journal(.replace(let record)): journals[node] = [record]
-            case .perform, .performOnce, .sendSnapshot, .note: break
+            case .willApply, .didApply, .perform, .performOnce, .sendSnapshot, .note: break
             case .answer(let ticket, let outcome): answeredProposal(node, ticket, outcome)
             case .stateReplaced:
                 processes[node]?.backlog.removeAll()

@@ -130,7 +130,7 @@ struct SimulatedClms {
         case .view(let view):
             members[number]?.view = view
             stand(number)
-        case .journal, .performOnce, .sendSnapshot, .note: break
+        case .willApply, .didApply, .journal, .performOnce, .sendSnapshot, .note: break
         }
     }
 

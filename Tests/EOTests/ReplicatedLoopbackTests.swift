@@ -16,17 +16,20 @@ func told(_ outputs: [LoopbackLedger.Output]) -> [String] {
         case .status(let status): "status \(status)"
         case .stateReplaced: "replaced"
         case .sendSnapshot(let member, let point, _): "send to \(member) \(point.position)"
+        case .willApply(let event): "will apply \(event)"
+        case .didApply: "did apply"
         case .journal, .view, .note: nil
         }
     }
 }
 
 func loopback(
-    incarnation: UInt64 = 1, journaling: Bool = false, restoring: [[UInt8]] = []
+    incarnation: UInt64 = 1, journaling: Bool = false, announcing: Bool = false, restoring: [[UInt8]] = []
 ) throws -> LoopbackLedger {
     let member = GroupMember(node: NodeID(1), incarnation: incarnation)
     var configuration = ReplicatedConfiguration(member: member)
     configuration.isJournaling = journaling
+    configuration.announcesEvents = announcing
     let replicated = try Replicated(core: Ledger(), configuration: configuration, restoring: restoring)
     return ReplicatedNode(replicated, over: LoopbackGroup(member: member))
 }
@@ -64,6 +67,27 @@ func aloneAnswers() throws {
             "added(request: 10, total: 2) ticket 70", "answer 70 done",
         ])
     #expect(node.core.totals == [5: 2])
+}
+
+@Test("An event is announced before it is applied, and nothing overtakes it")
+func announced() throws {
+    var node = try loopback(announcing: true)
+    _ = try node.start("ledger", at: .start)
+    while node.hasMore { _ = node.pump(at: .start) }
+    let first = Ledger.Event.add(name: 5, amount: 2, request: 10)
+    let second = Ledger.Event.add(name: 5, amount: 3, request: 11)
+    #expect(told(node.propose(first, ticket: 1, at: .start)) == ["will apply \(first)"])
+    #expect(told(node.propose(second, ticket: 2, at: .start)) == [], "the first is still to be applied")
+    #expect(node.core.totals == [:] && node.hasMore)
+    #expect(
+        told(node.pump(at: .start)) == [
+            "added(request: 10, total: 2) ticket 1", "answer 1 done", "did apply", "will apply \(second)",
+        ])
+    #expect(node.core.totals == [5: 2] && node.hasMore)
+    #expect(
+        told(node.pump(at: .start)) == ["added(request: 11, total: 5) ticket 2", "answer 2 done", "did apply"])
+    while node.hasMore { #expect(told(node.pump(at: .start)) == []) }
+    #expect(node.core.totals == [5: 5])
 }
 
 @Test("A once-only effect stays pending until it is reported done, over a restart from the journal")

@@ -139,6 +139,7 @@ struct Simulator {
         configuration.isJournaling = true
         configuration.journalBytesMin = 2048
         configuration.outstandingMax = 32
+        configuration.announcesEvents = node.rawValue % 2 == 0
         configuration.carriesSnapshots = random.chance(percent: options.carryingPercent)
         var ledger = Ledger()
         ledger.isDisorderly = options.isDisorderly
@@ -272,6 +273,11 @@ struct Simulator {
     }
 
     private mutating func act(_ id: NodeID, _ body: (inout Node, Instant) -> [Node.Output]) {
+        step(id, body)
+        while processes[id]?.node.hasMore == true { step(id) { node, now in node.pump(at: now) } }
+    }
+
+    private mutating func step(_ id: NodeID, _ body: (inout Node, Instant) -> [Node.Output]) {
         guard var process = processes.removeValue(forKey: id) else { return }  // out of the table: not copied on write
         let before = (index: process.node.replicated.index, status: process.node.status)
         let outputs = body(&process.node, now + process.clockSkew)
@@ -282,6 +288,10 @@ struct Simulator {
             case .performOnce(let effect, let alarm): process.owed.append((effect, alarm.request))
             case .note(.snapshotLoaded): counts.snapshots += 1
             case .note(.diverged): counts.divergences += 1
+            case .didApply:
+                if process.node.replicated.index == before.index {
+                    checker.find("node \(id): an event was announced and not applied")
+                }
             case .sendSnapshot(let joiner, let point, let bytes):
                 guard !random.chance(percent: 20) else { continue }  // the link is down
                 let delay = Duration.microseconds([10, 10_000, 3_000_000].randomElement(using: &random) ?? 10)

@@ -222,7 +222,7 @@ final class ClusterWorld {
                 guard status == .synchronised, let held = node.held else { continue }
                 node.held = nil
                 for event in held { handle(event, at: index) }
-            case .performOnce, .sendSnapshot, .note: break
+            case .willApply, .didApply, .performOnce, .sendSnapshot, .note: break
             }
         }
     }

@@ -289,7 +289,7 @@ final class GlobalWorld {
                 node.view = view.members.map(\.node)
                 registryChanged(index)
             case .status: registryChanged(index)
-            case .perform, .performOnce, .sendSnapshot, .note: break
+            case .willApply, .didApply, .perform, .performOnce, .sendSnapshot, .note: break
             }
         }
     }

@@ -20,6 +20,11 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
 
     /// An effect that this member performs. The ticket is that of the own proposal it comes from, else nil.
     public var onEffect: (Core.Effect, _ ticket: UInt64?) -> Void = { _, _ in }
+    /// The engine handles this event next, whatever comes; called only with
+    /// ``ReplicatedConfiguration/announcesEvents``. Must not propose.
+    public var onWillApply: (Core.Event) -> Void = { _ in }
+    /// What it decided was performed.
+    public var onDidApply: () -> Void = {}
     /// Perform, then say so with ``effectDone(_:then:)``; comes again, here or elsewhere, until that is ordered.
     public var onOnce: (EffectID, Core.OnceEffect) -> Void = { _, _ in }
     /// The one answer to a proposal, by its ticket.
@@ -166,13 +171,20 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
                 case .output(let output): perform(output)
                 }
             }
-        } while tellCommitted()
+        } while goOn() || tellCommitted()
         queue.removeAll(keepingCapacity: true)
         head = 0
         isDraining = false
         guard !isClosed else { return }
         if isLost { scheduleRejoin() } else { watch() }
         schedulePump()
+    }
+
+    /// True when the group had more for us than was performed.
+    private func goOn() -> Bool {
+        guard node.hasMore, !isClosed else { return false }
+        append(node.pump(at: MonotonicClock.now()))
+        return true
     }
 
     /// True when something was told, and may have led to more.
@@ -186,6 +198,8 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
 
     private func perform(_ output: Node.Output) {
         switch output {
+        case .willApply(let event): onWillApply(event)
+        case .didApply: onDidApply()
         case .journal(let write): onJournal(write)
         case .perform(let effect, let ticket): onEffect(effect, ticket)
         case .performOnce(let id, let effect): onOnce(id, effect)

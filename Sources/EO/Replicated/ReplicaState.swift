@@ -51,15 +51,19 @@ extension ReplicaState {
         return mark.sequence
     }
 
+    /// Whether ``apply(_:from:spoken:)`` will apply it.
+    func isInPlace(_ command: Command, from proposer: GroupMember, spoken: UInt16) -> Bool {
+        let expected = max(lastSequence(of: proposer) &+ 1, command.firstWanted)
+        return command.sequence == expected && command.version == spoken
+    }
+
     /// - Parameter spoken: the version that the members speak at this place of the order. A command in another is not
     ///   taken: not every member might read it.
     mutating func apply(
         _ command: Command, from proposer: GroupMember, spoken: UInt16
     ) -> Applied<Core.Effect> {
-        let last = lastSequence(of: proposer)
-        guard command.sequence > last else { return .repeated }
-        let expected = max(last &+ 1, command.firstWanted)
-        guard command.sequence == expected, command.version == spoken else { return .outOfPlace }
+        guard command.sequence > lastSequence(of: proposer) else { return .repeated }
+        guard isInPlace(command, from: proposer, spoken: spoken) else { return .outOfPlace }
 
         marks[proposer.node] = ProposerMark(incarnation: proposer.incarnation, sequence: command.sequence)
         index += 1
@@ -94,7 +98,7 @@ extension ReplicaState {
         }
     }
 
-    private static func decodeEvent(_ bytes: [UInt8], version: UInt16) throws(DecodeError) -> Core.Event {
+    static func decodeEvent(_ bytes: [UInt8], version: UInt16) throws(DecodeError) -> Core.Event {
         guard Core.versions.contains(version) else {
             throw .badValue("event version \(version); \(Core.versions) expected")
         }

@@ -45,6 +45,19 @@ extension Replicated {
         }
     }
 
+    /// The event that the engine will handle next, when this is handed to ``handle(_:at:)`` before anything else; nil
+    /// when there is none, or it cannot be said yet.
+    func event(comingWith delivery: GroupEvent) -> Core.Event? {
+        guard case .message(let sender, let bytes) = delivery, status == .synchronised, let view, view.isQuorate,
+            view.members.contains(sender),
+            // What makes no sense is told of when it is handled.
+            let message = try? ReplicatedMessage(decoding: bytes), case .command(let command) = message.body,
+            case .event(let event) = command.action,
+            state.isInPlace(command, from: sender, spoken: formation.version)
+        else { return nil }
+        return try? ReplicaState<Core>.decodeEvent(event, version: command.version)
+    }
+
     /// Every message says which epoch its sender promised and how far it has applied.
     private mutating func noteStanding(
         _ message: ReplicatedMessage, of sender: GroupMember, at now: Instant, _ effects: inout [Effect]

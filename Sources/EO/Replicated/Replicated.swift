@@ -24,6 +24,9 @@ public struct ReplicatedConfiguration: Hashable, Sendable {
     /// Commands a joiner keeps while it waits for its snapshot; beyond, it starts over. The same on every member: what
     /// comes beyond it while a view is formed is dropped by all.
     public var bufferedMax = 65_536
+    /// Whether an event is announced before it is applied (``ReplicatedNode/Output/willApply(_:)``), and acknowledged
+    /// only when what followed from it was performed: for a shell that has something ready, to be done first.
+    public var announcesEvents = false
     /// Whether to emit ``Replicated/Effect/journal(_:)``.
     public var isJournaling = false
     /// A journal is begun anew after so many bytes, or twice the snapshot it began with, whichever is more.
@@ -237,6 +240,8 @@ public struct Replicated<Core: ReplicatedEngine>: Engine, Sendable {
     }
     /// Equal at equal ``index`` on every member.
     public var digest: UInt64 { state.digest(version: isMute ? Core.versions.upperBound : formation.version) }
+    /// The group's time at which the last command was applied; it never goes back.
+    public var time: Instant { state.time }
     /// A hash over every command applied.
     public var logHash: UInt64 { state.chain }
     /// Once-only effects not yet reported done.

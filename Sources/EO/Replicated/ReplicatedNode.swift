@@ -9,6 +9,10 @@ import SAFTypes
 /// order.
 public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     public enum Output: Sendable {
+        /// The engine handles this event next, and nothing comes between: what was made ready for it may be done. What
+        /// it then decides follows up to ``didApply``. Only with ``ReplicatedConfiguration/announcesEvents``.
+        case willApply(Core.Event)
+        case didApply
         /// Keep this before performing anything that follows.
         case journal(JournalWrite)
         case perform(Core.Effect, ticket: UInt64?)
@@ -34,6 +38,10 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     private var outbox: [[UInt8]] = []
     private let outboxMax: Int
     private var isBusy = false
+    /// Announced, and to be applied next.
+    private var announced: GroupEvent?
+    /// To be acknowledged when the outputs are performed.
+    private var isPerforming = false
 
     public init(_ replicated: Replicated<Core>, over group: Group) {
         invariant(replicated.configuration.member == group.member, "the engine and the group name different members")
@@ -46,6 +54,9 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     public var core: Core { replicated.core }
     public var status: ReplicatedStatus { replicated.status }
     public var descriptors: [Int32] { group.descriptors }
+
+    /// ``pump(at:)`` is due as soon as what was returned is performed.
+    public var hasMore: Bool { announced != nil || isPerforming }
 
     /// Messages wait because the group pushed back.
     public var hasUnsent: Bool { !outbox.isEmpty }
@@ -60,8 +71,14 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     /// lost, what was not sent is not sent any more: the next view has it said again.
     public mutating func leave() {
         group.leave()
+        forgetUnderWay()
+    }
+
+    private mutating func forgetUnderWay() {
         outbox.removeAll()
         isBusy = false
+        announced = nil
+        isPerforming = false
     }
 
     /// Orders an event. Its ticket is answered exactly once, at once or later; effects routed `.answer` come before it,
@@ -101,8 +118,7 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     public mutating func rejoin(_ name: String, over group: Group, at now: Instant) throws(GroupError) -> [Output] {
         self.group.leave()
         self.group = group
-        outbox.removeAll()
-        isBusy = false
+        forgetUnderWay()
         var outputs: [Output] = []
         take(replicated.rejoining(as: group.member), &outputs)
         try self.group.join(name)
@@ -114,6 +130,11 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     public mutating func pump(at now: Instant) -> [Output] {
         var outputs: [Output] = []
         isBusy = false
+        if let event = announced {
+            announced = nil
+            feed(.group(event), at: now, &outputs)
+            outputs.append(.didApply)
+        }
         if let deadline = replicated.nextDeadline, deadline <= now { feed(.tick, at: now, &outputs) }
         drain(at: now, &outputs)
         return outputs
@@ -129,12 +150,20 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     private mutating func drain(at now: Instant, _ outputs: inout [Output]) {
         repeat {
             flush()
+            guard announced == nil else { return }
             while let event = group.next() {
                 isBusy = false
                 if case .view(let view) = event { outputs.append(.view(view)) }
+                if replicated.configuration.announcesEvents, let coming = replicated.event(comingWith: event) {
+                    announced = event
+                    outputs.append(.willApply(coming))
+                    return
+                }
                 feed(.group(event), at: now, &outputs)
                 flush()
             }
+            isPerforming = replicated.configuration.announcesEvents && !isPerforming && !outputs.isEmpty
+            if isPerforming { return }
             feed(.drained, at: now, &outputs)
         } while !outbox.isEmpty && !isBusy
     }

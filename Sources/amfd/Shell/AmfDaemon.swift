@@ -152,6 +152,7 @@ final class AmfDaemon {
             host.onJoined = { cluster.lease.joined() }
             host.onActivity = { cluster.activityChanged($0) }
             host.beforeWork = { cluster.lease.check() }
+            host.onForetold = { cluster.becomesActive($0) }
         }
         host.onNodeStopped = { [unowned self] in stopped() }
         host.performNode = { [unowned self] in perform($0) }

@@ -60,13 +60,8 @@ final class ClusterKeeper {
 
     /// A component may have become active, or ceased to be.
     func activityChanged(_ component: SaName) {
-        if let process = host.isActive(component),
-            let child = keeper.child(ChildKey(component: component, instance: process.instance))
-        {
-            let identity = ProcessIdentity(pid: child.pid, startTime: child.record.startTime)
-            if let old = marked[component], old != identity { lease.set(old, isActive: false) }
-            marked[component] = identity
-            lease.set(identity, isActive: true)
+        if let process = host.isActive(component), let identity = identity(component, process.instance) {
+            mark(component, identity)
         } else if let old = marked.removeValue(forKey: component) {
             lease.set(old, isActive: false)
         }
@@ -78,9 +73,30 @@ final class ClusterKeeper {
     /// - Parameter foretold: it will hear of this, which is not ordered yet.
     func keepActivities(of component: SaName, foretold: CSISetOrder? = nil) {
         guard let (instance, activities) = host.activities(of: component, foretold: foretold),
-            let child = keeper.child(ChildKey(component: component, instance: instance))
+            let identity = identity(component, instance)
         else { return }
-        assignments.set(component, ProcessIdentity(pid: child.pid, startTime: child.record.startTime), activities)
+        assignments.set(component, identity, activities)
+    }
+
+    /// A component hears that it is active before its engine does. False: it must wait for the engine, which stops it
+    /// first while the lease is over.
+    func becomesActive(_ order: CSISetOrder) -> Bool {
+        guard lease.isOpen, let identity = identity(order.component, order.instance) else { return false }
+        mark(order.component, identity)
+        keepActivities(of: order.component, foretold: order)
+        return true
+    }
+
+    private func identity(_ component: SaName, _ instance: InstanceNumber) -> ProcessIdentity? {
+        keeper.child(ChildKey(component: component, instance: instance)).map {
+            ProcessIdentity(pid: $0.pid, startTime: $0.record.startTime)
+        }
+    }
+
+    private func mark(_ component: SaName, _ identity: ProcessIdentity) {
+        if let old = marked[component], old != identity { lease.set(old, isActive: false) }
+        marked[component] = identity
+        lease.set(identity, isActive: true)
     }
 
     /// Those of an earlier amfd are in the page already; what they hold they say when they register.

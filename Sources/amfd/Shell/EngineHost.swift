@@ -24,6 +24,8 @@ final class EngineHost {
     var performNode: (NodeEffect) -> Void = { _ in }
     /// Makes a callback ready to be sent at any later time; nil when its component is not connected.
     var preparePush: (AmfPush) -> PreparedPush? = { _ in nil }
+    /// Called before a component hears of an order that its engine does not know of yet; false: it must not now.
+    var onForetold: (CSISetOrder) -> Bool = { _ in true }
     var onAdminReply: (AdminReply) -> Void = { _ in }
     var onNodeStopped: () -> Void = {}
     /// The cluster has a model, for the first time here or another one; the node engine has it already.
@@ -95,6 +97,7 @@ final class EngineHost {
             restoring: journal.records
         ) { configuration in
             configuration.isJournaling = true
+            configuration.announcesEvents = description.groupEngine != .alone
             configuration.journalBytesMin = RamJournal.capacityMin / 2
         }
         connect()
@@ -105,6 +108,8 @@ final class EngineHost {
             perform(effect, ticket)
             drain()
         }
+        cluster.onWillApply = { [unowned self] in respond(to: $0) }
+        cluster.onDidApply = { [unowned self] in compareWithResponse() }
         cluster.onOnce = { [unowned self] in perform($0, $1) }
         cluster.onAnswer = { [unowned self] in ended($0, $1) }
         cluster.onStateReplaced = { [unowned self] in stateReplaced() }
@@ -112,7 +117,10 @@ final class EngineHost {
         cluster.onView = { [unowned self] in onView($0) }
         cluster.onNote = { [unowned self] in tellLater(.replicatedNote($0)) }
         cluster.onJournal = { [unowned self] in keep($0) }
-        cluster.onCommitted = { [unowned self] _ in tellEpochs() }
+        cluster.onCommitted = { [unowned self] _ in
+            tellEpochs()
+            forecastSoon()  // a command that decided nothing here has changed the state, too
+        }
     }
 
     var restoreFailure: String? { cluster.restoreFailure }
@@ -165,7 +173,7 @@ final class EngineHost {
     func close() { cluster.close() }
 
     func handle(_ event: NodeEvent) {
-        if case .lifeLockReleased(let component, let instance) = event { respond(component, instance) }
+        if isAlone, case .lifeLockReleased(let component, let instance) = event { respond(component, instance) }
         queue.append(.node(event))
         drain()
     }
@@ -188,7 +196,7 @@ final class EngineHost {
         queue.removeAll(keepingCapacity: true)
         head = 0
         isDraining = false
-        compareWithResponse()
+        if isAlone { compareWithResponse() }
         tellSoon()
         forecastSoon()
     }
@@ -263,8 +271,8 @@ final class EngineHost {
 
     // MARK: Forecast
 
-    /// What is sent when a process dies, made ready. Only on a node alone, where nothing comes between a report and its
-    /// order.
+    /// What is sent when a process dies, made ready: on a node alone when the death is seen, for nothing comes between
+    /// a report and its order there; in a cluster when the report has its place in the order.
     private var responses: [ActiveProcess: [Response]] = [:]
     /// The state that `responses` was made from.
     private var foretold: Moment?
@@ -294,7 +302,7 @@ final class EngineHost {
     private var moment: Moment { Moment(node: nodeEvents, cluster: cluster.index) }
 
     private func forecastSoon() {
-        guard isAlone, !isForecasting, foretold != moment, model != nil else { return }
+        guard !isForecasting, foretold != moment, model != nil else { return }
         isForecasting = true
         loop.schedule(after: forecastDelay) { [unowned self] in
             isForecasting = false
@@ -305,8 +313,9 @@ final class EngineHost {
     }
 
     private func forecast(at now: Instant) {
-        let processes = engine.mayBeActive
-        let forecast = Forecast(deathsOf: processes, on: node, in: cluster.core, at: now)
+        let processes = isAlone ? engine.mayBeActive : cluster.core.actives(behind: node)
+        let time = isAlone ? now : cluster.replicated.time
+        let forecast = Forecast(deathsOf: processes, on: node, in: cluster.core, at: time)
         responses.removeAll(keepingCapacity: true)
         for process in processes {
             let orders = forecast.takeovers(after: .death(of: process))
@@ -324,10 +333,27 @@ final class EngineHost {
 
     /// A process has died: the new active hears of it first; that it is decided, kept and told comes after it.
     private func respond(_ component: SaName, _ instance: InstanceNumber) {
-        guard foretold == moment, !isDraining, cluster.isAtRest, isSynchronised,
-            let responses = responses[ActiveProcess(component: component, instance: instance)]
+        guard !isDraining, cluster.isAtRest else { return }
+        respond(toDeathOf: ActiveProcess(component: component, instance: instance))
+    }
+
+    /// The same in a cluster, where a failure has got its place in the order and is applied next.
+    private func respond(to event: ClusterEvent) {
+        guard case .report(let home, let report) = event, case .failed(let component, let instance, _, _, _) = report,
+            cluster.core.home(of: component) == home
         else { return }
-        for response in responses where response.prepared.send() { sent.append(response) }
+        let process = ActiveProcess(component: component, instance: instance)
+        if report == .death(of: process) { respond(toDeathOf: process) }
+        // What was told has a processor to get, here or on a node that shares this machine; the rest can wait.
+        OSThread.yield()
+    }
+
+    private func respond(toDeathOf process: ActiveProcess) {
+        guard foretold == moment, isSynchronised, let responses = responses[process] else { return }
+        beforeWork?()
+        for response in responses where onForetold(response.order) && response.prepared.send() {
+            sent.append(response)
+        }
     }
 
     private func wasSent(_ push: AmfPush) -> Bool {

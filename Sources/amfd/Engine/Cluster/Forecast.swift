@@ -2,8 +2,8 @@ import AmfProtocol
 import EngineKit
 import SAFTypes
 
-/// What the death of each active component will bring about on its node, worked out while nothing happens: of a
-/// fail-over only the telling is left for when it counts (``NodeEngine/pushes(afterDeathOf:then:at:)``).
+/// What the death of each active component will bring about on a node, worked out while nothing happens: of a fail-over
+/// only the telling is left for when it counts (``NodeEngine/pushes(afterDeathOf:then:at:)``).
 ///
 /// Good for the one state it was made from, at any later time: an answer that would change with time alone (when a
 /// probation ends, an escalation is not reached any more) is left out, and decided when it is needed.
@@ -14,14 +14,16 @@ public struct Forecast: Sendable {
     static let deathsMax = 256
 
     /// - Parameters:
-    ///   - processes: the components that may die.
-    ///   - node: where they run; orders for other nodes are not foretold.
+    ///   - processes: the components that may die, on this node or on others.
+    ///   - node: whose orders are foretold.
     ///   - cluster: with nothing under way that its state does not know of.
     public init(deathsOf processes: [ActiveProcess], on node: NodeID, in cluster: ClusterEngine, at now: Instant) {
         for process in processes.prefix(Self.deathsMax) {
+            guard let home = cluster.home(of: process.component) else { continue }
             let report = NodeReport.death(of: process)
-            let soon = Self.takeovers(after: report, on: node, in: cluster, at: now)
-            guard !soon.isEmpty, soon == Self.takeovers(after: report, on: node, in: cluster, at: now + Self.longTime)
+            let death = ClusterEvent.report(home, report)
+            let soon = Self.takeovers(after: death, on: node, in: cluster, at: now)
+            guard !soon.isEmpty, soon == Self.takeovers(after: death, on: node, in: cluster, at: now + Self.longTime)
             else { continue }
             orders[report] = soon
         }
@@ -35,10 +37,10 @@ public struct Forecast: Sendable {
     private static let longTime: Duration = .seconds(100 * 365 * 86_400)
 
     private static func takeovers(
-        after report: NodeReport, on node: NodeID, in cluster: ClusterEngine, at time: Instant
+        after death: ClusterEvent, on node: NodeID, in cluster: ClusterEngine, at time: Instant
     ) -> [CSISetOrder] {
         var copy = cluster
-        return copy.handle(.report(node, report), at: time).compactMap { effect in
+        return copy.handle(death, at: time).compactMap { effect in
             guard case .order(node, .csiSet(let order)) = effect, order.haState == .active else { return nil }
             return order
         }
@@ -47,7 +49,7 @@ public struct Forecast: Sendable {
 
 extension NodeEngine {
     /// The callbacks with which this engine will make components active when the process has died and the cluster
-    /// engine gives these orders, if it hears nothing else before.
+    /// engine gives these orders, if it hears nothing else before. Of a death on another node it hears nothing.
     public func pushes(
         afterDeathOf process: ActiveProcess, then orders: [CSISetOrder], at now: Instant
     ) -> [AmfPush] {
@@ -58,6 +60,27 @@ extension NodeEngine {
             guard case .push(let push) = effect, case .csiSet(_, _, .active, _) = push else { return nil }
             return push
         }
+    }
+}
+
+extension ClusterEngine {
+    /// The node of a component; nil: it is in no model.
+    public func home(of component: SaName) -> NodeID? {
+        guard case .component(let component) = positions[component] else { return nil }
+        return nodes[components[component].node].model.id
+    }
+
+    /// The components of other nodes that are active for what components of this node are standby for: those whose
+    /// death may make something active here.
+    public func actives(behind node: NodeID) -> [ActiveProcess] {
+        let standby = Set(
+            components.lazy.filter { nodes[$0.node].model.id == node }.flatMap(\.run.assignments)
+                .filter { $0.wanted == .standby }.map(\.csi))
+        guard !standby.isEmpty else { return [] }
+        return components.filter { component in
+            nodes[component.node].model.id != node && component.run.presence == .instantiated
+                && component.run.assignments.contains { $0.wanted == .active && standby.contains($0.csi) }
+        }.map { ActiveProcess(component: $0.name, instance: $0.run.instance) }
     }
 }
 
