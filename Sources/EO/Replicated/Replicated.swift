@@ -54,8 +54,8 @@ public enum ReplicatedStatus: UInt8, Hashable, Sendable, CaseIterable {
 public enum ProposalOutcome: Hashable, Sendable {
     /// Applied, and a majority has it.
     case done
-    /// `.tryAgain`: nothing happened. `.version`: nothing happened, for a member is of a version that has no words for it.
-    /// `.timeout`: unknown, it may have happened or happen yet.
+    /// `.tryAgain`: nothing happened. `.version`: nothing happened; there is a member whose version has no words
+    /// for it. `.timeout`: unknown, it may have happened or happen yet.
     case refused(AisError)
 }
 
