@@ -50,6 +50,89 @@ struct DirectoryTests {
         #expect(directory.entry(Self.id)?.retention == 5)
     }
 
+    private static func bytes(_ directory: Directory) -> [UInt8] {
+        var writer = ByteWriter()
+        directory.encode(to: &writer)
+        return writer.bytes
+    }
+
+    @Test("A late unlink, retention or choice of the active replica changes nothing of what is newer than it")
+    func lateCommands() throws {
+        var (directory, entry) = try Self.of(3) { join($0, life: 1) }
+        func isOutdated(_ effects: [DirectoryEffect]) -> Bool {
+            effects.contains { if case .outdated = $0 { true } else { false } }
+        }
+        func identity(_ number: UInt64) -> RequestIdentity {
+            RequestIdentity(session: ClientSession(high: 1, low: 1), number: number)
+        }
+        // Node 2 was cut off when its clients asked for these; meanwhile the others went on.
+        let seen = SeenActivity(epoch: entry.epoch, successor: nil)
+        let late: [DirectoryEvent] = [
+            .unlink(entry.name, seen: Self.id, by: identity(1)),
+            .setRetention(Self.id, 7, seen: entry.retention),
+            .setActive(Self.id, NodeID(2), seen: seen),
+        ]
+        #expect(!isOutdated(directory.handle(.setRetention(Self.id, 5, seen: entry.retention), at: .start)))
+        let open = DirectoryEvent.open(
+            entry.name, handle: HandleID(rawValue: 9), on: NodeID(3), id: Self.id, attributes: nil)
+        _ = directory.handle(open, at: .start)
+        _ = directory.handle(.current(Self.id, NodeID(3), epoch: entry.epoch), at: .start)
+        #expect(!isOutdated(directory.handle(.setActive(Self.id, NodeID(3), seen: seen), at: .start)))
+        #expect(isOutdated(directory.handle(late[1], at: .start)))
+        #expect(isOutdated(directory.handle(late[2], at: .start)), "another one is to be active")
+        #expect(directory.entry(Self.id)?.successor == NodeID(3))
+        let again = DirectoryEvent.setActive(Self.id, NodeID(3), seen: seen)
+        #expect(!isOutdated(directory.handle(again, at: .start)), "said again")
+        _ = directory.handle(.handOver(Self.id, epoch: entry.epoch, to: NodeID(3)), at: .start)
+        #expect(directory.entry(Self.id)?.active == NodeID(3))
+        #expect(isOutdated(directory.handle(late[2], at: .start)), "another one is active")
+        #expect(!isOutdated(directory.handle(again, at: .start)), "said again, when it is done")
+        #expect(directory.entry(Self.id)?.active == NodeID(3) && directory.entry(Self.id)?.successor == nil)
+        #expect(directory.entry(Self.id)?.retention == 5)
+
+        #expect(!isOutdated(directory.handle(.unlink(entry.name, seen: Self.id, by: identity(2)), at: .start)))
+        let second = CheckpointID(rawValue: 2 << 40)
+        _ = directory.handle(
+            .open(
+                entry.name, handle: HandleID(rawValue: 10), on: NodeID(1), id: second, attributes: Self.attributes),
+            at: .start)
+        #expect(isOutdated(directory.handle(late[0], at: .start)))
+        let none = DirectoryEvent.unlink(entry.name, seen: DirectoryEvent.unknown, by: identity(3))
+        #expect(isOutdated(directory.handle(none, at: .start)))
+        #expect(directory.handle(.unlink(entry.name, seen: Self.id, by: identity(2)), at: .start) == [], "said again")
+        #expect(directory.entry(named: entry.name)?.id == second)
+        let before = Self.bytes(directory)
+        #expect(directory.handle(.find(entry.name), at: .start) == [.found(directory.entry(second))])
+        #expect(Self.bytes(directory) == before)
+    }
+
+    @Test(
+        "What commands are about is said from version 3 on; before, a question by name is a command that does nothing")
+    func versions() throws {
+        let name = try #require(SaName("safCkpt=x"))
+        let identity = RequestIdentity(session: ClientSession(high: 1, low: 2), number: 3)
+        let seen = SeenActivity(epoch: 4, successor: NodeID(2))
+        let pairs: [(new: DirectoryEvent, old: DirectoryEvent)] = [
+            (.unlink(name, seen: Self.id, by: identity), .unlink(name, by: identity)),
+            (.setRetention(Self.id, 5, seen: 6), .setRetention(Self.id, 5)),
+            (.setActive(Self.id, NodeID(1), seen: seen), .setActive(Self.id, NodeID(1))),
+            (.find(name), .close([])),
+        ]
+        for (new, old) in pairs {
+            for (version, expected) in [(2, old), (3, new)] as [(UInt16, DirectoryEvent)] {
+                var writer = ByteWriter()
+                Directory.encode(new, version: version, to: &writer)
+                let decoded = try writer.bytes.withUnsafeBytes { raw throws(DecodeError) in
+                    var reader = ByteReader(raw)
+                    let event = try Directory.decodeEvent(version: version, from: &reader)
+                    try reader.finish()
+                    return event
+                }
+                #expect(decoded == expected, "version \(version)")
+            }
+        }
+    }
+
     @Test("A replica that has failed is not current for what was said of it before")
     func failedBeforeCurrent() throws {
         var (directory, entry) = try Self.of(3) { join($0, life: 1) }

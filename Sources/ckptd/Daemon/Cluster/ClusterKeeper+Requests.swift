@@ -18,9 +18,10 @@ struct PendingRequest {
         // The directory does it.
         case open(SaName, OpenFlags, CreationAttributes?, HandleID, CheckpointID)
         case close(OpenedHandle)
-        case unlink(SaName)
-        case setRetention(CheckpointID, SaTime)
-        case setActive(CheckpointID)
+        // What it is about is what was there when it came: see DirectoryEvent.
+        case unlink(SaName, seen: CheckpointID)
+        case setRetention(CheckpointID, SaTime, seen: SaTime)
+        case setActive(CheckpointID, seen: SeenActivity)
         case exists(SaName)
     }
 
@@ -123,9 +124,14 @@ extension ClusterKeeper {
         case .open(let name, let flags, let attributes):
             return try beginOpen(name, flags, attributes, origin, request)
         case .close(let handle): return try beginClose(handle, origin, request)
-        case .unlink(let name): return .unlink(name)
-        case .setRetention(_, let duration): return .setRetention(try admit(decoded, origin), duration)
-        case .setActiveReplica: return .setActive(try admit(decoded, origin))
+        case .unlink(let name): return beginUnlink(name, origin, request)
+        case .setRetention(_, let duration):
+            let id = try admit(decoded, origin)
+            return .setRetention(id, duration, seen: directory.host.core.entry(id)?.retention ?? -1)
+        case .setActiveReplica:
+            let id = try admit(decoded, origin)
+            let entry = directory.host.core.entry(id)
+            return .setActive(id, seen: SeenActivity(epoch: entry?.epoch ?? 0, successor: entry?.successor))
         case .exists(let name): return .exists(name)
         case .unsubscribe, .resume, .map, .watchReplicas, .adminList:
             local(decoded, origin, request, body)
@@ -183,6 +189,14 @@ extension ClusterKeeper {
         let handle = HandleID(rawValue: shell.makeID())
         opening.insert(handle)
         return .open(name, flags, attributes, handle, CheckpointID(rawValue: shell.makeID()))
+    }
+
+    private func beginUnlink(_ name: SaName, _ origin: RequestOrigin, _ request: Request) -> PendingRequest.Work? {
+        if isUnlinked(by: origin) {
+            request.reply([])
+            return nil
+        }
+        return .unlink(name, seen: directory.host.core.entry(named: name)?.id ?? DirectoryEvent.unknown)
     }
 
     private func beginClose(
@@ -294,7 +308,6 @@ extension ClusterKeeper {
         switch (pending.work, route) {
         case (.data(let id), .there(let peer)): forward(token, pending, id, origin, to: peer)
         case (.becomeActive(let id), _): becameActive(token, pending, id)
-        case (.exists(let name), _): exists(token, pending, name)
         case (.data, _), (.subscribe, _): executeHere(token, pending, origin)
         default: order(token, pending, origin)
         }
@@ -452,10 +465,11 @@ extension ClusterKeeper {
         case .open(let name, _, let attributes, let handle, let id):
             event = .open(name, handle: handle, on: node, id: id, attributes: attributes)
         case .close(let opened): event = .close([opened])
-        case .unlink(let name): event = .unlink(name, by: origin.identity)
-        case .setRetention(let id, let duration): event = .setRetention(id, duration)
-        case .setActive(let id): event = .setActive(id, node)
-        case .data, .subscribe, .becomeActive, .exists: return
+        case .unlink(let name, let seen): event = .unlink(name, seen: seen, by: origin.identity)
+        case .setRetention(let id, let duration, let seen): event = .setRetention(id, duration, seen: seen)
+        case .setActive(let id, let seen): event = .setActive(id, node, seen: seen)
+        case .exists(let name): event = .find(name)
+        case .data, .subscribe, .becomeActive: return
         }
         switch pending.work {
         case .unlink, .setRetention, .setActive:
@@ -487,7 +501,11 @@ extension ClusterKeeper {
             return
         case .opened(let id, let isCreated): opened(id, isCreated: isCreated, pending, origin)
         case .done:
-            if case .setActive(let id) = pending.work {
+            if case .exists(let name) = pending.work {
+                reply(pending, directory.host.core.entry(named: name))
+                return settle(token, .answered(token))
+            }
+            if case .setActive(let id, _) = pending.work {
                 // It is, when it has everything and the one before has stopped.
                 settle(token, .answered(token))
                 return add(
@@ -496,7 +514,15 @@ extension ClusterKeeper {
                         work: .becomeActive(id), isStrict: pending.isStrict), isRetransmission: true)
             }
             pending.request.reply([])
-        case .refused(.notExist, _) where isUnlinked(pending, by: origin): pending.request.reply([])
+        case .found(let entry): reply(pending, entry)
+        case .refused(.notExist, _) where isUnlink(pending) && isUnlinked(by: origin): pending.request.reply([])
+        case .outdated(let text):
+            if isUnlink(pending), isUnlinked(by: origin) {
+                pending.request.reply([])
+            } else {
+                // An earlier sending may have done it, before what is there now.
+                pending.request.fail(origin.isRetransmission ? .timeout : .tryAgain, text)
+            }
         case .refused(let code, let text): pending.request.fail(code, text)
         }
         if case .open(_, _, _, let handle, _) = pending.work { opening.remove(handle) }
@@ -510,23 +536,20 @@ extension ClusterKeeper {
             .tryAgain, "the replica of another node was asked to be the active one meanwhile, or this one is no more")
     }
 
-    private func exists(_ token: UInt64, _ pending: PendingRequest, _ name: SaName) {
-        let entry = directory.host.core.entry(named: name)
-        if entry == nil, directory.host.core.isRecovering {
-            loop.schedule(after: Self.recoveryDelay) { [unowned self] in
-                enter { settle(token, .failed(token, .untouched)) }
-            }
-            return
-        }
-        settle(token, .answered(token))
+    /// - Parameter entry: as a majority knows it: others may have gone on without this node.
+    private func reply(_ pending: PendingRequest, _ entry: DirectoryEntry?) {
         var attributes = entry?.attributes
         attributes?.retentionDuration = entry?.retention ?? 0
         pending.request.reply(ExistsReply(attributes: attributes).encoded)
     }
 
-    private func isUnlinked(_ pending: PendingRequest, by origin: RequestOrigin) -> Bool {
-        guard case .unlink = pending.work, origin.isRetransmission else { return false }
-        return shell.engine.wasUnlinked(by: origin.identity)
+    private func isUnlink(_ pending: PendingRequest) -> Bool {
+        if case .unlink = pending.work { true } else { false }
+    }
+
+    /// An earlier sending of this request has unlinked something.
+    private func isUnlinked(by origin: RequestOrigin) -> Bool {
+        origin.isRetransmission && shell.engine.wasUnlinked(by: origin.identity)
     }
 
     private func opened(_ id: CheckpointID, isCreated: Bool, _ pending: PendingRequest, _ origin: RequestOrigin) {

@@ -18,6 +18,9 @@ final class DirectoryKeeper {
     /// What the directory said to a proposal, once.
     enum Outcome {
         case opened(CheckpointID, isCreated: Bool)
+        case found(DirectoryEntry?)
+        /// What it was about is another meanwhile; nothing has happened now.
+        case outdated(String)
         case done
         case refused(AisError, String)
         /// Nothing has happened.
@@ -160,6 +163,8 @@ final class DirectoryKeeper {
             review()
         case .opened(let id, let isCreated): if let ticket { told[ticket] = .opened(id, isCreated: isCreated) }
         case .refused(let code, let text): if let ticket { told[ticket] = .refused(code, text) }
+        case .outdated(let text): if let ticket { told[ticket] = .outdated(text) }
+        case .found(let entry): if let ticket { told[ticket] = .found(entry) }
         case .startTimer, .cancelTimer: break  // the group's
         }
     }

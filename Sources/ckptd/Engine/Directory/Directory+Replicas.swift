@@ -124,7 +124,8 @@ extension Directory {
     }
 
     mutating func setActive(
-        _ id: CheckpointID, _ node: NodeID, _ now: Instant, _ effects: inout [DirectoryEffect]
+        _ id: CheckpointID, _ node: NodeID, _ seen: SeenActivity?, _ now: Instant,
+        _ effects: inout [DirectoryEffect]
     ) {
         guard let entry = entries[id] else {
             return effects.append(.refused(.badHandle, "the checkpoint is no more"))
@@ -132,6 +133,11 @@ extension Directory {
         guard entry.replicas[node] ?? .absent != .absent, entry.count(.current) > 0 else {
             return effects.append(
                 .refused(.notExist, "no replica of checkpoint \(entry.name) has what was written last"))
+        }
+        let next = entry.successor ?? entry.active
+        if let seen, seen != SeenActivity(epoch: entry.epoch, successor: entry.successor), next != node {
+            return effects.append(
+                .outdated("the active replica of checkpoint \(entry.name) is another than when one was chosen"))
         }
         if entry.active == node { return change(id, now, &effects) { $0.successor = nil } }
         change(id, now, &effects) { $0.successor = node }

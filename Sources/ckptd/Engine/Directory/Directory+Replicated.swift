@@ -2,8 +2,18 @@ public import EOReplicated
 public import SAFTypes
 
 extension Directory: ReplicatedEngine {
-    /// Version 1 did not say which epochs there have been.
-    public static var versions: ClosedRange<UInt16> { 1...2 }
+    /// Version 1 did not say which epochs there have been; commands before version 3 do not say what they are about.
+    public static var versions: ClosedRange<UInt16> { 1...3 }
+
+    public static func encode(_ event: DirectoryEvent, version: UInt16, to writer: inout ByteWriter) {
+        event.encode(version: version, to: &writer)
+    }
+
+    public static func decodeEvent(
+        version: UInt16, from reader: inout ByteReader
+    ) throws(DecodeError) -> DirectoryEvent {
+        try DirectoryEvent(decoding: &reader, version: version)
+    }
 
     public func encodeSnapshot(version: UInt16, to writer: inout ByteWriter) { encode(to: &writer, version: version) }
 
@@ -15,7 +25,7 @@ extension Directory: ReplicatedEngine {
         switch effect {
         case .changed, .members, .removed: .everyMember
         case .unknown(_, let node): .node(node)
-        case .opened, .refused: .answer
+        case .opened, .refused, .outdated, .found: .answer
         case .startTimer(let timer, let at): .startTimer(key: timer.key, at: at)
         case .cancelTimer(let timer): .cancelTimer(key: timer.key)
         }

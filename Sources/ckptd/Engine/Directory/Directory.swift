@@ -73,14 +73,9 @@ public struct Directory: Engine, Sendable {
         case .open(let name, let handle, let node, let id, let attributes):
             open(name, handle, node, id, attributes, now, &effects)
         case .close(let handles): close(handles, now, &effects)
-        case .unlink(let name, let identity): unlink(name, identity, now, &effects)
-        case .setRetention(let id, let duration):
-            guard let entry = entries[id] else { return [Self.gone] }
-            guard !entry.isUnlinked else {
-                return [.refused(.badOperation, "checkpoint \(entry.name) is unlinked and ends with its last close")]
-            }
-            change(id, now, &effects) { $0.retention = duration }
-        case .setActive(let id, let node): setActive(id, node, now, &effects)
+        case .unlink(let name, let seen, let identity): unlink(name, seen, identity, now, &effects)
+        case .setRetention(let id, let duration, let seen): setRetention(id, duration, seen, now, &effects)
+        case .setActive(let id, let node, let seen): setActive(id, node, seen, now, &effects)
         case .current(let id, let node, let epoch):
             change(id, now, &effects) { entry in
                 guard entry.epoch == epoch, entry.active != nil, entry.replicas.contains(node) else { return }
@@ -98,11 +93,10 @@ public struct Directory: Engine, Sendable {
         case .forgotten(let node): forget(node, now, &effects)
         case .recoveryOver: endRecovery(now, &effects)
         case .remembered(let part): remember(part)
+        case .find(let name): find(name, &effects)
         }
         return effects
     }
-
-    private static let gone = DirectoryEffect.refused(.badHandle, "the checkpoint is no more")
 
     /// Changes an entry and does what follows from it.
     mutating func change(
@@ -205,17 +199,44 @@ public struct Directory: Engine, Sendable {
     }
 
     private mutating func unlink(
-        _ name: SaName, _ identity: RequestIdentity, _ now: Instant, _ effects: inout [DirectoryEffect]
+        _ name: SaName, _ seen: CheckpointID?, _ identity: RequestIdentity, _ now: Instant,
+        _ effects: inout [DirectoryEffect]
     ) {
-        guard let id = named.removeValue(forKey: name) else {
-            if !entries.contains(where: { $0.value.unlinker == identity }) {
-                effects.append(.refused(.notExist, "checkpoint \(name) does not exist"))
-            }
-            return
+        if entries.contains(where: { $0.value.unlinker == identity }) { return }  // done by an earlier sending
+        guard let id = named[name] else {
+            return effects.append(.refused(.notExist, "checkpoint \(name) does not exist"))
         }
+        if let seen, seen != id {
+            return effects.append(.outdated("checkpoint \(name) is another than when its unlink was asked for"))
+        }
+        named[name] = nil
         change(id, now, &effects) { entry in
             entry.isUnlinked = true
             entry.unlinker = identity
         }
+    }
+
+    private mutating func setRetention(
+        _ id: CheckpointID, _ duration: SaTime, _ seen: SaTime?, _ now: Instant, _ effects: inout [DirectoryEffect]
+    ) {
+        guard let entry = entries[id] else {
+            return effects.append(.refused(.badHandle, "the checkpoint is no more"))
+        }
+        guard !entry.isUnlinked else {
+            return effects.append(
+                .refused(.badOperation, "checkpoint \(entry.name) is unlinked and ends with its last close"))
+        }
+        guard entry.retention == seen ?? entry.retention || entry.retention == duration else {
+            return effects.append(.outdated("checkpoint \(entry.name) has been given another retention duration"))
+        }
+        change(id, now, &effects) { $0.retention = duration }
+    }
+
+    private func find(_ name: SaName, _ effects: inout [DirectoryEffect]) {
+        let entry = entry(named: name)
+        guard entry != nil || !isRecovering else {
+            return effects.append(.refused(.tryAgain, "the nodes have not yet told which checkpoints they have"))
+        }
+        effects.append(.found(entry))
     }
 }

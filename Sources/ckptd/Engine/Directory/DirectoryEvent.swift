@@ -3,6 +3,10 @@ public import EngineKit
 public import SAFTypes
 
 /// A command to the directory; every node applies it at the same place of the order.
+///
+/// It may come late: a node that is cut off says it again when it is back, and its client has long been told TIMEOUT.
+/// So what a client wants names what it was about when it was asked for (`seen`), and is refused when that is another
+/// meanwhile. Nil: whatever there is, as builds before version 3 say it.
 public enum DirectoryEvent: Hashable, Sendable {
     /// A node's ckptd is there (again) and tells what it has; in several parts, of which the last says so.
     case joined(NodeJoin)
@@ -12,9 +16,11 @@ public enum DirectoryEvent: Hashable, Sendable {
     case open(SaName, handle: HandleID, on: NodeID, id: CheckpointID, attributes: CreationAttributes?)
     /// Said again by a node that is not sure whether it was heard; what is not open is not closed.
     case close([OpenedHandle])
-    case unlink(SaName, by: RequestIdentity)
-    case setRetention(CheckpointID, SaTime)
-    case setActive(CheckpointID, NodeID)
+    /// `seen`: the checkpoint that had the name; ``unknown``: none.
+    case unlink(SaName, seen: CheckpointID? = nil, by: RequestIdentity)
+    /// `seen`: the duration that was in force.
+    case setRetention(CheckpointID, SaTime, seen: SaTime? = nil)
+    case setActive(CheckpointID, NodeID, seen: SeenActivity? = nil)
     /// Said by the active replica of that epoch: this one has everything, and is waited for from now on.
     case current(CheckpointID, NodeID, epoch: UInt64)
     /// This replica has not answered for too long; others need not wait for it.
@@ -32,6 +38,22 @@ public enum DirectoryEvent: Hashable, Sendable {
     case recoveryOver
     /// What the database of a controller says; told before that node joins, and heard by a directory that begins anew.
     case remembered(DirectoryMemory)
+    /// What there is by a name, at this place of the order. Before version 3: nothing, and no answer.
+    case find(SaName)
+
+    /// No checkpoint has this id.
+    public static let unknown = CheckpointID(rawValue: 0)
+}
+
+/// Who was active, or was to be, when another was asked for. An epoch has one active replica.
+public struct SeenActivity: Hashable, Sendable {
+    public var epoch: UInt64
+    public var successor: NodeID?
+
+    public init(epoch: UInt64, successor: NodeID?) {
+        self.epoch = epoch
+        self.successor = successor
+    }
 }
 
 /// One life of a node's ckptd.
@@ -101,6 +123,9 @@ public enum DirectoryEffect: Hashable, Sendable {
     /// Answers to whoever proposed.
     case opened(CheckpointID, isCreated: Bool)
     case refused(AisError, String)
+    /// Nothing was done: what it was about is another meanwhile.
+    case outdated(String)
+    case found(DirectoryEntry?)
     case startTimer(DirectoryTimer, at: Instant)
     case cancelTimer(DirectoryTimer)
 }

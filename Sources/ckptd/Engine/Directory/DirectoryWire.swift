@@ -115,17 +115,29 @@ enum IdentityWire {
     }
 }
 
-/// kind u8, then the fields in the order of the case.
+/// kind u8, then the fields in the order of the case; what was seen from version 3 on.
 extension DirectoryEvent: WireCodable {
     private enum Kind: UInt8 {
         case joined = 1, left, open, close, unlink, setRetention, setActive, current, silent, failed, report, handOver
         case retentionOver, forgotten, recoveryOver, remembered
+        case find = 19  // 17 and 18 are taken
     }
 
-    public func encode(to writer: inout ByteWriter) {
+    public func encode(to writer: inout ByteWriter) { encode(version: Directory.versions.upperBound, to: &writer) }
+
+    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+        try self.init(decoding: &reader, version: Directory.versions.upperBound)
+    }
+
+    public func encode(version: UInt16, to writer: inout ByteWriter) {
+        let saysSeen = version >= 3
         func begin(_ kind: Kind, _ id: CheckpointID? = nil) {
             writer.integer(kind.rawValue)
             if let id { writer.integer(id.rawValue) }
+        }
+        func number(_ seen: (some FixedWidthInteger)?) {
+            writer.bool(seen != nil)
+            if let seen { writer.integer(seen) }
         }
         switch self {
         case .joined(let join):
@@ -143,16 +155,19 @@ extension DirectoryEvent: WireCodable {
         case .close(let handles):
             begin(.close)
             writer.list(handles)
-        case .unlink(let name, let identity):
+        case .unlink(let name, let seen, let identity):
             begin(.unlink)
             writer.value(name)
             IdentityWire.encode(identity, to: &writer)
-        case .setRetention(let id, let duration):
+            if saysSeen { number(seen?.rawValue) }
+        case .setRetention(let id, let duration, let seen):
             begin(.setRetention, id)
             writer.integer(duration)
-        case .setActive(let id, let node):
+            if saysSeen { number(seen) }
+        case .setActive(let id, let node, let seen):
             begin(.setActive, id)
             writer.value(node)
+            if saysSeen { writer.optional(seen) }
         case .current(let id, let node, let epoch):
             begin(.current, id)
             writer.value(node)
@@ -180,10 +195,15 @@ extension DirectoryEvent: WireCodable {
         case .remembered(let part):
             begin(.remembered)
             writer.value(part)
+        case .find(let name):
+            guard saysSeen else { return DirectoryEvent.close([]).encode(version: version, to: &writer) }
+            begin(.find)
+            writer.value(name)
         }
     }
 
-    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+    public init(decoding reader: inout ByteReader, version: UInt16) throws(DecodeError) {
+        let saysSeen = version >= 3
         func id() throws(DecodeError) -> CheckpointID { CheckpointID(rawValue: try reader.integer()) }
         let kind = try Kind.decode(from: &reader)
         switch kind {
@@ -195,9 +215,17 @@ extension DirectoryEvent: WireCodable {
             let handle = HandleID(rawValue: try reader.integer())
             self = .open(name, handle: handle, on: try reader.value(), id: id, attributes: try reader.optional())
         case .close: self = .close(try reader.list())
-        case .unlink: self = .unlink(try reader.value(), by: try IdentityWire.decode(&reader))
-        case .setRetention: self = .setRetention(try id(), try reader.integer())
-        case .setActive: self = .setActive(try id(), try reader.value())
+        case .unlink:
+            let name = try reader.value(SaName.self)
+            let identity = try IdentityWire.decode(&reader)
+            let isSeen = saysSeen ? try reader.bool() : false
+            self = .unlink(name, seen: isSeen ? try id() : nil, by: identity)
+        case .setRetention:
+            let (id, duration): (CheckpointID, SaTime) = (try id(), try reader.integer())
+            let isSeen = saysSeen ? try reader.bool() : false
+            self = .setRetention(id, duration, seen: isSeen ? try reader.integer() : nil)
+        case .setActive:
+            self = .setActive(try id(), try reader.value(), seen: saysSeen ? try reader.optional() : nil)
         case .current: self = .current(try id(), try reader.value(), epoch: try reader.integer())
         case .silent: self = .silent(try id(), try reader.value(), epoch: try reader.integer())
         case .failed: self = .failed(try id(), try reader.value())
@@ -207,6 +235,21 @@ extension DirectoryEvent: WireCodable {
         case .forgotten: self = .forgotten(try reader.value())
         case .recoveryOver: self = .recoveryOver
         case .remembered: self = .remembered(try reader.value())
+        case .find:
+            guard saysSeen else { throw .badValue("kind 19 in version \(version); 3 expected") }
+            self = .find(try reader.value())
         }
+    }
+}
+
+/// epoch u64 · (successor).
+extension SeenActivity: WireCodable {
+    public func encode(to writer: inout ByteWriter) {
+        writer.integer(epoch)
+        writer.optional(successor)
+    }
+
+    public init(decoding reader: inout ByteReader) throws(DecodeError) {
+        self.init(epoch: try reader.integer(), successor: try reader.optional())
     }
 }
