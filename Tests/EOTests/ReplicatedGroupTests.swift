@@ -6,7 +6,9 @@ import Testing
 
 /// Ledgers on a few nodes, moved by hand.
 private struct LedgerCluster {
-    typealias Node = ReplicatedNode<Ledger, SimulatedGroup>
+    /// As daemons have it.
+    typealias Group = FragmentingGroup<SimulatedGroup>
+    typealias Node = ReplicatedNode<Ledger, Group>
     let network: SimulatedNetwork
     var now = Instant.start + .seconds(1)
     var members: [Int: Node] = [:]
@@ -26,7 +28,7 @@ private struct LedgerCluster {
         var configuration = ReplicatedConfiguration(member: group.member)
         configuration.digestInterval = 4
         adjust(&configuration)
-        members[node] = Node(Replicated(core: ledger, configuration: configuration), over: group)
+        members[node] = Node(Replicated(core: ledger, configuration: configuration), over: Group(group))
         act(node) { node, now in (try? node.start("g", at: now)) ?? [] }
     }
 
@@ -62,6 +64,14 @@ private struct LedgerCluster {
             while network.step() {}
             for node in members.keys.sorted() { act(node) { node, now in node.pump(at: now) } }
             now = now + time / 50
+        }
+    }
+
+    mutating func connect(_ sets: [[Int]]) { network.connect(sets.map { $0.map { NodeID(UInt32($0)) } }) }
+
+    func outcomes(_ node: Int, of ticket: UInt64) -> [ProposalOutcome] {
+        (outputs[node] ?? []).compactMap {
+            if case .answer(ticket, let outcome) = $0 { outcome } else { nil }
         }
     }
 
@@ -114,6 +124,43 @@ struct ReplicatedGroupTests {
         cluster.settle()
         for node in 1...3 { #expect(cluster.status(node) == .synchronised) }
         #expect(cluster.notes(1).filter(\.isWithoutMajority).isEmpty)
+    }
+
+    @Test("What a member proposed before it was cut off is not applied when it is back, if the others have gone on")
+    func late() {
+        var cluster = LedgerCluster(nodes: 3)
+        for node in 1...3 { cluster.start(node) }
+        cluster.settle()
+        // It does not know yet that it is alone; some of it has been handed down, some waits.
+        cluster.add(1...80, at: 3)
+        cluster.connect([[1, 2], [3]])
+        cluster.settle()
+        cluster.add(100...101, at: 1)
+        cluster.settle()
+        cluster.connect([[1, 2, 3]])
+        cluster.settle()
+        cluster.settle()
+        #expect((1...3).allSatisfy { cluster.status($0) == .synchronised && cluster.requests($0) == [100, 101] })
+        for ticket: UInt64 in 1...80 { #expect(cluster.outcomes(3, of: ticket) == [.refused(.timeout)]) }
+        cluster.add(102...102, at: 3)
+        cluster.settle()
+        #expect(cluster.outcomes(3, of: 102) == [.done])
+        #expect((1...3).allSatisfy { cluster.requests($0) == [100, 101, 102] })
+    }
+
+    @Test("What was proposed in a majority that is lost for a moment is applied once it is there again")
+    func momentary() {
+        var cluster = LedgerCluster(nodes: 3)
+        for node in 1...3 { cluster.start(node) }
+        cluster.settle()
+        cluster.add(1...80, at: 3)
+        cluster.connect([[1], [2], [3]])
+        cluster.settle()
+        cluster.connect([[1, 2, 3]])
+        cluster.settle()
+        cluster.settle()
+        for ticket: UInt64 in 1...80 { #expect(cluster.outcomes(3, of: ticket) == [.done]) }
+        #expect((1...3).allSatisfy { cluster.requests($0) == Array(1...80) })
     }
 
     @Test("A member whose state differs finds out by the digest, drops it and synchronises", arguments: 1...3)
@@ -188,7 +235,7 @@ struct ReplicatedGroupTests {
         for node in 1...3 { #expect(cluster.status(node) == .outside) }
         for node in 1...3 {
             let group = cluster.network.attach(NodeID(UInt32(node)), incarnation: 100)
-            cluster.act(node) { node, now in (try? node.rejoin("g", over: group, at: now)) ?? [] }
+            cluster.act(node) { node, now in (try? node.rejoin("g", over: LedgerCluster.Group(group), at: now)) ?? [] }
         }
         cluster.settle()
         cluster.add(7...8, at: 2)
@@ -215,7 +262,7 @@ struct ReplicatedGroupTests {
         cluster.network.connect([[NodeID(2), NodeID(3)]])
         for node in [2, 3] {
             let group = cluster.network.attach(NodeID(UInt32(node)), incarnation: 100)
-            cluster.act(node) { node, now in (try? node.rejoin("g", over: group, at: now)) ?? [] }
+            cluster.act(node) { node, now in (try? node.rejoin("g", over: LedgerCluster.Group(group), at: now)) ?? [] }
         }
         cluster.settle()
         #expect(cluster.status(2) == .forming && cluster.status(3) == .forming)

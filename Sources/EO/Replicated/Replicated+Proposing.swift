@@ -13,6 +13,8 @@ struct Proposals<Core: ReplicatedEngine>: Sendable {
         var action: Action
         /// Of the own clock.
         var deadline: Instant?
+        /// In which it was sent last.
+        var view: UInt64?
         var appliedIndex: UInt64?
         var isUnderstood = true
         /// Answers, until a majority has the command.
@@ -30,8 +32,8 @@ struct Proposals<Core: ReplicatedEngine>: Sendable {
     var firstWanted: UInt64 { waiting.first { $0.appliedIndex == nil }?.sequence ?? nextSequence }
 
     /// Returns the sequence number.
-    mutating func add(_ action: Action, ticket: UInt64?, deadline: Instant?) -> Waiting {
-        let proposal = Waiting(sequence: nextSequence, ticket: ticket, action: action, deadline: deadline)
+    mutating func add(_ action: Action, ticket: UInt64?, deadline: Instant?, view: UInt64?) -> Waiting {
+        let proposal = Waiting(sequence: nextSequence, ticket: ticket, action: action, deadline: deadline, view: view)
         waiting.append(proposal)
         if ticket == nil { unlimited += 1 }
         nextSequence += 1
@@ -60,10 +62,15 @@ struct Proposals<Core: ReplicatedEngine>: Sendable {
         return released
     }
 
-    /// Removes what is in the state already and returns its tickets; the rest counts as not applied.
-    mutating func forget(through sequence: UInt64) -> [UInt64] {
-        let known = waiting.filter { $0.sequence <= sequence }
-        waiting.removeAll { $0.sequence <= sequence }
+    /// Removes what is in the state already, and events that were sent before this view only: the others have gone on
+    /// without them. Returns their tickets; the rest counts as not applied.
+    mutating func forget(through sequence: UInt64, before view: UInt64?) -> [UInt64] {
+        func isOver(_ proposal: Waiting) -> Bool {
+            if proposal.sequence <= sequence { return true }
+            if case .event = proposal.action { return proposal.view != view } else { return false }
+        }
+        let known = waiting.filter(isOver)
+        waiting.removeAll(where: isOver)
         unlimited -= known.count { $0.ticket == nil }
         for place in waiting.indices {
             waiting[place].appliedIndex = nil
@@ -72,12 +79,14 @@ struct Proposals<Core: ReplicatedEngine>: Sendable {
         return known.compactMap { $0.ticket }
     }
 
+    mutating func sent(in view: UInt64?) { for place in waiting.indices { waiting[place].view = view } }
+
     /// For a new member: nothing was sent yet. Keeps what is harmless to repeat, the reports; returns the tickets.
     mutating func restart() -> [UInt64] {
         let old = waiting
         self = Proposals()
         for proposal in old {
-            if case .done = proposal.action { _ = add(proposal.action, ticket: nil, deadline: nil) }
+            if case .done = proposal.action { _ = add(proposal.action, ticket: nil, deadline: nil, view: nil) }
         }
         return old.compactMap(\.ticket)
     }
@@ -115,7 +124,8 @@ extension Replicated {
             effects.append(.answer(ticket: ticket, .refused(.tooBig)))
             return
         }
-        let proposal = proposals.add(.event(event), ticket: ticket, deadline: now + configuration.proposalTimeout)
+        let proposal = proposals.add(
+            .event(event), ticket: ticket, deadline: now + configuration.proposalTimeout, view: view?.id)
         send(proposal, as: .event(bytes), at: now, &effects)
     }
 
@@ -126,7 +136,7 @@ extension Replicated {
     }
 
     mutating func reportDone(_ id: EffectID, _ event: Core.Event?, at now: Instant, _ effects: inout [Effect]) {
-        let proposal = proposals.add(.done(id, event), ticket: nil, deadline: nil)
+        let proposal = proposals.add(.done(id, event), ticket: nil, deadline: nil, view: view?.id)
         if status == .synchronised { send(proposal, at: now, &effects) }
     }
 
@@ -154,6 +164,7 @@ extension Replicated {
     mutating func sendAgain(at now: Instant, _ effects: inout [Effect]) {
         guard status == .synchronised else { return }
         proposals.generation &+= 1
+        proposals.sent(in: view?.id)
         for proposal in proposals.waiting where proposal.appliedIndex == nil { send(proposal, at: now, &effects) }
     }
 
@@ -188,7 +199,9 @@ extension Replicated {
         let due = state.timers.filter { $0.value <= time && proposedTimers[$0.key] != $0.value }
         for (key, deadline) in due.sorted(by: { ($0.value, $0.key) < ($1.value, $1.key) }) {
             proposedTimers[key] = deadline
-            send(proposals.add(.timer(key: key, deadline: deadline), ticket: nil, deadline: nil), at: now, &effects)
+            let expiry = proposals.add(
+                .timer(key: key, deadline: deadline), ticket: nil, deadline: nil, view: view?.id)
+            send(expiry, at: now, &effects)
         }
     }
 }

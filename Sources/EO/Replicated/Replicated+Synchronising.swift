@@ -191,10 +191,11 @@ extension Replicated {
     }
 
     /// The own log was replaced: what it said of own proposals is void. What the new one has was applied, with a result
-    /// that nobody kept; the rest is sent again.
+    /// that nobody kept. What was proposed in an earlier view is not sent again: the others have gone on without this
+    /// member, and it might undo what came later. What is on its way in this view waits for its place.
     private mutating func forgetProposals(_ effects: inout [Effect]) {
         let last = state.lastSequence(of: configuration.member)
-        for ticket in proposals.forget(through: last) {
+        for ticket in proposals.forget(through: last, before: view?.id) {
             effects.append(.answer(ticket: ticket, .refused(.timeout)))
         }
     }

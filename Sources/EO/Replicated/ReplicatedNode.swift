@@ -47,6 +47,7 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
         invariant(replicated.configuration.member == group.member, "the engine and the group name different members")
         self.replicated = replicated
         self.group = group
+        self.group.forgetAtViews()
         self.replicated.eventBytesMax = group.messageBytesMax - ReplicatedMessage.overheadMax
         outboxMax = 2 * replicated.configuration.outstandingMax
     }
@@ -118,6 +119,7 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     public mutating func rejoin(_ name: String, over group: Group, at now: Instant) throws(GroupError) -> [Output] {
         self.group.leave()
         self.group = group
+        self.group.forgetAtViews()
         forgetUnderWay()
         var outputs: [Output] = []
         take(replicated.rejoining(as: group.member), &outputs)
@@ -153,7 +155,11 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
             guard announced == nil else { return }
             while let event = group.next() {
                 isBusy = false
-                if case .view(let view) = event { outputs.append(.view(view)) }
+                if case .view(let view) = event {
+                    // Of an earlier view: what is still true is said again.
+                    outbox.removeAll()
+                    outputs.append(.view(view))
+                }
                 if replicated.configuration.announcesEvents, let coming = replicated.event(comingWith: event) {
                     announced = event
                     outputs.append(.willApply(coming))

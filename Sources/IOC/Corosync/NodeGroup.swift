@@ -27,6 +27,8 @@ public struct NodeGroup: OrderedGroup {
 
     public mutating func leave() { if corosync != nil { corosync?.leave() } else { loopback.leave() } }
 
+    public mutating func forgetAtViews() { corosync?.forgetAtViews() }
+
     public mutating func multicast(_ bytes: [UInt8]) -> MulticastResult {
         corosync?.multicast(bytes) ?? loopback.multicast(bytes)
     }

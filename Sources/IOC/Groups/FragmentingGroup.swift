@@ -4,7 +4,8 @@ import SAFTypes
 /// back.
 ///
 /// A message is delivered when its last piece is. A piece counts only in the view it names, because members that join
-/// lack what came before: at a view everybody drops what is incomplete, and its sender sends it anew.
+/// lack what came before: at a view everybody drops what is incomplete, and its sender sends it anew, or forgets it
+/// (``forgetAtViews()``).
 ///
 /// Piece: view u64 · number u64 · index u32 · count u32 · bytes.
 public struct FragmentingGroup<Base: OrderedGroup>: OrderedGroup {
@@ -20,6 +21,7 @@ public struct FragmentingGroup<Base: OrderedGroup>: OrderedGroup {
     private var started = 0
     private var nextPiece: UInt32 = 0
     private var isJoined = false
+    private var isForgetting = false
     /// Pieces wait for the first view.
     private var view: UInt64?
     private var queuedBytes = 0
@@ -47,8 +49,11 @@ public struct FragmentingGroup<Base: OrderedGroup>: OrderedGroup {
     }
     public mutating func leave() {
         base.leave()
+        let isForgetting = isForgetting
         self = FragmentingGroup(base, messageBytesMax: messageBytesMax, queuedBytesMax: queuedBytesMax)
+        self.isForgetting = isForgetting
     }
+    public mutating func forgetAtViews() { isForgetting = true }
 
     public mutating func multicast(_ bytes: [UInt8]) -> MulticastResult {
         guard bytes.count <= messageBytesMax, pieceBytes > 0 else { return .tooBig }
@@ -74,6 +79,10 @@ public struct FragmentingGroup<Base: OrderedGroup>: OrderedGroup {
                 started = 0
                 nextPiece = 0
                 self.view = view.id
+                if isForgetting {
+                    queue.removeAll()
+                    queuedBytes = 0
+                }
                 pushDown()
                 return event
             case .lost: return event

@@ -123,10 +123,14 @@ public protocol OrderedGroup {
     mutating func join(_ name: String) throws(GroupError)
     mutating func leave()
     mutating func multicast(_ bytes: [UInt8]) -> MulticastResult
+    /// From now on what was sent and not delivered when a view comes is not sent again in it; without, it may be. For
+    /// who says again in each view what is still true: nothing old comes late.
+    mutating func forgetAtViews()
     /// The next event of the order, or nil: nothing now. Never waits.
     mutating func next() -> GroupEvent?
 }
 
 extension OrderedGroup {
     public var descriptors: [Int32] { [] }
+    public mutating func forgetAtViews() {}
 }
