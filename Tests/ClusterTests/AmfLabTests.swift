@@ -26,7 +26,8 @@ struct AmfLabTests {
         try stand.lab.kill(active.node)
         let next = try stand.awaitActor(besides: active.node)
         for node in 1...3 where node != active.node {
-            #expect(!stand.log(of: node).contains("does not hear a majority"), "node \(node) hears the other survivor")
+            let log = stand.log(of: node)
+            #expect(!log.contains("does not hear a majority"), "node \(node) hears the other survivor: \(log)")
         }
         try stand.lab.boot([active.node])
         try stand.start(active.node)

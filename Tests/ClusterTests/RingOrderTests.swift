@@ -139,6 +139,70 @@ struct RingOrderTests {
         #expect(ring.seen[1]?.last == .message(from: GroupMember(node: NodeID(1), incarnation: 10), bytes: [9]))
     }
 
+    /// What of two rings and the word on each is seen, and nothing else, in every order of CPG and libquorum that keeps
+    /// the order of each.
+    @Test("Whenever libquorum speaks, a view has the quorum of its own ring", arguments: 0..<64)
+    func anyOrder(order: Int) {
+        var ring = Ring()
+        ring.configure([1, 2, 3], ring: 5)
+        ring.deliver(to: [1, 2, 3])
+        // Node 3 dies; 1 and 2 are alone for a moment, then with each other.
+        var positions = order
+        for node in UInt32(1)...2 {
+            let words: [RingOrder.Event] = [
+                .quorum(RingID(node: node, sequence: 8), isQuorate: false),
+                .quorum(RingID(node: 1, sequence: 12), isQuorate: true),
+            ]
+            var told: [(isWord: Bool, RingOrder.Event)] = [
+                (false, .processes([Ring.process(node)], isNewRing: true)),
+                (false, .ring(RingID(node: node, sequence: 8), nodes: [node])),
+                (false, .processes([1, 2].map(Ring.process), isNewRing: true)),
+                (false, .ring(RingID(node: 1, sequence: 12), nodes: [1, 2])),
+            ]
+            let first = positions % 4
+            let second = max(first, positions / 4 % 2 + 3)
+            positions /= 8
+            told.insert((true, words[0]), at: first)
+            told.insert((true, words[1]), at: second + 1)
+            for (_, event) in told {
+                ring.send(node, 7)
+                ring.feed(node, event)
+            }
+        }
+        ring.deliver(to: [1, 2])
+        for node in UInt32(1)...2 {
+            let view = ring.views(node).last
+            #expect(view?.members.map(\.node.rawValue) == [1, 2] && view?.isQuorate == true)
+            #expect(ring.views(node).allSatisfy { $0.isQuorate == ($0.members.count >= 2) })
+            #expect(ring.views(node).map(\.id) == ring.views(3 - node).map(\.id))
+            #expect(ring.seen[node]?.count == ring.views(node).count, "nothing of a view that is over is delivered")
+        }
+    }
+
+    @Test("A ring that libquorum never tells of, or that CPG does not name, is given up after a while")
+    func silence() {
+        for isNamed in [true, false] {
+            var ring = Ring()
+            ring.configure([1, 2, 3], ring: 5)
+            ring.deliver(to: [1, 2, 3])
+            let count = ring.seen[1]?.count
+            let isTold = ring.orders[1]?.deadline == nil
+            #expect(isTold)
+            ring.feed(1, .processes([1, 2].map(Ring.process), isNewRing: true))
+            if isNamed { ring.feed(1, .ring(RingID(node: 1, sequence: 8), nodes: [1, 2])) }
+            ring.send(2, 9)
+            ring.deliver(to: [1])
+            ring.now = ring.now + (RingOrder.silenceMax - .milliseconds(1))
+            ring.feed(1, .tick)
+            #expect(ring.seen[1]?.count == count)
+            ring.now = ring.now + .milliseconds(1)
+            #expect(ring.orders[1]?.deadline == ring.now)
+            ring.feed(1, .tick)
+            #expect(ring.seen[1]?.last.map { if case .lost = $0 { true } else { false } } == true)
+            #expect(ring.orders[1]?.deadline == nil)
+        }
+    }
+
     @Test("A stopped process delays a view by the close, not longer; running again it joins the open view")
     func stopped() {
         var ring = Ring()

@@ -42,6 +42,9 @@ struct RingOrder: Engine, Sendable {
 
     /// How long a round waits for a process that does not announce (it is stopped).
     static let closeDelay: Duration = .milliseconds(200)
+    /// How long libquorum may be silent about a new ring, or CPG not name it. Nothing is delivered meanwhile; after
+    /// that what they say cannot be waited for, and everything is connected anew.
+    static let silenceMax: Duration = .seconds(10)
 
     let me: RingProcess
     let member: GroupMember
@@ -67,6 +70,8 @@ struct RingOrder: Engine, Sendable {
     private var said: Bool?
     private var announcements: UInt32 = 0
     private var closeAt: Instant?
+    /// Since the ring is not known, or libquorum has not told of it.
+    private var silentUntil: Instant?
 
     init(me: RingProcess, member: GroupMember, nodesExpected: Int) {
         (self.me, self.member) = (me, member)
@@ -74,7 +79,7 @@ struct RingOrder: Engine, Sendable {
     }
 
     /// When ``Event/tick`` is due.
-    var deadline: Instant? { isOpen ? nil : closeAt }
+    var deadline: Instant? { [isOpen ? nil : closeAt, silentUntil].compactMap { $0 }.min() }
     /// This process is in the open view: what it sends has a view to be delivered in.
     var isInView: Bool { isOpen && announced[me] != nil }
 
@@ -94,6 +99,12 @@ struct RingOrder: Engine, Sendable {
             quorum = (ring, isQuorate)
             announce(at: now, &effects)
         case .tick:
+            if let silentUntil, silentUntil <= now {
+                self.silentUntil = nil
+                let missing =
+                    isRingPending ? "CPG does not name the new ring" : "libquorum is silent about the new ring"
+                effects.append(.deliver(.lost(reason: missing)))
+            }
             guard let closeAt, closeAt <= now, !isOpen, let round else { break }
             self.closeAt = now + Self.closeDelay
             effects.append(.send(.close(round)))
@@ -116,6 +127,7 @@ struct RingOrder: Engine, Sendable {
             if gone.contains(me) { effects.append(.deliver(.lost(reason: "corosync put this process out"))) }
             return
         }
+        if isNewRing { silentUntil = silentUntil ?? now + Self.silenceMax }
         isRingPending = isRingPending || isNewRing
         guard !isRingPending, ring != nil else { return }
         guard !isJoin else { return begin(at: now, &effects) }
@@ -138,12 +150,14 @@ struct RingOrder: Engine, Sendable {
         expected = 0
         said = nil
         closeAt = nil
+        silentUntil = silentUntil ?? now + Self.silenceMax
         announce(at: now, &effects)
     }
 
     /// Says what this process is, once libquorum has told of this ring; and again what it says, if it changes.
     private mutating func announce(at now: Instant, _ effects: inout [Effect]) {
         guard let round, let quorum, quorum.ring == round.ring, !isRingPending, said != quorum.isQuorate else { return }
+        silentUntil = nil
         if said == nil {
             announcements += 1
             closeAt = now + Self.closeDelay
@@ -162,7 +176,7 @@ struct RingOrder: Engine, Sendable {
         switch message {
         case .data(let payload):
             // Between a round's beginning and its view nothing is delivered: FragmentingGroup sends it anew.
-            guard isOpen, announced[me] != nil, let sender = announced[process] else { return }
+            guard isOpen, !isRingPending, announced[me] != nil, let sender = announced[process] else { return }
             effects.append(.deliver(.message(from: sender.member(process), bytes: payload)))
         case .announcement(let round, let announcement):
             guard round == self.round, processes.contains(process), announced[process] == nil else { return }
