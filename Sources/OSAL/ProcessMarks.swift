@@ -2,7 +2,8 @@ internal import COSAL
 internal import Glibc
 
 /// Numbers that processes have marked in a file. The kernel tells who did, and takes the marks of a process back when
-/// it ends; so something can be said to a daemon that is not there, and nobody has to clean up.
+/// it ends, if it has not done so itself; so something can be said to a daemon that is not there, and nobody has to
+/// clean up.
 ///
 /// A mark is a shared lock on one byte: nobody can keep another from setting his own. A process loses all of its marks
 /// in a file when it closes any descriptor of that file, so ours stays open for good; a child does not inherit them.
@@ -44,6 +45,14 @@ public final class ProcessMarks: Sendable {
             guard let marks = try? ProcessMarks(path) else { return false }
             all.append(marks)
             return marks.mark(number)
+        }
+    }
+
+    /// Takes a mark of this process back.
+    public static func unmark(_ number: UInt64, in path: SystemString) {
+        all.withLock { all in
+            // It may be in a file of this name that has been replaced.
+            for marks in all where marks.path == path { _ = cosal_unlock_byte(marks.descriptor.raw, number) }
         }
     }
 

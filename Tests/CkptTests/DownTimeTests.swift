@@ -58,6 +58,60 @@ struct DownTimeTests {
         #expect(try openers(checkpoint.name, other) == 1)
     }
 
+    @Test("What ckptd dies before reading is closed all the same: a close, a service's close, a service that is let go")
+    func unread() async throws {
+        let harness = try DaemonHarness()
+        let names = ["safCkpt=told", "safCkpt=service", "safCkpt=let go", "safCkpt=kept"].compactMap { SaName($0) }
+        var services: [CheckpointService?] = names.map { _ in harness.service() }
+        var open: [Checkpoint?] = []
+        for (name, service) in zip(names, services) {
+            open.append(
+                try await Checkpoint.open(name, creating: DaemonHarness.attributes(), in: try #require(service)))
+        }
+        let kept = try #require(open[3])
+        harness.freeze()
+        open[0] = nil
+        services[1]?.close()
+        (open[1], open[2], services[2]) = (nil, nil, nil)
+        harness.kill()
+        try harness.start()
+        let other = harness.service()
+        // The first to come is told: there are marks.
+        #expect(try openers(names[1], other) == 0)
+        #expect(try openers(names[2], other) == 0)
+        let deadline = MonotonicClock.now() + .seconds(60)
+        while try openers(names[0], other) > 0 { try #require(MonotonicClock.now() < deadline) }
+        #expect(try openers(names[3], other) == 1)
+        #expect(try await kept.status(timeout: .seconds(30)).attributes == DaemonHarness.attributes())
+    }
+
+    @Test("A service that is closed ends what goes on, and takes its mark back when ckptd has answered")
+    func answered() async throws {
+        let harness = try DaemonHarness()
+        let name = SaName("safCkpt=farewell")!
+        for _ in 0..<10 {
+            let service = harness.service()
+            let checkpoint = try await Checkpoint.open(name, creating: DaemonHarness.attributes(), in: service)
+            let updates = checkpoint.updates, replicas = checkpoint.replicaChanges
+            async let events = updates.reduce(0) { count, _ in count + 1 }
+            async let states = replicas.reduce(0) { count, _ in count + 1 }
+            service.close()
+            service.close()
+            #expect(await events <= 1)
+            #expect(await states <= 1)
+            await #expect(throws: AisError.badHandle) { try await checkpoint.read() }
+            await #expect(throws: AisError.badHandle) { try await Checkpoint.open(name, in: service) }
+        }
+        let inode = try File.stat("\(harness.places.runDirectory)\(ClosedMark.file)").inode
+        func marks() throws -> Int {
+            try File.readText("/proc/locks").split(separator: "\n").filter {
+                $0.contains("POSIX") && $0.contains(":\(inode) ") && $0.contains(" \(Environment.processID) ")
+            }.count
+        }
+        let deadline = MonotonicClock.now() + .seconds(30)
+        while try marks() > 0 { try #require(MonotonicClock.now() < deadline) }
+    }
+
     @Test("A mark counts only if it is by the process that has the open")
     func foreign() async throws {
         let harness = try DaemonHarness()

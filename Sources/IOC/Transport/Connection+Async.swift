@@ -35,6 +35,26 @@ extension IOCConnection {
         runtime.post(after: timeout) { [weak self, number] in self?.expire(number, timeout) }
     }
 
+    /// As ``close()``, but for one last call, without a body: the connection lives until it is answered or `timeout` is
+    /// over, and is made again for it if need be. Never blocks; `then` is told whether it was answered.
+    public func close(
+        afterCalling code: UInt16, timeout: Duration, then: @escaping @Sendable (_ isAnswered: Bool) -> Void
+    ) {
+        let isFirst = lock.withLock { _ in
+            guard phase != .closed, lastCode == nil else { return false }
+            lastCode = code
+            return true
+        }
+        guard isFirst else { return then(false) }
+        // Before the others end: somebody listens all the time.
+        callAsync(code, [], timeout: timeout) { [self] result in
+            if case .success = result { then(true) } else { then(false) }
+            close()
+        }
+        let finished = lock.withLock { _ in phase == .closed ? [] : endCalls(butFor: code) }
+        for call in finished { resume(call) }
+    }
+
     /// Calls and suspends until the answer is there.
     public func call(
         _ code: UInt16, _ body: [UInt8], lane: Lane = .normal, timeout: Duration

@@ -89,7 +89,7 @@ extension IOCConnection {
     // MARK: Under the lock
 
     func begin(_ code: UInt16, _ lane: Lane, _ refusal: inout CallError?) -> PendingCall? {
-        guard phase != .closed else {
+        guard phase != .closed, lastCode == nil || lastCode == code else {
             refusal = CallError(.badHandle, "the connection to \(name) is closed")
             return nil
         }

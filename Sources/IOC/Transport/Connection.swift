@@ -39,6 +39,8 @@ public final class IOCConnection: @unchecked Sendable {
     var asynchronousCount = 0
     var pool: [PendingCall] = []
     var downReason: Words = "not connected yet"
+    /// The only call that is still made: the connection is closed when it is answered.
+    var lastCode: UInt16?
     var established: (@Sendable (borrowing EstablishedContext) -> Void)?
     var lost: (@Sendable () -> Void)?
     var isReconnecting = false
@@ -104,22 +106,29 @@ public final class IOCConnection: @unchecked Sendable {
             downReason = "closed"
             let link = self.link
             self.link = nil
-            var finished: [PendingCall] = []
-            for call in calls.inOrder {
-                if complete(call, .failure(CallError(.badHandle, "the connection to \(name) was closed"))) {
-                    finished.append(call)
-                }
-            }
-            pushHandler = nil
-            established = nil
-            lost = nil
-            polledJobs = []
-            for push in pushes { for descriptor in push.descriptors { IO.close(descriptor) } }
-            pushes = []
-            return (link, finished)
+            return (link, endCalls())
         }
         if let gone { detach(gone) }
         for call in finished { resume(call) }
+    }
+
+    /// Ends all calls, and forgets who is to be told of what. The caller holds the lock, and resumes what is returned.
+    ///
+    /// - Parameter last: calls that go on.
+    func endCalls(butFor last: UInt16? = nil) -> [PendingCall] {
+        var finished: [PendingCall] = []
+        for call in calls.inOrder where call.code != last {
+            if complete(call, .failure(CallError(.badHandle, "the connection to \(name) was closed"))) {
+                finished.append(call)
+            }
+        }
+        pushHandler = nil
+        established = nil
+        lost = nil
+        polledJobs = []
+        for push in pushes { for descriptor in push.descriptors { IO.close(descriptor) } }
+        pushes = []
+        return finished
     }
 }
 

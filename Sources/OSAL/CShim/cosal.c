@@ -58,6 +58,11 @@ int cosal_lock_byte(int fd, uint64_t place) {
     return fcntl(fd, F_SETLK, &lock);
 }
 
+int cosal_unlock_byte(int fd, uint64_t place) {
+    struct flock lock = one_byte(F_UNLCK, place);
+    return fcntl(fd, F_SETLK, &lock);
+}
+
 pid_t cosal_byte_locker(int fd, uint64_t place) {
     struct flock lock = one_byte(F_WRLCK, place);
     if (fcntl(fd, F_GETLK, &lock) != 0) return -1;

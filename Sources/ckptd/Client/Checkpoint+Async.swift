@@ -55,6 +55,14 @@ extension Checkpoint {
         try await service.call(.unlink, timeout: timeout, body: CkptRequest.unlink(name).body) { _ in }
     }
 
+    /// As above, with text for a name. Throws also `.invalidParam` when it is no name: 1 to 256 octets.
+    public static func unlink(
+        _ name: String, timeout: Duration = .seconds(5), in service: CheckpointService = .shared
+    ) async throws(AisError) {
+        guard let name = SaName(name) else { throw .invalidParam }
+        try await unlink(name, timeout: timeout, in: service)
+    }
+
     func perform<Value>(
         _ code: CkptCode, _ timeout: Duration, async request: (HandleID, inout ByteWriter) -> Void,
         _ decode: (inout ByteReader) throws(DecodeError) -> Value

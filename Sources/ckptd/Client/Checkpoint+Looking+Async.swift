@@ -18,6 +18,14 @@ extension Checkpoint {
         _ name: SaName, timeout: Duration = .seconds(5), in service: CheckpointService = .shared
     ) async throws(AisError) -> Bool { try await attributes(of: name, timeout: timeout, in: service) != nil }
 
+    /// As above, with text for a name. Throws also `.invalidParam` when it is no name: 1 to 256 octets.
+    public static func exists(
+        _ name: String, timeout: Duration = .seconds(5), in service: CheckpointService = .shared
+    ) async throws(AisError) -> Bool {
+        guard let name = SaName(name) else { throw .invalidParam }
+        return try await exists(name, timeout: timeout, in: service)
+    }
+
     /// As ``sectionBlocking(_:timeout:)``.
     public func describe(
         _ section: SectionID, timeout: Duration = .seconds(5)

@@ -1,5 +1,6 @@
 import CkptProtocol
 import IOC
+import OSAL
 import SAFTypes
 
 /// What needs the process's background thread.
@@ -11,6 +12,27 @@ extension CheckpointService {
             return !keeps
         }
         if isFirst { connection.onPush { [weak self] push in self?.received(push) } }
+    }
+
+    /// Closes everything that was opened through this service, and ends all that goes on: sequences end, calls under
+    /// way and later ones fail with `.badHandle`. Does not wait, and is done for good: by ckptd now or, if it is away
+    /// or dies before it has heard of it, at its next start.
+    public func close() {
+        if hasLeft.exchange(true, ordering: .relaxed) { return }
+        Self.leave(connection, marks, hadOpens: keeping.withLock { $0 })
+        endSequences()
+    }
+
+    private static var farewellTimeout: Duration { .seconds(60) }
+
+    /// The mark counts for a ckptd that starts meanwhile, and stays if nobody answers.
+    static func leave(_ connection: IOCConnection, _ marks: SystemString, hadOpens: Bool) {
+        guard hadOpens else { return connection.close() }
+        let number = ClosedMark.number(of: session(connection))
+        _ = ProcessMarks.mark(number, in: marks)  // else the process's end is its own mark
+        connection.close(afterCalling: FarewellRequest.code, timeout: farewellTimeout) { isAnswered in
+            if isAnswered { ProcessMarks.unmark(number, in: marks) }
+        }
     }
 
     /// Calls without waiting; `then` must not block.

@@ -37,6 +37,24 @@
             }
         }
 
+        /// Closes the connection: everything opened through it is closed. Later calls fail with BAD_HANDLE.
+        ///
+        /// - Parameter isAnswered: ckptd has answered so far; else it may never hear the farewell.
+        func close(isAnswered: Bool) {
+            hasLeft.store(true, ordering: .relaxed)
+            if !sayFarewell() || !isAnswered {
+                // Else it ends with this process.
+                _ = ProcessMarks.mark(ClosedMark.number(of: Self.session(connection)), in: marks)
+            }
+            connection.close()
+        }
+
+        private func sayFarewell() -> Bool {
+            guard connection.isUp else { return false }
+            // Too full: we leave a mark.
+            return (try? connection.send(CkptWord.farewell, [], timeout: .zero)) != nil
+        }
+
         // MARK: Refusals
 
         /// Threads that asked and never took the answer: beyond, all are forgotten.

@@ -14,10 +14,11 @@ public final class CheckpointService: Sendable {
     public static let shared = CheckpointService(places: .fromEnvironment())
 
     let connection: IOCConnection
-    private let marks: SystemString
+    let marks: SystemString
     let mappings = ReplicaMappings()
     let watchers = Lock(Watchers())
     private let strict = Atomic(false)
+    let hasLeft = Atomic(false)
     private let followers = Lock(Numbered<Follower>())
     let keeping = Lock(false)
     private let refusalText = Lock<Words>("")
@@ -41,34 +42,27 @@ public final class CheckpointService: Sendable {
         #endif
     }
 
-    deinit { connection.close() }
+    deinit {
+        #if SAF_LIBRARY
+            connection.close()
+        #else
+            if !hasLeft.load(ordering: .relaxed) { Self.leave(connection, marks, hadOpens: keeping.withLock { $0 }) }
+        #endif
+    }
 
     private func isConnected() {
         mappings.renew()
         subscribeAll()
     }
 
-    /// Closes the connection: everything opened through it is closed. Later calls fail with BAD_HANDLE.
-    public func close() {
-        close(isAnswered: true)
-    }
-
-    /// - Parameter isAnswered: ckptd has answered so far; else it may never hear the farewell.
-    func close(isAnswered: Bool) {
-        if !sayFarewell() || !isAnswered {
-            let session = ClientSession(high: connection.session.high, low: connection.session.low)
-            _ = ProcessMarks.mark(ClosedMark.number(of: session), in: marks)  // else it ends with this process
-        }
-        connection.close()
-    }
-
-    private func sayFarewell() -> Bool {
-        guard connection.isUp else { return false }
-        return (try? connection.send(CkptWord.farewell, [], timeout: .zero)) != nil  // too full: we leave a mark
+    /// Names this client to ckptd, over all connections.
+    static func session(_ connection: IOCConnection) -> ClientSession {
+        ClientSession(high: connection.session.high, low: connection.session.low)
     }
 
     /// Closes an open without waiting. When ckptd is away it is told when it is back, by us or by the mark.
     func closeSoon(_ handle: HandleID) {
+        if hasLeft.load(ordering: .relaxed) { return }  // and so has everything it had open
         if !connection.isUp { _ = ProcessMarks.mark(ClosedMark.number(of: handle), in: marks) }
         callSoon(.close, CkptRequest.close(handle).body, timeout: .seconds(3600)) { _ in }
         #if SAF_LIBRARY
@@ -163,6 +157,11 @@ public final class CheckpointService: Sendable {
             return follower
         }
         follower?.restart()
+    }
+
+    func endSequences() {
+        for follower in followers.withLock({ $0.inOrder }) { follower.finish() }
+        for watcher in watchers.withLock({ $0.byHandle.inOrder }) { watcher.finish() }
     }
 
     func endFollowing(_ handle: HandleID) { followers.withLock { $0[handle.rawValue] }?.finish() }

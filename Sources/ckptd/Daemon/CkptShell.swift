@@ -175,8 +175,12 @@ final class CkptShell {
         let hasLeft = leaving.remove(peer.id) != nil
         let isReplaced = server?.peers.contains { $0 != peer && $0.isConnected && Self.session($0) == session } ?? false
         if isReplaced { return }
+        left(peer, session, isDead: hasLeft || !isAlive(Self.process(peer)))
+    }
+
+    /// It has hung up, or said that it will.
+    private func left(_ peer: Peer, _ session: ClientSession, isDead: Bool) {
         subscriptions.left(peer)
-        let isDead = hasLeft || !isAlive(Self.process(peer))
         process(.disconnected(session, isDead: isDead))
         if isDead { keeper?.left(session) }
         if engine.handles(of: session).isEmpty { membership.state.gone(session) }
@@ -186,6 +190,11 @@ final class CkptShell {
         for descriptor in request.descriptors { IO.close(descriptor) }
         if request.code == ClusterListRequest.code { return listCluster(request, body) }
         if request.code == DurabilityReply.code { return tellDurability(request) }
+        if request.code == FarewellRequest.code {
+            leaving.insert(request.peer.id)
+            left(request.peer, Self.session(request.peer), isDead: true)
+            return request.reply([])
+        }
         let isStrict = request.code & CkptCode.strictBit != 0
         guard let code = CkptCode(rawValue: request.code & ~CkptCode.strictBit) else {
             return request.fail(.notSupported, "request code \(request.code) is unknown to this version")
@@ -574,21 +583,6 @@ final class CkptShell {
         }
         writer.bytes.withUnsafeBytes { request.reply($0) }
         subscriptions.start(handle, of: id, peer: request.peer, after: isResumed ? after ?? change : change)
-    }
-}
-
-/// The process that amfd started, of a client: it leads the client's session.
-private final class Leader {
-    let process: ProcessIdentity
-
-    init(of client: ProcessIdentity) {
-        guard let session = Process.information(of: Int32(bitPattern: client.id))?.session, session > 0,
-            UInt32(session) != client.id, let start = Process.startTime(of: session)
-        else {
-            process = client
-            return
-        }
-        process = ProcessIdentity(id: UInt32(session), start: start)
     }
 }
 

@@ -202,16 +202,22 @@ public enum SubscribeReply: Hashable, Sendable, WireCodable {
     }
 }
 
-/// ckptd → subscriber. Codes are the frame's.
+/// A request, and its answer, without a body: this session will not be heard of again. Everything it has open is closed
+/// when it is answered, and what is being opened when it hangs up.
+public enum FarewellRequest {
+    /// The frame's code.
+    public static let code: UInt16 = 21
+}
+
 /// What a client tells without being answered.
 public enum CkptWord {
-    /// No body. This session will not be heard of again: when it hangs up everything it has open is closed, also what
-    /// is being opened.
+    /// No body. As ``FarewellRequest``, when it hangs up.
     public static let farewell: UInt16 = 96
     /// handle u64. Direct sections of the checkpoint were written since ckptd has said that it sleeps.
     public static let written: UInt16 = 97
 }
 
+/// ckptd → subscriber. Codes are the frame's.
 public enum CkptPush {
     /// handle u64 · change u64 · time i64 · count u32 · operations.
     public static let update: UInt16 = 64

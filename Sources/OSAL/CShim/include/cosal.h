@@ -40,6 +40,7 @@ static inline int cosal_open(const char *path, int flags, mode_t mode) { return 
 int cosal_set_pipe_capacity(int fd, int bytes); /* F_SETPIPE_SZ is a GNU extension */
 static inline int cosal_fcntl(int fd, int command, int argument) { return fcntl(fd, command, argument); }
 int cosal_lock_byte(int fd, uint64_t place); /* F_SETLK, shared, until the process ends */
+int cosal_unlock_byte(int fd, uint64_t place);
 pid_t cosal_byte_locker(int fd, uint64_t place); /* F_GETLK: another process that has it; 0: nobody; -1 */
 static inline int cosal_prctl(int option, unsigned long argument) { return prctl(option, argument, 0ul, 0ul, 0ul); }
 static inline int cosal_terminal_columns(int fd) {
