@@ -286,6 +286,19 @@ struct CkptCommandTests {
                 == "0   1   2   3")
     }
 
+    @Test(
+        "--help of each says what it does, with an example, and each answers as JSON",
+        arguments: [
+            "list", "show", "sections", "dump", "watch", "write", "delete", "unlink", "retention", "active",
+        ])
+    func help(command: String) throws {
+        let stand = try Stand(.writeActiveReplica)
+        let help = try stand.saf(command, "--help")
+        #expect(help.status == .exited(code: 0))
+        #expect(help.output.contains("OVERVIEW: ") && help.output.contains("--json"), "\(help.output)")
+        #expect(help.output.contains("Example"), "\(help.output)")
+    }
+
     @Test("Without a node it says so at once")
     func noNode() throws {
         let stand = try Stand()

@@ -112,7 +112,11 @@ extension CkptCommand {
     struct Delete: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "delete", abstract: "Deletes a section.",
-            discussion: "The whole checkpoint goes with: saf ckpt unlink NAME")
+            discussion: """
+                The whole checkpoint goes with: saf ckpt unlink NAME
+
+                Example: saf ckpt delete wordcount position
+                """)
         @Argument(help: "The checkpoint's name, or a short form of it.", completion: Completions.checkpoints)
         var name: String
         @Argument(help: "The section.", completion: Completions.sections) var section: String
@@ -142,6 +146,8 @@ extension CkptCommand {
             discussion: """
                 Who has it open keeps it until then; the name may be used anew meanwhile.
                 On a terminal it asks first; elsewhere it needs --yes.
+
+                Example: saf ckpt unlink wordcount --yes
                 """)
         @Argument(help: "The checkpoint's name, or a short form of it.", completion: Completions.checkpoints)
         var name: String
@@ -238,6 +244,8 @@ extension CkptCommand {
                 Of a collocated checkpoint with asynchronous updates; of any other the service
                 chooses it. It ends when this node's replica has everything the former one had.
                 The application does this itself as a rule: it may set another at any time.
+
+                Example: saf ckpt active wordcount
                 """)
         @Argument(help: "The checkpoint's name, or a short form of it.", completion: Completions.checkpoints)
         var name: String

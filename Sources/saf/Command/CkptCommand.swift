@@ -31,7 +31,14 @@ struct CkptCommand: ParsableCommand {
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "list",
-            abstract: "Lists the checkpoints of the cluster and where their replicas are; on a node alone, its own.")
+            abstract: "Lists the checkpoints of the cluster and where their replicas are; on a node alone, its own.",
+            discussion: """
+                Each line: name, what is in it, the number of its last change, and who has it
+                open; on several nodes each replica with its node and how far it is.
+
+                Example: saf ckpt list
+                Example, for a script: saf ckpt list --json
+                """)
         @Flag(help: "One JSON object a line.") var json = false
 
         func run() throws {
@@ -65,7 +72,15 @@ struct CkptCommand: ParsableCommand {
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "show",
-            abstract: "Shows one checkpoint: on several nodes every replica; attributes, openers and sections here.")
+            abstract: "Shows one checkpoint: on several nodes every replica; attributes, openers and sections here.",
+            discussion: """
+                Of a replica: node, state, epoch (greater with each change of the active
+                replica), the number of its last change, and how many it lacks. Openers and
+                sections are those of this node; where it has no replica ask another node.
+
+                Example: saf ckpt show wordcount
+                Example, for a script: saf ckpt show wordcount --json
+                """)
         @Argument(help: "The checkpoint's name, or a short form of it.", completion: Completions.checkpoints)
         var name: String
         @Flag(help: "One JSON object.") var json = false
@@ -99,7 +114,13 @@ struct CkptCommand: ParsableCommand {
     struct Sections: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "sections",
-            abstract: "Lists a checkpoint's sections: id, size, when changed, when it expires, how its data begins.")
+            abstract: "Lists a checkpoint's sections: id, size, when changed, when it expires, how its data begins.",
+            discussion: """
+                An id that is no text is shown as 0x…, and may be given so to other commands.
+
+                Example: saf ckpt sections wordcount
+                Example, for a script: saf ckpt sections wordcount --json
+                """)
         @Argument(help: "The checkpoint's name, or a short form of it.", completion: Completions.checkpoints)
         var name: String
         @Flag(help: "One JSON object a line.") var json = false
@@ -118,7 +139,15 @@ struct CkptCommand: ParsableCommand {
 
     struct Dump: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "dump", abstract: "Writes the data of a checkpoint's sections, as hexadecimal or as it is.")
+            commandName: "dump", abstract: "Writes the data of a checkpoint's sections, as hexadecimal or as it is.",
+            discussion: """
+                A corrupted section is named and left out; `saf ckpt write` or `delete` repairs it.
+
+                Example: saf ckpt dump wordcount
+                Example, one section as text: saf ckpt dump wordcount --section title --text
+                Example, its bytes: saf ckpt dump wordcount --section position --raw > file
+                Example, for a script: saf ckpt dump wordcount --json
+                """)
         @Argument(help: "The checkpoint's name, or a short form of it.", completion: Completions.checkpoints)
         var name: String
         @Option(help: "Only this section.", completion: Completions.sections) var section: String?
