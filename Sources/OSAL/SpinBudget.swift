@@ -12,6 +12,9 @@ import EngineKit
 /// wake-up; before they did, three of them on two processors kept each other from running for as long as they polled.
 /// Who computes does not hand on: what is found after such a wait is found by luck, and polling ends.
 ///
+/// Who has woken the other side polls for longer (``woke()``): it answers after a wake-up, and finds its code and data
+/// in no cache. To stop just before such an answer costs the polling and a wake-up of one's own.
+///
 /// Plain integers inside: arithmetic of `Duration` is 128 bits wide.
 public struct SpinBudget: Hashable, Sendable {
     /// Sleeping less than this would have been better spent spinning: two wake-ups of a halted CPU and some work.
@@ -24,8 +27,15 @@ public struct SpinBudget: Hashable, Sendable {
     /// Giving way takes less when nobody waits for the processor, and two switches when somebody does.
     static let switchNanoseconds: UInt64 = 1_500
 
+    /// What a daemon that slept for milliseconds needs beyond the limit: it answers after 30 to 130 µs.
+    static let wakeNanoseconds: Int64 = 100_000
+
     private let limitNanoseconds: Int64
     private var allowed: Int64 = 0
+    /// Beyond `allowed`, once.
+    private var extra: Int64 = 0
+    /// Polling in vain for the answer of who was woken, which the sleep that follows goes on with.
+    private var polled: Int64 = 0
     private var shortSleeps = 0
     private var patience = SpinBudget.patienceMin
     /// Somebody else has run on this processor when it was given way to last.
@@ -42,12 +52,18 @@ public struct SpinBudget: Hashable, Sendable {
 
     /// When polling that starts now must end.
     public func end(from now: Instant) -> Instant {
-        Instant(nanoseconds: now.nanoseconds &+ UInt64(bitPattern: allowed))
+        Instant(nanoseconds: now.nanoseconds &+ UInt64(bitPattern: isZero ? 0 : allowed + extra))
     }
+
+    /// The other side slept, and has been woken: polling for its answer may take longer, if it pays at all. Not on a
+    /// processor that is shared, which the other side may need.
+    public mutating func woke() { extra = isShared ? 0 : Self.wakeNanoseconds }
 
     /// Polling since `start` found work now.
     public mutating func found(since start: Instant, now: Instant) {
-        guard Int64(clamping: now.nanoseconds &- start.nanoseconds) <= limitNanoseconds else { return giveUp() }
+        let most = limitNanoseconds + extra
+        (extra, polled) = (0, 0)
+        guard Int64(clamping: now.nanoseconds &- start.nanoseconds) <= most else { return giveUp() }
         allowed = limitNanoseconds
         patience = Self.patienceMin
     }
@@ -63,11 +79,14 @@ public struct SpinBudget: Hashable, Sendable {
 
     mutating func gaveWay(from start: Instant, until end: Instant) {
         isShared = end.nanoseconds &- start.nanoseconds >= Self.switchNanoseconds
+        if isShared { extra = 0 }
     }
 
     /// The whole budget was spent for nothing.
     public mutating func spent() {
         shortSleeps = 0
+        polled = extra > 0 ? allowed + extra : 0
+        extra = 0
         allowed /= 2
         if allowed < limitNanoseconds / 8 { giveUp() }
     }
@@ -75,13 +94,22 @@ public struct SpinBudget: Hashable, Sendable {
     private mutating func giveUp() {
         shortSleeps = 0
         allowed = 0
+        polled = 0
         patience = min(patience * 2, Self.patienceMax)
     }
 
     /// A sleep that was ended by work took so long.
     public mutating func slept(since start: Instant, until end: Instant) {
-        guard Int64(clamping: end.nanoseconds &- start.nanoseconds) < Self.shortSleepNanoseconds else {
+        let slept = Int64(clamping: end.nanoseconds &- start.nanoseconds)
+        let before = polled
+        (extra, polled) = (0, 0)
+        guard slept < Self.shortSleepNanoseconds else {
             shortSleeps = 0
+            return
+        }
+        if before > 0, before + slept <= limitNanoseconds + Self.wakeNanoseconds {
+            // A budget that one late answer had halved missed this one, which the whole would have found.
+            allowed = limitNanoseconds
             return
         }
         shortSleeps += 1

@@ -456,6 +456,46 @@ struct SpinBudgetTests {
         #expect(!budget.isZero)
     }
 
+    @Test("Polls longer for the answer of who was woken, once, and not on a shared processor")
+    func wakes() {
+        var budget = SpinBudget(limit: .microseconds(100))
+        let start = Instant(nanoseconds: 1_000_000)
+        budget.woke()
+        #expect(budget.end(from: start) == start, "sleeps at once where polling is of no use")
+        sleep(&budget, 130, times: SpinBudget.patienceMin)
+        budget.woke()
+        #expect(budget.end(from: start) == start + .microseconds(200))
+        budget.found(since: start, now: start + .microseconds(130))
+        #expect(budget.end(from: start) == start + .microseconds(100))
+        budget.woke()
+        budget.gaveWay(from: start, until: start + .microseconds(3))
+        #expect(budget.end(from: start) == start + .microseconds(100))
+        budget.woke()
+        #expect(budget.end(from: start) == start + .microseconds(100))
+    }
+
+    @Test("One late answer of who was woken does not make polling miss the next ones by a little")
+    func oneLateAnswer() {
+        var budget = SpinBudget(limit: .microseconds(100))
+        func pollInVain() {
+            budget.woke()
+            budget.spent()
+        }
+        sleep(&budget, 130, times: SpinBudget.patienceMin)
+        pollInVain()
+        sleep(&budget, 240)  // 440 µs in all
+        #expect(budget.current == .microseconds(50))
+        pollInVain()
+        sleep(&budget, 30)  // 180 in all: the whole budget would have found it
+        #expect(budget.current == .microseconds(100))
+        pollInVain()
+        sleep(&budget, 30)  // 230 in all
+        #expect(budget.current == .microseconds(50))
+        budget.spent()
+        sleep(&budget, 30)  // of who was awake: 80 in all
+        #expect(budget.current == .microseconds(25))
+    }
+
     @Test("With a limit of zero it never spins")
     func never() {
         var budget = SpinBudget(limit: .zero)

@@ -191,7 +191,7 @@ extension IOCConnection {
         _ call: PendingCall?, _ wake: Link?, _ isReader: Bool, _ refusal: CallError?, _ deadline: Instant,
         _ timeout: Duration
     ) throws(CallError) -> Reply {
-        wake?.ring()
+        if let wake, wake.ring(), isReader { wake.budget.woke() }
         if let refusal {
             if let call { recycle(call) }
             throw refusal
@@ -288,7 +288,6 @@ extension IOCConnection {
     func spin(_ link: Link, _ deadline: Instant) -> Bool {
         guard !link.budget.isZero else { return false }
         let start = MonotonicClock.now()
-        let limit = min(link.budget.end(from: start), deadline)
         var now = start
         repeat {
             // Whoever shares the processor may be the one who answers.
@@ -300,7 +299,7 @@ extension IOCConnection {
                 pause()
             }
             now = link.budget.giveWay(since: start, now: MonotonicClock.now())
-        } while now < limit
+        } while now < min(link.budget.end(from: start), deadline)
         link.budget.spent()
         return false
     }

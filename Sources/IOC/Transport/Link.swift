@@ -176,11 +176,13 @@ final class Link {
         return sendCarried(header, body, descriptors)
     }
 
-    /// Wakes the other side if it sleeps. Once after one or several sends.
+    /// Wakes the other side if it sleeps, and says whether it did. Once after one or several sends.
     @inline(__always)
-    func ring() {
+    @discardableResult
+    func ring() -> Bool {
         let bell = writer.takeWake()
         if bell != 0 { ringBell(bell) }
+        return bell != 0
     }
 
     private func ringBell(_ bell: UInt32) {

@@ -94,19 +94,8 @@ enum CkptBench {
 
     private static func cold(_ checkpoint: Checkpoint, _ floor: Floor, _ publish: (BenchResult) -> Void) throws {
         let data = [UInt8](repeating: 7, count: 64)
-        var (samples, floors) = (Samples(), Samples())
-        for _ in 0..<400 {
-            PrivateNode.pause(.milliseconds(3))
-            let start = MonotonicClock.now()
-            try checkpoint.writeBlocking(at: 0, data)
-            samples.append(microseconds(since: start))
-            floors.append(try floor.cold(rounds: 1))
-        }
-        let coldFloor = floors.percentile(0.5)
-        publish(
-            BenchResult(
-                name: "ckpt.write.cold", unit: "µs", samples: samples, floor: coldFloor, bound: 1.3 * coldFloor,
-                note: "the same, both sides asleep; floor: socket ping-pong at the same pace"))
+        try ColdPairs(rounds: 400, beside: floor) { try checkpoint.writeBlocking(at: 0, data) }
+            .publish("ckpt.write.cold", note: "the same, both sides asleep", publish)
     }
 
     private static func throughput(_ checkpoint: Checkpoint, _ publish: (BenchResult) -> Void) throws {

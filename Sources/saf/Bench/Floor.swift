@@ -12,6 +12,8 @@ import SafStage
 /// changes only figures of the same moments can be compared.
 final class Floor {
     static let messageBytes = 64
+    /// Long enough for both sides to be asleep.
+    static let coldPause = Duration.milliseconds(3)
 
     /// Where the measuring thread runs between the samples; nil: anywhere.
     var home: Int? { didSet { OSThread.run(on: home) } }
@@ -45,7 +47,7 @@ final class Floor {
         defer { OSThread.run(on: home) }
         var samples = Samples()
         for _ in 0..<rounds {
-            PrivateNode.pause(.milliseconds(3))
+            PrivateNode.pause(Self.coldPause)
             samples.append(try Self.pingPong(socket.first.raw))
         }
         return samples

@@ -46,19 +46,8 @@ enum IPCBench {
     }
 
     private static func cold(_ connection: IOCConnection, _ floor: Floor, _ publish: (BenchResult) -> Void) throws {
-        var (cold, coldFloors) = (Samples(), Samples())
-        for _ in 0..<400 {
-            PrivateNode.pause(.milliseconds(3))
-            let start = MonotonicClock.now()
-            _ = try connection.call(1, body, timeout: .seconds(10))
-            cold.append(microseconds(since: start))
-            coldFloors.append(try floor.cold(rounds: 1))
-        }
-        let coldFloor = coldFloors.percentile(0.5)
-        publish(
-            BenchResult(
-                name: "ipc.cold", unit: "µs", samples: cold, floor: coldFloor, bound: 1.3 * coldFloor,
-                note: "both sides asleep; floor: socket ping-pong at the same pace"))
+        try ColdPairs(rounds: 400, beside: floor) { _ = try connection.call(1, body, timeout: .seconds(10)) }
+            .publish("ipc.cold", note: "both sides asleep", publish)
     }
 }
 

@@ -35,6 +35,49 @@ func time(
     return (samples, Double(samples.count) / (microseconds / 1e6), floors.percentile(0.5))
 }
 
+/// Something that happens once in a while, beside the cold floor.
+struct ColdPairs {
+    private static let slice = 20
+
+    /// µs.
+    private(set) var samples = Samples()
+    private(set) var floors = Samples()
+    /// Of the medians of slices: how far to trust the one ratio of all.
+    private(set) var ratios = Samples()
+
+    /// Sample by sample, the same pause before each; every other time the floor comes first, so that neither always
+    /// finds what the other has left.
+    init(rounds: Int, beside floor: Floor, _ body: () throws -> Void) throws {
+        for _ in 0..<(rounds / Self.slice) {
+            var (own, floors) = (Samples(), Samples())
+            for round in 0..<Self.slice {
+                if round % 2 == 0 { floors.append(try floor.cold(rounds: 1)) }
+                PrivateNode.pause(Floor.coldPause)
+                let start = MonotonicClock.now()
+                try body()
+                own.append(microseconds(since: start))
+                if round % 2 != 0 { floors.append(try floor.cold(rounds: 1)) }
+            }
+            ratios.append(own.percentile(0.5) / max(floors.percentile(0.5), 0.001))
+            samples.append(own)
+            self.floors.append(floors)
+        }
+    }
+
+    /// - Parameter note: what was done, before the words about the floor.
+    func publish(_ name: String, note: String, _ publish: (BenchResult) -> Void) {
+        let floor = floors.percentile(0.5)
+        publish(
+            BenchResult(
+                name: name, unit: "µs", samples: samples, floor: floor, bound: 1.3 * floor,
+                note: note + "; floor: socket ping-pong, in turns with it, after the same pauses"))
+        publish(
+            BenchResult(
+                name: name + ".ratio", unit: "x", samples: ratios,
+                note: "the spread of that ratio over slices of \(Self.slice)"))
+    }
+}
+
 /// For things shorter than reading the clock: times batches and gives ns for one.
 func timeBatches(_ batches: Int, of count: Int, _ body: (Int) throws -> Void) rethrows -> (Samples, rate: Double) {
     var samples = Samples()
