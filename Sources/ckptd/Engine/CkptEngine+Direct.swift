@@ -184,8 +184,8 @@ extension CkptEngine {
         let id = transaction.checkpoint
         guard transaction.steps.count == 1, let step = transaction.steps.first,
             step.operation.kind == .write || step.operation.kind == .overwrite,
-            let execution = transaction.execution, let checkpoint = checkpoints[id],
-            checkpoint.openers[execution.openerSlot]?.isDirectWriter == true,
+            let execution = transaction.execution,
+            checkpoints[id]?.isDirectWriter(opener: execution.openerSlot) == true, let checkpoint = checkpoints[id],
             node == nil || mayLeaveDirect(id),
             checkpoint.direct[step.slot] == nil, checkpoint.direct.count < limits.directSectionsMax,
             let section = checkpoint.sections[step.slot], section.expiration == .saTimeEnd, !section.isCorrupted

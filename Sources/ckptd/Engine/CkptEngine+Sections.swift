@@ -10,28 +10,27 @@ extension CkptEngine {
         _ caller: Caller, _ operations: [SectionOperation], ifChangeIs expected: UInt64? = nil,
         _ origin: RequestOrigin, _ time: SaTime
     ) throws(Refusal) -> [CkptEffect] {
-        let checkpoint = caller.checkpoint
         // From another node an earlier sending may even come later.
         if origin.isRetransmission || node != nil, let slot = caller.slot,
-            let change = checkpoint.executed(origin.identity.number, opener: slot)
+            let change = caller.checkpoint.executed(origin.identity.number, opener: slot)
         {
-            let earlier = Self.reply(to: operations, change: change, checkpoint)
+            let earlier = Self.reply(to: operations, change: change, caller.checkpoint)
             let reply = CkptEffect.reply(origin.identity, .updated(earlier))
-            return node == nil ? [reply] : [.executed(checkpoint.id, change: change), reply]
+            return node == nil ? [reply] : [.executed(caller.checkpoint.id, change: change), reply]
         }
         if let effects = lateEffects(origin) { return effects }
-        try require(.write, caller.flags, checkpoint.name)
-        try requireActiveReplica(checkpoint)
-        if let expected, checkpoint.state.change != expected {
+        try require(.write, caller.flags, caller.checkpoint.name)
+        try requireActiveReplica(caller.checkpoint)
+        let current = caller.checkpoint.state.change
+        if let expected, current != expected {
             throw Refusal(
-                .badOperation,
-                "the checkpoint is at change \(checkpoint.state.change), not \(expected): somebody else wrote")
+                .badOperation, "the checkpoint is at change \(current), not \(expected): somebody else wrote")
         }
         var plan = UpdatePlan(
-            checkpoint, of: caller.writer.handle, operations: operations.count, limits: limits, time: time)
+            caller.checkpoint, of: caller.writer.handle, operations: operations.count, limits: limits, time: time)
         try plan.add(operations)
         var transaction = plan.transaction
-        note(origin.identity.number, of: caller.writer, slot: caller.slot, checkpoint, in: &transaction)
+        note(origin.identity.number, of: caller.writer, slot: caller.slot, caller.checkpoint, in: &transaction)
         let reply = UpdateReply(change: transaction.state.change, generated: plan.generated)
         pending = .update(transaction, reply, origin)
         return [.commit(transaction, isUpdate: true)]
@@ -57,13 +56,9 @@ extension CkptEngine {
 
     mutating func updated(_ transaction: Transaction, _ now: Instant) -> [CkptEffect] {
         let id = transaction.checkpoint
-        let before = checkpoints[id]?.sections.earliestExpiration
-        checkpoints[id]?.absorb(transaction)
-        let after = checkpoints[id]?.sections.earliestExpiration
-        var effects: [CkptEffect] = [.publish(id)]
-        guard node == nil || isActiveHere(id) else { return effects }
-        if let after, after != before { effects.append(expirationTimer(id, at: after, transaction.time, now)) }
-        return effects
+        let expiration = checkpoints[id]?.absorb(transaction) ?? nil
+        guard let expiration, node == nil || isActiveHere(id) else { return [.publish(id)] }
+        return [.publish(id), expirationTimer(id, at: expiration, transaction.time, now)]
     }
 
     func expirationTimer(_ id: CheckpointID, at expiration: SaTime, _ time: SaTime, _ now: Instant) -> CkptEffect {

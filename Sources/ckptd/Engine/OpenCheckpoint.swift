@@ -122,6 +122,9 @@ struct OpenCheckpoint: Hashable, Sendable {
 
     mutating func setDirectWriter(opener slot: Int) { openers[slot]?.isDirectWriter = true }
 
+    /// Mutating, though it only looks: so it is done where the checkpoint is, and not with a copy.
+    mutating func isDirectWriter(opener slot: Int) -> Bool { openers[slot]?.isDirectWriter == true }
+
     mutating func setSubscribed(_ isSubscribed: Bool, opener slot: Int) { openers[slot]?.isSubscribed = isSubscribed }
 
     /// The change number that a request of this opener led to, if it was executed.
@@ -135,7 +138,11 @@ struct OpenCheckpoint: Hashable, Sendable {
     }
 
     /// Takes over what the store has committed.
-    mutating func absorb(_ transaction: Transaction) {
+    ///
+    /// - Returns: when a section expires first, if that is another time than before.
+    @discardableResult
+    mutating func absorb(_ transaction: Transaction) -> SaTime? {
+        let earliest = sections.earliestExpiration
         for step in transaction.steps {
             let operation = step.operation
             let time = step.copied?.lastUpdate ?? transaction.time
@@ -176,6 +183,7 @@ struct OpenCheckpoint: Hashable, Sendable {
             openers[execution.openerSlot]?.nextExecuted = (execution.index + 1) % OpenerRecord.executedMax
         }
         state = transaction.state
+        return sections.earliestExpiration == earliest ? nil : sections.earliestExpiration
     }
 
     var descriptor: CheckpointDescriptor {

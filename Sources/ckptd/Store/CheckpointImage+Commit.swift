@@ -117,7 +117,7 @@ extension CheckpointImage {
                 entry.lastUpdate = time
                 if operation.data.count > 0 {
                     if !staged[image].isReplaced, !transaction.purpose.isInPlace {
-                        try verifyEdges(staged[image], slot: step.slot, from: offset, to: offset + operation.data.count)
+                        try verifyEdges(image, slot: step.slot, from: offset, to: offset + operation.data.count)
                     }
                     entry.size = max(prior, offset + operation.data.count)
                 }
@@ -167,12 +167,12 @@ extension CheckpointImage {
     }
 
     /// A block that is changed in part keeps old bytes: they must be sound, or the new checksum would hide the damage.
-    private func verifyEdges(_ staged: StagedSection, slot: Int, from: Int, to: Int) throws(StoreError) {
-        guard let before = staged.before, before.size > 0 else { return }
+    private mutating func verifyEdges(_ image: Int, slot: Int, from: Int, to: Int) throws(StoreError) {
+        guard let before = staged[image].before, before.size > 0 else { return }
         let first = min(from, before.size - 1) / Layout.blockBytes * Layout.blockBytes
-        try verify(before, slot: slot, from: first, to: first + 1)
+        try memory.verify(before, slot: slot, from: first, to: first + 1)
         let last = (max(to, 1) - 1) / Layout.blockBytes * Layout.blockBytes
-        if last != first, last < before.size { try verify(before, slot: slot, from: last, to: last + 1) }
+        if last != first, last < before.size { try memory.verify(before, slot: slot, from: last, to: last + 1) }
     }
 
     /// Extents for what is new, has grown out of its extent, or must not be written in place.

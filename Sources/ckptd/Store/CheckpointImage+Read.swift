@@ -42,13 +42,7 @@ extension CheckpointImage {
 
     /// Checks the checksums of the blocks that hold `from ..< to`.
     func verify(_ entry: SectionEntry, slot: Int, from: Int, to: Int) throws(StoreError) {
-        let last = (to - 1) / Layout.blockBytes
-        for block in (from / Layout.blockBytes)...last {
-            let start = block * Layout.blockBytes
-            let count = min(Layout.blockBytes, entry.size - start)
-            let stored: UInt32 = memory.load(at: entry.checksumsOffset + block * 4)
-            guard memory.checksum(entry.dataOffset + start, count) == stored else { throw .corrupted(slot: slot) }
-        }
+        try memory.verify(entry, slot: slot, from: from, to: to)
     }
 
     /// Writes the checksums of the blocks that hold `from ..< to`.
@@ -130,5 +124,18 @@ extension CheckpointImage {
             time: head.time, nextSerial: head.nextSerial, writer: head.hasWriter ? head.writer : nil,
             number: head.requestNumber, count: head.items, to: &writer)
         return encodeItems(bytes, head, to: &writer) ? head.change : nil
+    }
+}
+
+extension StoreMemory {
+    /// ``CheckpointImage/verify(_:slot:from:to:)``; of the memory alone, for a step that goes on changing the image.
+    func verify(_ entry: SectionEntry, slot: Int, from: Int, to: Int) throws(StoreError) {
+        let last = (to - 1) / Layout.blockBytes
+        for block in (from / Layout.blockBytes)...last {
+            let start = block * Layout.blockBytes
+            let count = min(Layout.blockBytes, entry.size - start)
+            let stored: UInt32 = load(at: entry.checksumsOffset + block * 4)
+            guard checksum(entry.dataOffset + start, count) == stored else { throw .corrupted(slot: slot) }
+        }
     }
 }
