@@ -33,7 +33,10 @@ LIBRARIES_BUILD := .build/libraries$(if $(filter-out embedded,$(LIBRARIES)),-$(L
 VERSION := 0.1.0
 CKPT_LIBRARY := libSaCkpt.so.1.1.0
 CKPT_LINKS := libSaCkpt.so libSaCkpt.so.1 libSaCkpt.so.2 libSaCkpt.so.3
-HEADERS := saAis.h saCkpt.h safCkpt.h
+LIBRARY_LIBRARY := libSafCkptLibrary.so.1.0.0
+LIBRARY_LINKS := libSafCkptLibrary.so libSafCkptLibrary.so.1
+PACKAGES := saf-ckpt saf-ckpt-library
+HEADERS := saAis.h saCkpt.h safCkpt.h safCkptLibrary.h
 RELEASE_DIR = $(shell $(SWIFT) build $(RELEASE) --show-bin-path)
 
 .PHONY: help prepare prepare-tests prepare-bench build release demo demo-cluster test check lint bench bench-cluster \
@@ -87,7 +90,7 @@ bench-micro: bench-build ## single types beside their peers and floors
 bench-build: prepare
 	$(SWIFT) build --package-path Benchmarks -c release
 
-libraries: prepare ## the C libraries alone: libSaCkpt
+libraries: prepare ## the C libraries alone: libSaCkpt and libSafCkptLibrary
 	SAF_LIBRARIES=$(LIBRARIES) $(SWIFT) build -c release --scratch-path $(LIBRARIES_BUILD)
 
 install-libraries: libraries ## install the C libraries with headers and pkg-config files, nothing else
@@ -95,8 +98,10 @@ install-libraries: libraries ## install the C libraries with headers and pkg-con
 	install -m 0644 $(addprefix Sources/SAF/Headers/,$(HEADERS)) "$(DESTDIR)$(PREFIX)/include/swiftsaf/"
 	install -m 0755 -s $(LIBRARIES_BUILD)/release/libSaCkpt.so "$(DESTDIR)$(PREFIX)/lib/$(CKPT_LIBRARY)"
 	for link in $(CKPT_LINKS); do ln -sf $(CKPT_LIBRARY) "$(DESTDIR)$(PREFIX)/lib/$$link"; done
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' deploy/pkgconfig/saf-ckpt.pc.in \
-		> "$(DESTDIR)$(PREFIX)/lib/pkgconfig/saf-ckpt.pc"
+	install -m 0755 -s $(LIBRARIES_BUILD)/release/libSafCkptLibrary.so "$(DESTDIR)$(PREFIX)/lib/$(LIBRARY_LIBRARY)"
+	for link in $(LIBRARY_LINKS); do ln -sf $(LIBRARY_LIBRARY) "$(DESTDIR)$(PREFIX)/lib/$$link"; done
+	for package in $(PACKAGES); do sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' \
+		deploy/pkgconfig/$$package.pc.in > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/$$package.pc" || exit 1; done
 
 install: release install-libraries ## install into $(DESTDIR)$(PREFIX)
 	install -d "$(DESTDIR)$(PREFIX)/lib/swiftsaf" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/swiftsaf"
@@ -116,7 +121,8 @@ uninstall: ## remove what install put there
 	rm -f "$(DESTDIR)$(PREFIX)/bin/saf" "$(DESTDIR)$(PREFIX)/bin/amfd"
 	rm -rf "$(DESTDIR)$(PREFIX)/include/swiftsaf"
 	rm -f "$(DESTDIR)$(UNITS)/swiftsaf.service"
-	rm -f $(foreach file,pkgconfig/saf-ckpt.pc $(CKPT_LIBRARY) $(CKPT_LINKS),"$(DESTDIR)$(PREFIX)/lib/$(file)")
+	rm -f $(foreach file,$(PACKAGES:%=pkgconfig/%.pc) $(CKPT_LIBRARY) $(CKPT_LINKS) \
+		$(LIBRARY_LIBRARY) $(LIBRARY_LINKS),"$(DESTDIR)$(PREFIX)/lib/$(file)")
 	rm -f "$(DESTDIR)$(PREFIX)"/share/man/man1/saf.1 "$(DESTDIR)$(PREFIX)"/share/man/man1/saf-*.1 \
 		"$(DESTDIR)$(PREFIX)"/share/man/man8/amfd.8
 	rm -f $(foreach file,$(COMPLETIONS),"$(DESTDIR)$(PREFIX)/share/$(file)")

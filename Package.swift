@@ -351,27 +351,36 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
     if isEmbedded { settings += [.enableExperimentalFeature("Embedded")] }
 
     func library(
-        _ name: String, _ path: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = [],
-        linker: [LinkerSetting] = []
+        _ name: String, _ path: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []
     ) -> Target {
         .target(
-            name: name, dependencies: dependencies, path: "Sources/\(path)", exclude: exclude, swiftSettings: settings,
-            linkerSettings: linker)
+            name: name, dependencies: dependencies, path: "Sources/\(path)", exclude: exclude, swiftSettings: settings)
     }
 
-    let map = "\(Context.packageDirectory)/Sources/ckptd/SaCkpt/libSaCkpt.map"
     // Nobody may unload it: Swift's data does not survive that. Packed relocations are 12 KB less; they need glibc 2.36,
     // which Swift's random numbers need anyway.
     let common = [
-        "-soname", "libSaCkpt.so.1", "--version-script=\(map)", "-z", "nodelete", "-z", "defs", "--gc-sections",
-        "--icf=all", "-z", "pack-relative-relocs",
+        "-z", "nodelete", "-z", "defs", "--gc-sections", "--icf=all", "-z", "pack-relative-relocs",
     ]
-    let linker: [LinkerSetting] = [
-        .unsafeFlags(
-            ["-use-ld=lld"] + common.flatMap { ["-Xlinker", $0] } + (isEmbedded ? [] : ["-static-stdlib"]))
-    ]
+
+    /// The functions of a C library, each of which is a product of its own.
+    func interface(
+        _ name: String, _ path: String, _ dependencies: [Target.Dependency], needs: [String] = []
+    ) -> Target {
+        let target = library(name, path, ["CSAF", "SAFTypes", "OSAL", "SAFHandles"] + dependencies)
+        target.exclude = ["lib\(name).map", "README.md"]
+        let map = "\(Context.packageDirectory)/Sources/\(path)/lib\(name).map"
+        let own = ["-soname", "lib\(name).so.1", "--version-script=\(map)"] + common
+        target.linkerSettings = [
+            .unsafeFlags(
+                ["-use-ld=lld"] + own.flatMap { ["-Xlinker", $0] } + (isEmbedded ? [] : ["-static-stdlib"]))
+        ]
+        target.linkerSettings? += needs.map { .linkedLibrary($0) }
+        return target
+    }
+
     package.dependencies = []
-    package.products = [.library(name: "SaCkpt", type: .dynamic, targets: ["SaCkpt"])]
+    package.products = ["SaCkpt", "SafCkptLibrary"].map { .library(name: $0, type: .dynamic, targets: [$0]) }
     package.targets = [
         .target(
             name: "COSAL", path: "Sources/OSAL/CShim",
@@ -413,10 +422,20 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
                 "ReplicaChanges.swift", "Sections.swift", "BinaryCoding.swift", "BinaryCoding+Encoder.swift",
                 "BinaryCoding+Decoder.swift", "Checkpoint+Codable.swift",
             ]),
+        library("SAFHandles", "SAF/Handles", ["SAFTypes", "OSAL"]),
+        interface("SaCkpt", "ckptd/SaCkpt", ["EngineKit", "IOC", "CkptProtocol", "CkptLayout", "CkptClient"]),
+        .systemLibrary(name: "CSQLite", path: "Sources/DBAL/CSQLite"),
         library(
-            "SaCkpt", "ckptd/SaCkpt",
-            ["CSAF", "SAFTypes", "EngineKit", "OSAL", "IOC", "CkptProtocol", "CkptLayout", "CkptClient"],
-            exclude: ["libSaCkpt.map", "README.md"], linker: linker),
+            "DBAL", "DBAL", ["CSQLite", "OSAL", "SAFTypes"],
+            exclude: [
+                "CSQLite", "CBerkeleyDB", "CGDBM", "README.md", "BerkeleyDatabase.swift", "BerkeleyLibrary.swift",
+                "ChangeLog.swift", "DatabaseEngine.swift", "GdbmDatabase.swift", "GdbmImage.swift",
+                "GdbmLibrary.swift",
+            ]),
+        library(
+            "CkptLibrary", "ckptd/Library", ["SAFTypes", "OSAL", "DBAL"],
+            exclude: ["LibraryCheckpoint.swift", "LibraryUpdate.swift", "Serializer.swift"]),
+        interface("SafCkptLibrary", "ckptd/SafCkptLibrary", ["CkptLibrary", "DBAL"], needs: ["sqlite3"]),
     ]
     if isEmbedded {
         package.targets.append(.systemLibrary(name: "Glibc", path: "Sources/OSAL/CShim/glibc"))

@@ -1,3 +1,5 @@
+public import SAFTypes
+
 /// An ordered key-value database in a file, of one process: what is applied is there after a crash of anything.
 ///
 /// The one interface to whatever engine is underneath; `Tests/DBALTests` holds every engine to it. One thread at a
@@ -87,7 +89,7 @@ public enum DatabaseLimits {
 }
 
 /// Why a database call failed; `text` names the file and what the engine said.
-public struct DatabaseError: Error, Hashable, Sendable, CustomStringConvertible {
+public struct DatabaseError: Error, Hashable, Sendable {
     public enum Kind: Hashable, Sendable {
         /// No space on the disk; nothing was changed.
         case full
@@ -106,12 +108,16 @@ public struct DatabaseError: Error, Hashable, Sendable, CustomStringConvertible 
     }
 
     public var kind: Kind
-    public var text: String
+    public var text: Words
 
-    public init(_ kind: Kind, _ text: String) {
+    public init(_ kind: Kind, _ text: Words) {
         self.kind = kind
         self.text = text
     }
-
-    public var description: String { text }
 }
+
+#if !SAF_LIBRARY
+    extension DatabaseError: CustomStringConvertible {
+        public var description: String { text }
+    }
+#endif

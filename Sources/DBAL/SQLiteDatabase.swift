@@ -1,4 +1,6 @@
 internal import CSQLite
+public import OSAL
+internal import SAFTypes
 
 /// The default engine: SQLite with a write-ahead log, one table, ordered by key.
 ///
@@ -8,25 +10,46 @@ public final class SQLiteDatabase: Database {
     private static let applicationID = 0x5341_4631
     private static let format = 1
 
-    private let path: String
+    /// Prepared once and kept.
+    private enum Statement: Int, CaseIterable {
+        case begin, commit, rollback, put, delete, value, records
+
+        var sql: StaticString {
+            switch self {
+            case .begin: "BEGIN IMMEDIATE"
+            case .commit: "COMMIT"
+            case .rollback: "ROLLBACK"
+            case .put:
+                """
+                INSERT INTO record(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = excluded.value
+                """
+            case .delete: "DELETE FROM record WHERE key = ?1"
+            case .value: "SELECT value FROM record WHERE key = ?1"
+            case .records: "SELECT key, value FROM record WHERE key >= ?1 ORDER BY key LIMIT ?2"
+            }
+        }
+    }
+
+    private let path: SystemString
     private var handle: OpaquePointer?
-    private var statements: [String: OpaquePointer] = [:]
+    private var statements = [OpaquePointer?](repeating: nil, count: Statement.allCases.count)
 
     /// Opens or creates the file; beside it SQLite keeps `-wal` while it is open.
     ///
     /// - Throws: `.damaged`, `.otherFormat`, `.inUse`, `.full`, `.failed` (the directory is missing, no permission).
-    public init(path: String) throws(DatabaseError) {
+    public init(path: SystemString) throws(DatabaseError) {
         self.path = path
         let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE
-        let code = sqlite3_open_v2(path, &handle, flags, nil)
+        var opened: OpaquePointer?
+        let code = path.withCString { sqlite3_open_v2($0, &opened, flags, nil) }
+        handle = opened
         do throws(DatabaseError) {
             try check(code, "open")
             // One owner: no shared memory for readers that never come, and a second opener is refused.
-            try run("PRAGMA locking_mode=EXCLUSIVE")
-            try run("PRAGMA journal_mode=WAL")
-            try run("PRAGMA synchronous=FULL")
+            try runOnce("PRAGMA locking_mode=EXCLUSIVE")
+            try runOnce("PRAGMA journal_mode=WAL")
+            try runOnce("PRAGMA synchronous=FULL")
             try claimFormat()
-            try run("CREATE TABLE IF NOT EXISTS record(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
         } catch {
             close()
             throw error
@@ -36,43 +59,35 @@ public final class SQLiteDatabase: Database {
     deinit { close() }
 
     public func close() {
-        for statement in statements.values { sqlite3_finalize(statement) }
-        statements = [:]
+        for index in statements.indices {
+            sqlite3_finalize(statements[index])
+            statements[index] = nil
+        }
         if let handle { sqlite3_close_v2(handle) }
         handle = nil
     }
 
     public func apply(_ changes: [DatabaseChange]) throws(DatabaseError) {
         try DatabaseLimits.check(changes)
-        try run("BEGIN IMMEDIATE")
-        do throws(DatabaseError) {
+        try transaction { () throws(DatabaseError) in
             for change in changes {
                 switch change {
-                case .put(let key, let value):
-                    let sql =
-                        "INSERT INTO record(key, value) VALUES(?1, ?2) "
-                        + "ON CONFLICT(key) DO UPDATE SET value = excluded.value"
-                    try run(sql, key, value)
-                case .delete(let key): try run("DELETE FROM record WHERE key = ?1", key)
+                case .put(let key, let value): try run(.put, key, value)
+                case .delete(let key): try run(.delete, key)
                 }
             }
-            try run("COMMIT")
-        } catch {
-            // A failed commit may have ended the transaction already.
-            if let handle, sqlite3_get_autocommit(handle) == 0 { try? run("ROLLBACK") }
-            throw error
         }
     }
 
     public func value(of key: [UInt8]) throws(DatabaseError) -> [UInt8]? {
-        let statement = try prepare("SELECT value FROM record WHERE key = ?1")
+        let statement = try prepared(.value)
         defer { sqlite3_reset(statement) }
         bind(key, to: statement, at: 1)
         return try step(statement) ? blob(statement, 0) : nil
     }
 
     public func records(from key: [UInt8], limit: Int) throws(DatabaseError) -> [DatabaseRecord] {
-        let statement = try prepare("SELECT key, value FROM record WHERE key >= ?1 ORDER BY key LIMIT ?2")
+        let statement = try prepared(.records)
         defer { sqlite3_reset(statement) }
         bind(key, to: statement, at: 1)
         sqlite3_bind_int64(statement, 2, Int64(max(0, limit)))
@@ -81,16 +96,30 @@ public final class SQLiteDatabase: Database {
         return found
     }
 
+    private func transaction(_ body: () throws(DatabaseError) -> Void) throws(DatabaseError) {
+        try run(.begin)
+        do throws(DatabaseError) {
+            try body()
+            try run(.commit)
+        } catch {
+            // A failed commit may have ended the transaction already.
+            if let handle, sqlite3_get_autocommit(handle) == 0 { try? run(.rollback) }
+            throw error
+        }
+    }
+
     // MARK: Format
 
-    /// A new file gets our marks; another's is refused before anything is written to it.
+    /// A new file gets our marks, all at once: a process that dies here leaves a file that the next one takes for new.
+    /// Another's is refused before anything is written to it.
     private func claimFormat() throws(DatabaseError) {
         let (id, format) = (try number("PRAGMA application_id"), try number("PRAGMA user_version"))
-        let isEmpty = try number("SELECT count(*) FROM sqlite_schema") == 0
-        if id == 0, format == 0, isEmpty {
-            try run("PRAGMA application_id=\(Self.applicationID)")
-            try run("PRAGMA user_version=\(Self.format)")
-            return
+        if id == 0, format == 0, try number("SELECT count(*) FROM sqlite_schema") == 0 {
+            return try transaction { () throws(DatabaseError) in
+                try runOnce("PRAGMA application_id=1396786737")
+                try runOnce("PRAGMA user_version=1")
+                try runOnce("CREATE TABLE record(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+            }
         }
         guard id == Self.applicationID else {
             throw DatabaseError(.otherFormat, "\(path): an SQLite file of another program (application id \(id))")
@@ -100,16 +129,22 @@ public final class SQLiteDatabase: Database {
         }
     }
 
-    private func number(_ sql: String) throws(DatabaseError) -> Int {
+    private func number(_ sql: StaticString) throws(DatabaseError) -> Int {
         let statement = try prepare(sql)
-        defer { sqlite3_reset(statement) }
+        defer { sqlite3_finalize(statement) }
         return try step(statement) ? Int(sqlite3_column_int64(statement, 0)) : 0
+    }
+
+    private func runOnce(_ sql: StaticString) throws(DatabaseError) {
+        let statement = try prepare(sql)
+        defer { sqlite3_finalize(statement) }
+        while try step(statement) {}
     }
 
     // MARK: Statements
 
-    private func run(_ sql: String, _ values: [UInt8]...) throws(DatabaseError) {
-        let statement = try prepare(sql)
+    private func run(_ what: Statement, _ values: [UInt8]...) throws(DatabaseError) {
+        let statement = try prepared(what)
         defer {
             sqlite3_reset(statement)
             sqlite3_clear_bindings(statement)
@@ -118,14 +153,20 @@ public final class SQLiteDatabase: Database {
         while try step(statement) {}
     }
 
-    /// Prepared once and kept.
-    private func prepare(_ sql: String) throws(DatabaseError) -> OpaquePointer {
+    private func prepared(_ what: Statement) throws(DatabaseError) -> OpaquePointer {
+        if let statement = statements[what.rawValue] { return statement }
+        let statement = try prepare(what.sql)
+        statements[what.rawValue] = statement
+        return statement
+    }
+
+    private func prepare(_ sql: StaticString) throws(DatabaseError) -> OpaquePointer {
         guard let handle else { throw DatabaseError(.closed, "\(path) is closed") }
-        if let statement = statements[sql] { return statement }
         var statement: OpaquePointer?
-        try check(sqlite3_prepare_v3(handle, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &statement, nil), sql)
+        let text = UnsafeRawPointer(sql.utf8Start).assumingMemoryBound(to: CChar.self)
+        try check(
+            sqlite3_prepare_v3(handle, text, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &statement, nil), "\(sql)")
         guard let statement else { throw DatabaseError(.failed, "\(path): \(sql): no statement") }
-        statements[sql] = statement
         return statement
     }
 
@@ -134,7 +175,7 @@ public final class SQLiteDatabase: Database {
         let code = sqlite3_step(statement)
         if code == SQLITE_ROW { return true }
         if code == SQLITE_DONE { return false }
-        try check(code, sqlite3_sql(statement).map { String(cString: $0) } ?? "step")
+        try check(code, Self.words(sqlite3_sql(statement)))
         return false
     }
 
@@ -156,9 +197,17 @@ public final class SQLiteDatabase: Database {
         return Array(UnsafeRawBufferPointer(start: base, count: count))
     }
 
-    private func check(_ code: Int32, _ doing: String) throws(DatabaseError) {
+    private static func words(_ text: UnsafePointer<CChar>?) -> Words {
+        #if SAF_LIBRARY
+            ""
+        #else
+            text.map { String(cString: $0) } ?? ""
+        #endif
+    }
+
+    private func check(_ code: Int32, _ doing: @autoclosure () -> Words) throws(DatabaseError) {
         if code == SQLITE_OK { return }
-        let words = handle.map { String(cString: sqlite3_errmsg($0)) } ?? String(cString: sqlite3_errstr(code))
+        let words = Self.words(handle.map { sqlite3_errmsg($0) } ?? sqlite3_errstr(code))
         let kind: DatabaseError.Kind =
             switch code & 0xff {
             case SQLITE_FULL: .full
@@ -167,6 +216,6 @@ public final class SQLiteDatabase: Database {
             case SQLITE_TOOBIG: .tooBig
             default: .failed
             }
-        throw DatabaseError(kind, "\(path): \(doing): \(words)")
+        throw DatabaseError(kind, "\(path): \(doing()): \(words)")
     }
 }

@@ -101,14 +101,6 @@ extension File {
         return names.sorted()
     }
 
-    /// Removes a file; true when there was one.
-    @discardableResult
-    public static func remove(_ path: String) throws(OSError) -> Bool {
-        if unlink(path) == 0 { return true }
-        if errno == ENOENT { return false }
-        throw OSError.last("unlink", path)
-    }
-
     /// Removes a directory with everything in it; links are removed, not followed.
     public static func removeTree(_ path: String) throws(OSError) {
         let status: FileStatus
@@ -124,8 +116,6 @@ extension File {
     public static func rename(_ path: String, to target: String) throws(OSError) {
         try retrying("rename", "\(path) to \(target)") { Glibc.rename(path, target) }
     }
-
-    public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
     public static func isExecutable(_ path: String) -> Bool { access(path, X_OK) == 0 }
 

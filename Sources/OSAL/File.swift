@@ -51,6 +51,16 @@ public enum File {
         }
     }
 
+    public static func exists(_ path: SystemString) -> Bool { path.withCString { access($0, F_OK) } == 0 }
+
+    /// Removes a file; true when there was one.
+    @discardableResult
+    public static func remove(_ path: SystemString) throws(OSError) -> Bool {
+        if path.withCString({ unlink($0) }) == 0 { return true }
+        if errno == ENOENT { return false }
+        throw OSError.last("unlink", path)
+    }
+
     /// The directory part of a path; "." when there is none.
     public static func parent(of path: SystemString) -> SystemString {
         let bytes = path.utf8

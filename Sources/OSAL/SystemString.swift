@@ -23,7 +23,7 @@
 
         public var isEmpty: Bool { utf8.isEmpty }
 
-        func withCString<Result>(_ body: (UnsafePointer<CChar>) -> Result) -> Result {
+        public func withCString<Result>(_ body: (UnsafePointer<CChar>) -> Result) -> Result {
             (utf8 + [0]).withUnsafeBufferPointer { bytes in
                 bytes.withMemoryRebound(to: CChar.self) { text in body(text.baseAddress!) }  // it has a NUL, at least
             }

@@ -46,14 +46,15 @@ enum CToolchain {
     /// - Parameter flags: beside all warnings, which are errors.
     /// - Returns: its path.
     static func compile(
-        _ source: String, compiler: [String] = ["cc", "-std=c11"], flags: [String] = [], as name: String? = nil
+        _ source: String, compiler: [String] = ["cc", "-std=c11"], flags: [String] = [], library: String = "SaCkpt",
+        as name: String? = nil
     ) throws -> String {
         let prefix = try installed()
         let path = source.contains("/") ? source : programs + "/" + source
         let program = folder + "/" + (name ?? String((path.split(separator: "/").last ?? "").prefix { $0 != "." }))
         let built = try CommandRun(
             compiler + ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pedantic"] + flags + [
-                "-I\(prefix)/include/swiftsaf", "-o", program, path, "-L\(prefix)/lib", "-lSaCkpt",
+                "-I\(prefix)/include/swiftsaf", "-o", program, path, "-L\(prefix)/lib", "-l\(library)",
                 "-Wl,-rpath,\(prefix)/lib", "-lpthread",
             ], environment: environment, output: program + ".build", timeout: .seconds(120))
         guard built.succeeded else { throw CToolError("\(source) does not build: \(built)") }

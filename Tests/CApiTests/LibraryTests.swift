@@ -3,7 +3,7 @@ import OSAL
 import Testing
 
 /// The library as a file: its name, what it shows and needs, what it costs a program.
-@Suite("libSaCkpt", .serialized, .enabled(if: CToolchain.canBuild, CToolchain.why))
+@Suite("libSaCkpt and libSafCkptLibrary", .serialized, .enabled(if: CToolchain.canBuild, CToolchain.why))
 struct LibraryTests {
     @Test(
         "The soname is libSaCkpt.so.1; nothing is exported but saCkpt*, saAis* and saf*; needs the C library only",
@@ -13,19 +13,36 @@ struct LibraryTests {
         let dynamic = try output(["readelf", "-dW", library])
         #expect(dynamic.contains("Library soname: [libSaCkpt.so.1]"))
         #expect(dynamic.contains("NODELETE"))
-        let needed = dynamic.split(separator: "\n").filter { $0.contains("(NEEDED)") }.map {
-            String($0.split(separator: "[").last ?? "").filter { $0 != "]" }
-        }
-        #expect(needed == ["libc.so.6"])
-
-        let exported = try output(["nm", "-D", "--defined-only", library]).split(separator: "\n").compactMap { line in
-            line.split(separator: " ").last.map { String($0.prefix { $0 != "@" }) }
-        }
+        #expect(needed(dynamic) == ["libc.so.6"])
+        let exported = try exported(library)
         for symbol in exported {
             #expect(["saCkpt", "saAis", "saf"].contains { symbol.hasPrefix($0) }, "exports \(symbol)")
         }
         for header in ["saAis.h", "saCkpt.h", "safCkpt.h"] {
             for function in try declared(header) { #expect(exported.contains(function), "lacks \(function)") }
+        }
+    }
+
+    @Test(
+        "libSafCkptLibrary exports safCkptLibrary* alone; needs the C library and SQLite",
+        .enabled(if: CToolchain.lacks(["readelf", "nm"]).isEmpty, "needs readelf and nm (binutils)"))
+    func otherFile() throws {
+        let library = try CToolchain.installed() + "/lib/libSafCkptLibrary.so"
+        let dynamic = try output(["readelf", "-dW", library])
+        #expect(dynamic.contains("Library soname: [libSafCkptLibrary.so.1]") && dynamic.contains("NODELETE"))
+        #expect(needed(dynamic).sorted() == ["libc.so.6", "libsqlite3.so.0"])
+        #expect(try exported(library).sorted() == declared("safCkptLibrary.h").sorted())
+    }
+
+    private func needed(_ dynamic: String) -> [String] {
+        dynamic.split(separator: "\n").filter { $0.contains("(NEEDED)") }.map {
+            String($0.split(separator: "[").last ?? "").filter { $0 != "]" }
+        }
+    }
+
+    private func exported(_ library: String) throws -> [String] {
+        try output(["nm", "-D", "--defined-only", library]).split(separator: "\n").compactMap { line in
+            line.split(separator: " ").last.map { String($0.prefix { $0 != "@" }) }
         }
     }
 

@@ -17,6 +17,7 @@ enum Rooms {
             "Sources/OSAL": ["COSAL", "Glibc", "EngineKit", "Synchronization"],
             "Sources/Containers": [],
             "Sources/SAF/SAFTypes": [],
+            "Sources/SAF/Handles": ["SAFTypes", "OSAL", "Synchronization"],
             "Sources/SAF/SwiftSAF": clients.union(protocols).union(["SAFTypes", "ExecutionObject", "CkptLibrary"]),
             "Sources/SAF/SAFLogging": ["LogClient", "LogProtocol", "Logging"],
             "Sources/EO/EngineKit": [],
@@ -60,8 +61,10 @@ enum Rooms {
         }
         // A C library: no thread, no loop, nothing that Embedded Swift lacks.
         table["Sources/ckptd/SaCkpt"] = [
-            "CSAF", "SAFTypes", "EngineKit", "OSAL", "IOC", "CkptProtocol", "CkptClient", "Synchronization",
+            "CSAF", "SAFTypes", "SAFHandles", "EngineKit", "OSAL", "IOC", "CkptProtocol", "CkptClient",
+            "Synchronization",
         ]
+        table["Sources/ckptd/SafCkptLibrary"] = ["CSAF", "SAFTypes", "SAFHandles", "OSAL", "DBAL", "CkptLibrary"]
         table["Sources/cliserver/Shell"]?.insert("SafText")
         table["Sources/ckptd/Layout"] = ["SAFTypes", "EngineKit", "OSAL", "Synchronization", "CkptProtocol"]
         table["Sources/ckptd/Library"] = ["SAFTypes", "OSAL", "Synchronization", "DBAL"]

@@ -3,6 +3,7 @@
  * must run with our libraries. Checked by every build.
  */
 #include "safCkpt.h"
+#include "safCkptLibrary.h"
 
 #define SIZE(type, size) _Static_assert(sizeof(type) == (size), "size of " #type)
 #define AT(type, member, offset) _Static_assert(offsetof(type, member) == (offset), #member " of " #type)
@@ -56,3 +57,7 @@ SIZE(SafCkptChangeT, 56);
 SIZE(SafCkptEventT, 32);
 SIZE(SafCkptReplicaT, 12);
 SIZE(SafCkptSectionT, 56);
+SIZE(SafCkptLibraryKeyT, 16);
+SIZE(SafCkptLibraryBytesT, 16);
+SIZE(SafCkptLibrarySerialiserT, 24);
+SIZE(SafCkptLibraryChangeT, 32);

@@ -1,6 +1,6 @@
 public import DBAL
-import OSAL
-import SAFTypes
+internal import OSAL
+internal import SAFTypes
 
 /// A checkpoint in a file of one process, without any server: data sets and their elements, in versions.
 ///
@@ -16,12 +16,9 @@ import SAFTypes
 ///
 /// Source: SAFplus clCkptLibrary…() (library checkpoints).
 public final class LibraryCheckpoint: Sendable {
-    private struct Held: ~Copyable, @unchecked Sendable {  // under the lock
-        var database: (any Database)?
-    }
+    private let store: LibraryStore
 
-    public let path: String
-    private let held: Lock<Held>
+    public var path: String { store.path }
 
     /// Opens the checkpoint, or makes it.
     ///
@@ -33,33 +30,16 @@ public final class LibraryCheckpoint: Sendable {
     public static func open(
         _ path: String, engine: DatabaseEngine = .sqlite, creating isNew: Bool = true
     ) throws(LibraryCheckpointError) -> LibraryCheckpoint {
-        guard isNew || exists(path) else { throw LibraryCheckpointError(.notExist, "\(path) does not exist") }
-        do throws(DatabaseError) {
-            let database = try engine.open(path)
-            let form = try database.value(of: LibraryRecord.formKey)
-            if let form {
-                guard form == LibraryRecord.form else {
-                    throw DatabaseError(.otherFormat, "\(path): not a library checkpoint, or of a later version")
-                }
-            } else {
-                guard try database.records(from: [], limit: 1).isEmpty else {
-                    throw DatabaseError(.otherFormat, "\(path): another kind of database")
-                }
-                try database.put(LibraryRecord.formKey, LibraryRecord.form)
-            }
-            return LibraryCheckpoint(path, database)
-        } catch {
-            throw LibraryCheckpointError(error)
-        }
+        LibraryCheckpoint(
+            try LibraryStore.open(path, creating: isNew) { () throws(DatabaseError) in try engine.open(path) })
     }
 
-    private init(_ path: String, _ database: any Database) {
-        self.path = path
-        held = Lock(Held(database: database))
-    }
+    private init(_ store: LibraryStore) { self.store = store }
+
+    deinit { store.close() }
 
     /// Whether there is one at that path.
-    public static func exists(_ path: String) -> Bool { File.exists(path) || File.exists(path + "-log") }
+    public static func exists(_ path: String) -> Bool { LibraryStore.exists(path) }
 
     /// Removes a checkpoint that nobody has open, with everything that belongs to it.
     ///
@@ -67,23 +47,15 @@ public final class LibraryCheckpoint: Sendable {
     public static func delete(_ path: String) throws(LibraryCheckpointError) {
         guard exists(path) else { throw LibraryCheckpointError(.notExist, "\(path) does not exist") }
         do throws(OSError) {
-            // The file that says that there is a checkpoint goes last.
-            for suffix in ["-wal", "-shm", "-journal", "-log"] where File.exists(path + suffix) {
-                try File.removeTree(path + suffix)
-            }
-            _ = try File.remove(path)
+            try File.removeTree(path + "-log")
         } catch {
             throw LibraryCheckpointError(.failed, "\(path): \(error)")
         }
+        try LibraryStore.deleteFiles(path)
     }
 
     /// Afterwards every call throws `.closed`. Idempotent; `deinit` does it too.
-    public func close() {
-        held.withLock { held in
-            held.database?.close()
-            held.database = nil
-        }
-    }
+    public func close() { store.close() }
 
     // MARK: Writing
 
@@ -95,20 +67,7 @@ public final class LibraryCheckpoint: Sendable {
     ) throws(LibraryCheckpointError) {
         var update = LibraryUpdate()
         try build(&update)
-        let steps = update.steps
-        try with { (database) throws(DatabaseError) in
-            var changes: [DatabaseChange] = []
-            for step in steps {
-                switch step {
-                case .change(let change): changes.append(change)
-                case .removeAll(let prefix):
-                    // What this update has written until now goes, too.
-                    changes.removeAll { $0.key.starts(with: prefix) }
-                    changes += try Self.keys(database, prefix).map { .delete(key: $0) }
-                }
-            }
-            try database.apply(changes)
-        }
+        try store.apply(update.steps)
     }
 
     /// Writes the data set's own value.
@@ -157,12 +116,14 @@ public final class LibraryCheckpoint: Sendable {
     /// - Throws: `.unknownVersion` with the version that was found and those that are known; `.serializer`, `.damaged`,
     ///   `.failed`, `.closed`.
     public func read<Value>(_ set: DataSet<Value>) throws(LibraryCheckpointError) -> Value? {
-        try value(LibraryRecord.key(set.name), set)
+        try store.content(of: set.name).map { (content) throws(LibraryCheckpointError) in try decode(content, set) }
     }
 
     /// An element, as ``read(_:)``.
     public func read<Value>(_ key: [UInt8], of set: DataSet<Value>) throws(LibraryCheckpointError) -> Value? {
-        try value(LibraryRecord.key(set.name, element: key), set)
+        try store.content(of: set.name, element: key).map { (content) throws(LibraryCheckpointError) in
+            try decode(content, set)
+        }
     }
 
     /// As ``read(_:of:)-([UInt8],_)``, for a key that is text.
@@ -178,13 +139,9 @@ public final class LibraryCheckpoint: Sendable {
     public func elements<Value>(
         of set: DataSet<Value>, after: [UInt8]? = nil, limit: Int = .max
     ) throws(LibraryCheckpointError) -> [(key: [UInt8], value: Value)] {
-        let prefix = LibraryRecord.elements(set.name)
-        let start = after.map { prefix + $0 + [0] } ?? prefix
-        let records = try elements(prefix: prefix, from: start, limit: limit)
         var found: [(key: [UInt8], value: Value)] = []
-        found.reserveCapacity(records.count)
-        for record in records {
-            found.append((Array(record.key.dropFirst(prefix.count)), try decode(record, set)))
+        for content in try store.elements(of: set.name, after: after, limit: limit) {
+            found.append((content.key, try decode(content, set)))
         }
         return found
     }
@@ -192,86 +149,26 @@ public final class LibraryCheckpoint: Sendable {
     /// Whether the data set has a value or an element; in whatever version.
     public func contains<Value>(_ set: DataSet<Value>) throws(LibraryCheckpointError) -> Bool {
         if try version(of: set) != nil { return true }
-        return try !elements(prefix: LibraryRecord.elements(set.name), limit: 1).isEmpty
+        return try !store.elements(of: set.name, limit: 1).isEmpty
     }
 
     /// In which version the data set's own value was written; nil if it never was.
     public func version<Value>(of set: DataSet<Value>) throws(LibraryCheckpointError) -> UInt32? {
-        let key = LibraryRecord.key(set.name)
-        guard let bytes = try with({ (database) throws(DatabaseError) in try database.value(of: key) }) else {
-            return nil
-        }
-        return try content(DatabaseRecord(key: key, value: bytes), of: set.name).version
+        try store.content(of: set.name)?.version
     }
 
-    // MARK: Bytes
-
-    private func elements(
-        prefix: [UInt8], from start: [UInt8]? = nil, limit: Int
-    ) throws(LibraryCheckpointError) -> [DatabaseRecord] {
-        try with { (database) throws(DatabaseError) in
-            try Self.records(database, from: start ?? prefix, prefix, limit)
-        }
-    }
-
-    private func value<Value>(_ key: [UInt8], _ set: DataSet<Value>) throws(LibraryCheckpointError) -> Value? {
-        let bytes = try with { (database) throws(DatabaseError) in try database.value(of: key) }
-        guard let bytes else { return nil }
-        return try decode(DatabaseRecord(key: key, value: bytes), set)
-    }
-
-    private func content(
-        _ record: DatabaseRecord, of name: String
-    ) throws(LibraryCheckpointError) -> (version: UInt32, bytes: [UInt8]) {
-        guard let content = LibraryRecord.content(record) else {
-            throw LibraryCheckpointError(.damaged, "\(path): a value of data set \(name) is not what was written")
-        }
-        return content
-    }
-
-    private func decode<Value>(_ record: DatabaseRecord, _ set: DataSet<Value>) throws(LibraryCheckpointError) -> Value
-    {
-        let (version, bytes) = try content(record, of: set.name)
+    private func decode<Value>(
+        _ content: LibraryStore.Content, _ set: DataSet<Value>
+    ) throws(LibraryCheckpointError) -> Value {
+        let version = content.version
         guard let serializer = set.serializers.first(where: { $0.version == version }) else {
             throw set.unknown(version, "was written in version")
         }
         do {
-            return try serializer.decode(bytes)
+            return try serializer.decode(Array(content.bytes))
         } catch {
             throw LibraryCheckpointError(
                 .serializer, "\(path): data set \(set.name), version \(version), cannot be read: \(error)")
         }
-    }
-
-    private func with<Result>(
-        _ body: (any Database) throws(DatabaseError) -> Result
-    ) throws(LibraryCheckpointError) -> Result {
-        let result: Swift.Result<Result, DatabaseError> = held.withLock { held in
-            guard let database = held.database else { return .failure(DatabaseError(.closed, "\(path) is closed")) }
-            do throws(DatabaseError) { return .success(try body(database)) } catch { return .failure(error) }
-        }
-        switch result {
-        case .success(let value): return value
-        case .failure(let error): throw LibraryCheckpointError(error)
-        }
-    }
-
-    private static func records(
-        _ database: any Database, from start: [UInt8], _ prefix: [UInt8], _ limit: Int
-    ) throws(DatabaseError) -> [DatabaseRecord] {
-        var found: [DatabaseRecord] = []
-        var next = start
-        while found.count < limit {
-            let wanted = min(256, limit - found.count)
-            let page = try database.records(from: next, limit: wanted)
-            found += page.prefix { $0.key.starts(with: prefix) }
-            guard page.count == wanted, let last = page.last, last.key.starts(with: prefix) else { break }
-            next = last.key + [0]
-        }
-        return found
-    }
-
-    private static func keys(_ database: any Database, _ prefix: [UInt8]) throws(DatabaseError) -> [[UInt8]] {
-        try records(database, from: prefix, prefix, .max).map(\.key)
     }
 }

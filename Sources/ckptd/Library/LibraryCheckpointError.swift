@@ -1,8 +1,8 @@
-import DBAL
+internal import DBAL
 public import SAFTypes
 
 /// Why a call on a library checkpoint failed; the text names the file or the data set, and what was expected.
-public struct LibraryCheckpointError: Error, Hashable, Sendable, CustomStringConvertible {
+public struct LibraryCheckpointError: Error, Hashable, Sendable {
     public enum Kind: Hashable, Sendable {
         /// It was written in a version that this program has no serializer for; or there is none for the one asked for.
         case unknownVersion
@@ -28,9 +28,9 @@ public struct LibraryCheckpointError: Error, Hashable, Sendable, CustomStringCon
     }
 
     public var kind: Kind
-    public var text: String
+    public var text: Words
 
-    init(_ kind: Kind, _ text: String) {
+    package init(_ kind: Kind, _ text: Words) {
         self.kind = kind
         self.text = text
     }
@@ -50,13 +50,12 @@ public struct LibraryCheckpointError: Error, Hashable, Sendable, CustomStringCon
         self.init(kind, error.text)
     }
 
-    public var description: String { text }
-
     /// As AIS calls it.
     public var code: AisError {
         switch kind {
         case .unknownVersion: .version
-        case .damaged, .failed, .serializer: .library
+        case .damaged, .serializer: .library
+        case .failed: .failedOperation
         case .notExist: .notExist
         case .full: .noSpace
         case .inUse: .busy
@@ -67,3 +66,9 @@ public struct LibraryCheckpointError: Error, Hashable, Sendable, CustomStringCon
         }
     }
 }
+
+#if !SAF_LIBRARY
+    extension LibraryCheckpointError: CustomStringConvertible {
+        public var description: String { text }
+    }
+#endif

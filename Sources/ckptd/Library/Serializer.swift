@@ -48,7 +48,7 @@ extension Serializer where Value: WireCodable & SendableMetatype {
 ///
 /// The newest version is written, if not another is asked for; whatever version was written is read by its serializer.
 public struct DataSet<Value>: Sendable {
-    public static var nameBytesMax: Int { 255 }
+    public static var nameBytesMax: Int { LibraryRecord.nameBytesMax }
 
     public let name: String
     /// Ascending by version, at least one.

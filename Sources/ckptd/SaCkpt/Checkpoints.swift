@@ -1,6 +1,7 @@
 import CSAF
 import CkptClient
 import CkptProtocol
+import SAFHandles
 import SAFTypes
 
 extension CreationAttributes {

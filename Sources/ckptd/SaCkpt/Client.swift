@@ -3,6 +3,7 @@ import CkptClient
 import CkptProtocol
 import EngineKit
 import OSAL
+import SAFHandles
 import SAFTypes
 import Synchronization
 
@@ -47,7 +48,7 @@ final class Client: HandleObject, @unchecked Sendable {
         self.callbacks = callbacks
         service = CheckpointService(places: .fromEnvironment())
         service.requiresMembership = version == .b02
-        super.init(.client)
+        super.init(kind: HandleKind.client.rawValue)
     }
 
     var isFinal: Bool { state.withLock { $0.isFinal } }

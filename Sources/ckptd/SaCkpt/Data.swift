@@ -2,6 +2,7 @@ import CSAF
 import CkptClient
 import CkptProtocol
 import OSAL
+import SAFHandles
 import SAFTypes
 
 /// Where an operation on several elements failed, for the caller who wants to know.

@@ -2,6 +2,7 @@ import CSAF
 import CkptClient
 import CkptProtocol
 import OSAL
+import SAFHandles
 import SAFTypes
 
 // safCkpt.h: several sections in one call, whether something exists, differences.

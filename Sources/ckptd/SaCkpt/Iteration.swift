@@ -2,6 +2,7 @@ import CSAF
 import CkptClient
 import CkptProtocol
 import OSAL
+import SAFHandles
 import SAFTypes
 
 /// One walk through a checkpoint's sections. Thread-safe; the memory of a section's id is good until the next step.
@@ -18,7 +19,7 @@ final class Iteration: HandleObject, @unchecked Sendable {
         self.open = open
         let walk = try SectionIteration(open.checkpoint, chosen, time, timeout: InterfaceVersion.usual)
         state = Lock(State(walk: walk))
-        super.init(.iteration)
+        super.init(kind: HandleKind.iteration.rawValue)
     }
 
     deinit { state.withLock { ForeignMemory.free($0.id) } }

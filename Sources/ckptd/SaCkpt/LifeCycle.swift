@@ -1,5 +1,6 @@
 import CSAF
 import CkptClient
+import SAFHandles
 import SAFTypes
 
 /// Runs the body of a function of the interface; the only place where errors become codes.

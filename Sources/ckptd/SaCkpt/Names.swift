@@ -1,5 +1,6 @@
 import CSAF
 import OSAL
+import SAFHandles
 import SAFTypes
 
 /// SaNameT in both of its forms. Plain: length u16 · bytes. Extended, for text of 256 bytes and more, the header's

@@ -2,6 +2,7 @@ import CSAF
 import CkptClient
 import CkptProtocol
 import OSAL
+import SAFHandles
 import SAFTypes
 
 /// One open of a checkpoint: what saCkptCheckpointOpen() makes. Thread-safe.
@@ -32,7 +33,7 @@ final class OpenCheckpoint: HandleObject, @unchecked Sendable {
     init(_ checkpoint: Checkpoint, _ client: Client) {
         self.checkpoint = checkpoint
         self.client = client
-        super.init(.checkpoint)
+        super.init(kind: HandleKind.checkpoint.rawValue)
     }
 
     // MARK: Iterations

@@ -2,6 +2,7 @@ import CSAF
 import CkptClient
 import CkptProtocol
 import OSAL
+import SAFHandles
 import SAFTypes
 
 /// Tells a program where the replicas of one open checkpoint are: now, and whenever that changes.

@@ -2,6 +2,7 @@ import CSAF
 import CkptClient
 import CkptProtocol
 import OSAL
+import SAFHandles
 import SAFTypes
 
 /// Tells a program the updates of one open checkpoint: with their data (safCkptUpdatesStart), or where there was a

@@ -1,4 +1,5 @@
 import CSAF
+import SAFHandles
 import SAFTypes
 
 /// The versions of the interface that are offered, B.01.01 and B.02.02, and what follows from the one a program asks

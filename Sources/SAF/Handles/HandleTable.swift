@@ -1,28 +1,23 @@
 import OSAL
-import SAFTypes
+public import SAFTypes
 import Synchronization
 
-enum HandleKind: UInt64 {
-    case client = 1
-    case checkpoint
-    case iteration
-}
-
-/// What a handle stands for.
-class HandleObject: @unchecked Sendable {
-    final let kind: HandleKind
+/// What a handle of a C library stands for.
+open class HandleObject: @unchecked Sendable {
+    /// Of its class, 1 to 15.
+    public final let kind: UInt64
     /// Its number, set once when it enters the table.
-    final fileprivate(set) var handle: UInt64 = 0
+    public final fileprivate(set) var handle: UInt64 = 0
 
-    init(_ kind: HandleKind) { self.kind = kind }
+    public init(kind: UInt64) { self.kind = kind }
 }
 
-/// All handles of the process. A handle is an index with a kind, a generation, so that a closed one is never taken for
-/// one that came after it, and the number of forks that made this process, so that a child does not take its parent's
-/// for its own.
+/// All handles of one C library in the process. A handle is an index with a kind, a generation, so that a closed one is
+/// never taken for one that came after it, and the number of forks that made this process, so that a child does not
+/// take its parent's for its own.
 ///
 ///     0..19 index · 20..23 kind · 24..31 forks · 32..63 generation
-final class HandleTable: @unchecked Sendable {
+public final class HandleTable: @unchecked Sendable {
     private struct Entry {
         var object: HandleObject?
         var generation: UInt64 = 0
@@ -45,7 +40,7 @@ final class HandleTable: @unchecked Sendable {
     /// The table's address; 0 before there is one. It is never given back.
     private static let current = Atomic<UInt>(0)
 
-    static var shared: HandleTable {
+    public static var shared: HandleTable {
         let address = current.load(ordering: .acquiring)
         if let table = table(at: address), table.guardian.isParent { return table }
         return make(instead: address)
@@ -69,7 +64,7 @@ final class HandleTable: @unchecked Sendable {
     // MARK: Entries
 
     /// Gives the object a handle. Throws `.noResources` when there are too many.
-    func add(_ object: HandleObject) throws(AisError) {
+    public func add(_ object: HandleObject) throws(AisError) {
         let handle = entries.withLock { entries -> UInt64 in
             let index: Int
             if let free = entries.free.popLast() {
@@ -82,7 +77,7 @@ final class HandleTable: @unchecked Sendable {
             let generation = (entries.all[index].generation + 1) & 0xffff_ffff
             entries.all[index].generation = generation
             entries.all[index].object = object
-            let handle = UInt64(index) | object.kind.rawValue << Self.indexBits | forks << 24 | generation << 32
+            let handle = UInt64(index) | object.kind << Self.indexBits | forks << 24 | generation << 32
             object.handle = handle
             return handle
         }
@@ -91,7 +86,7 @@ final class HandleTable: @unchecked Sendable {
 
     /// Takes the handle away; false when it was none any more: somebody else was faster.
     @discardableResult
-    func remove(_ object: HandleObject) -> Bool {
+    public func remove(_ object: HandleObject) -> Bool {
         let index = Int(object.handle & (1 << Self.indexBits - 1))
         let gone = entries.withLock { entries -> HandleObject? in
             guard index < entries.all.count, entries.all[index].object === object else { return nil }
@@ -102,28 +97,21 @@ final class HandleTable: @unchecked Sendable {
         return gone != nil
     }
 
+    /// Throws `.badHandle` for what is none, or none of this kind, or another process's.
     @inline(__always)
-    private func find(_ handle: UInt64, _ kind: HandleKind) throws(AisError) -> HandleObject {
+    public static func find(_ handle: UInt64, kind: UInt64) throws(AisError) -> HandleObject {
+        try shared.find(handle, kind)
+    }
+
+    @inline(__always)
+    private func find(_ handle: UInt64, _ kind: UInt64) throws(AisError) -> HandleObject {
         let index = Int(handle & (1 << Self.indexBits - 1))
-        guard handle >> Self.indexBits & 0xfff == kind.rawValue | forks << 4 else { throw .badHandle }
+        guard handle >> Self.indexBits & 0xfff == kind | forks << 4 else { throw .badHandle }
         let object = entries.withLock { entries -> HandleObject? in
             guard index < entries.all.count, entries.all[index].generation == handle >> 32 else { return nil }
             return entries.all[index].object
         }
         guard let object else { throw .badHandle }
         return object
-    }
-
-    // The kind was compared, so each cast is to what the object is.
-    static func client(_ handle: UInt64) throws(AisError) -> Client {
-        unsafeDowncast(try shared.find(handle, .client), to: Client.self)
-    }
-
-    static func checkpoint(_ handle: UInt64) throws(AisError) -> OpenCheckpoint {
-        unsafeDowncast(try shared.find(handle, .checkpoint), to: OpenCheckpoint.self)
-    }
-
-    static func iteration(_ handle: UInt64) throws(AisError) -> Iteration {
-        unsafeDowncast(try shared.find(handle, .iteration), to: Iteration.self)
     }
 }
