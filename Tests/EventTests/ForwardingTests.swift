@@ -267,6 +267,42 @@ struct ForwardingTests {
         #expect(late.received.count == 1, "seed \(seed)")
     }
 
+    @Test("A retained event that is cleared while a node is away and the queue to it is full is cleared there, too")
+    func clearedBehindFullQueue() {
+        let run = Run(seed: 9, limits: limits { $0.forwardMax = 4 })
+        run.populate()
+        let world = run.world
+        var ids: [EventID] = []
+        var count = 0
+        func publish(_ text: String, priority: EventPriority, for retention: SaTime) {
+            let wanted = count + 1
+            let event = EventMessage(
+                patterns: [], data: Array(text.utf8), priority: priority, retention: retention)
+            world.insist(run.publishers[0], .publish(instance: 1, event)) { reply in
+                if case .published(let id) = reply, retention > 0 { ids.append(id) }
+                count += 1
+            }
+            #expect(world.settle { count >= wanted })
+        }
+        publish("kept", priority: .highest, for: EventLimits.retentionMax)
+        publish("cleared", priority: .highest, for: EventLimits.retentionMax)
+        run.heal()
+        world.divide([0, 0, 1])
+        for _ in 0..<60 { publish("many", priority: .highest, for: 0) }
+        var isCleared = false
+        #expect(ids.count == 2)
+        guard ids.count == 2 else { return }
+        world.insist(run.publishers[0], .clearRetention(instance: 1, event: ids[1])) { _ in isCleared = true }
+        #expect(world.settle { isCleared })
+        run.heal()
+        for node in 0...2 {
+            let client = world.client(on: node)
+            world.join(client, [])
+            #expect(world.settle { client.filters != nil && !client.received.isEmpty })
+            #expect(client.received.filter { !$0.isLost }.map(run.text) == ["kept"], "node \(node + 1)")
+        }
+    }
+
     @Test("A node that has left holds no unlinked channel, and finds it ended when it comes back")
     func departure() {
         let run = Run(seed: 6, limits: limits { $0.departureAfter = .seconds(2) })

@@ -146,6 +146,12 @@ public struct NodeEngine: Engine, Sendable {
         if let executed = clients[session]?.executed[origin.key.number] {
             if case .open(let instance, _, _) = request { clients[session]?.instances[instance]?.isResumed = true }
             awaited.removeAll { $0.key == origin.key }
+            if case .subscribe(let instance, _, _) = request,
+                let waiting = awaitInterest(of: instance, origin, at: now)
+            {
+                awaited.append(waiting)
+                return
+            }
             effects.append(.reply(origin.key, .success(Self.reply(to: request, executed))))
             return
         }

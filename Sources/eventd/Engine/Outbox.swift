@@ -71,6 +71,9 @@ struct Outbox: Sendable {
     private var knows: OrderedMap<ChannelID, UInt64> = [:]
     /// Channels of which something was dropped, and since when.
     private var lost: OrderedMap<ChannelID, SaTime> = [:]
+    /// Retained events that were cleared, and their channels: of what was not sent the receiver need not hear. A node
+    /// does not retain more than there is room for.
+    private var cleared: OrderedMap<EventID, ChannelID> = [:]
     private(set) var window: [Numbered] = []
     private var windowBytes = 0
     private(set) var nextNumber: UInt64 = 1
@@ -86,13 +89,19 @@ struct Outbox: Sendable {
 
     init(stream: UInt64) { self.stream = stream }
 
-    var waitingCount: Int { queue.count + knows.count + lost.count }
+    var waitingCount: Int { queue.count + knows.count + lost.count + cleared.count }
 
     mutating func append(_ outgoing: Outgoing, _ limits: NodeEngine.Limits) {
         switch outgoing.forward {
         case .knows(let channel, let interest): knows[channel] = interest
         case .lost(let channel, let time): if !lost.contains(channel) { lost[channel] = time }
-        case .event, .clear:
+        case .clear(let channel, let event):
+            cleared[event] = channel
+            while cleared.count > limits.retainedMax, let (_, oldest) = cleared.popFirst() {
+                dropped += 1
+                if !lost.contains(oldest) { lost[oldest] = .saTimeUnknown }
+            }
+        case .event:
             while queue.count >= limits.forwardMax
                 || (queue.count > 0 && queue.bytes + outgoing.cost > limits.forwardBytesMax)
             {
@@ -113,6 +122,7 @@ struct Outbox: Sendable {
     private mutating func next() -> Outgoing? {
         if let (channel, interest) = knows.popFirst() { return Outgoing(.knows(channel, interest: interest)) }
         if let (channel, time) = lost.popFirst() { return Outgoing(.lost(channel, at: time)) }
+        if let (event, channel) = cleared.popFirst() { return Outgoing(.clear(channel, event)) }
         return queue.popFirst()
     }
 
@@ -172,7 +182,7 @@ extension Outbox: WireCodable {
         writer.integer(nextNumber)
         writer.integer(dropped)
         writer.list(window)
-        writer.list(queue.waiting)
+        writer.list(queue.waiting + cleared.map { Outgoing(.clear($0.value, $0.key)) })
         writer.list(knows.map { Outgoing(.knows($0.key, interest: $0.value)) })
         writer.list(lost.map { Outgoing(.lost($0.key, at: $0.value)) })
     }
@@ -184,7 +194,13 @@ extension Outbox: WireCodable {
         dropped = try reader.integer()
         window = try reader.list()
         windowBytes = window.reduce(0) { $0 + $1.outgoing.cost }
-        for outgoing in try reader.list() as [Outgoing] { queue.append(outgoing) }
+        for outgoing in try reader.list() as [Outgoing] {
+            if case .clear(let channel, let event) = outgoing.forward {
+                cleared[event] = channel
+            } else {
+                queue.append(outgoing)
+            }
+        }
         for outgoing in try reader.list() as [Outgoing] {
             if case .knows(let channel, let interest) = outgoing.forward { knows[channel] = interest }
         }
