@@ -289,8 +289,12 @@ let package = Package(
                 "IOCGroups", "EOReplicated", "Containers", "DBAL", "ckptd", "ckptworker", "ClmClient", "clmd",
             ]),
         tests(
-            "CApiTests", ["OSAL", "EngineKit", "SAFTypes", "IOCCluster", "ClmClient", "ckptd", "clmd"],
-            exclude: ["Programs"]),
+            "CApiTests",
+            [
+                "CkptClient", "CkptProtocol", "OSAL", "EngineKit", "SAFTypes", "IOCCluster", "ClmClient", "ckptd",
+                "clmd",
+            ],
+            exclude: ["Programs", "README.md"]),
         tests(
             "LogTests",
             [

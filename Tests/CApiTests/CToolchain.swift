@@ -1,5 +1,6 @@
 import EngineKit
 import OSAL
+import Synchronization
 import Testing
 
 /// The C libraries as an installation has them, and the compilers that programs against them are built with.
@@ -11,6 +12,13 @@ enum CToolchain {
     /// A folder of these tests beside their own program; kept, so that the next run finds what is up to date.
     static let folder = File.parent(of: Environment.executablePath ?? "./tests") + "/capi"
     static let prefix = folder + "/prefix"
+    /// What the programs of this run have seen: a file each, of functions and the codes they returned.
+    static let seen: String = {
+        let seen = folder + "/seen"
+        try? File.removeTree(seen)  // of an earlier run; there may be none
+        try? File.makeDirectories(seen)  // without it ErrorTableTests finds nothing, and says so
+        return seen
+    }()
 
     /// The tools that are not on PATH; a test that needs one says so and does not run.
     static func lacks(_ tools: [String]) -> [String] { tools.filter { find($0) == nil } }
@@ -52,13 +60,26 @@ enum CToolchain {
         let prefix = try installed()
         let path = source.contains("/") ? source : programs + "/" + source
         let program = folder + "/" + (name ?? String((path.split(separator: "/").last ?? "").prefix { $0 != "." }))
+        return try compiled.withLock { compiled in
+            // Whoever has been the first may be running it.
+            if compiled.contains(program) { return program }
+            try build(path, program, compiler + flags, prefix, library)
+            compiled.insert(program)
+            return program
+        }
+    }
+
+    private static let compiled = Mutex<Set<String>>([])
+
+    private static func build(
+        _ path: String, _ program: String, _ compiler: [String], _ prefix: String, _ library: String
+    ) throws {
         let built = try CommandRun(
-            compiler + ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pedantic"] + flags + [
+            compiler + ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pedantic"] + [
                 "-I\(prefix)/include/swiftsaf", "-o", program, path, "-L\(prefix)/lib", "-l\(library)",
                 "-Wl,-rpath,\(prefix)/lib", "-lpthread",
             ], environment: environment, output: program + ".build", timeout: .seconds(120))
-        guard built.succeeded else { throw CToolError("\(source) does not build: \(built)") }
-        return program
+        guard built.succeeded else { throw CToolError("\(path) does not build: \(built)") }
     }
 }
 

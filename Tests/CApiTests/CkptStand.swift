@@ -1,5 +1,7 @@
 import EngineKit
+import IOCCluster
 import OSAL
+import SAFTypes
 import Testing
 
 /// A ckptd of its own in folders of its own, and C programs that use it; all ended and removed with the stand.
@@ -24,6 +26,23 @@ final class CkptStand {
     }
 
     var pid: Int32 { daemon?.pid ?? 0 }
+    /// ckptd, if it runs.
+    var running: Int32? { daemon?.pid }
+
+    /// Three nodes, of which there is only this one, without Corosync: it is no member, and nothing is ever sent.
+    func describeCluster() throws {
+        let nodes = (1...3).compactMap { number in
+            SaName("node\(number)").map { name in
+                ClusterDescribedNode(
+                    id: NodeID(UInt32(number)), name: name, role: .controller,
+                    addresses: [LinkAddress("127.0.0.1")])
+            }
+        }
+        let cluster = ClusterDescription(
+            clusterName: "capi", groupEngine: .corosync, localNode: NodeID(1), nodes: nodes,
+            links: LinkSettings(security: .none, portBase: 41_000))
+        try cluster.save(places)
+    }
 
     /// Starts ckptd and waits until it can be connected to.
     func start() throws {
@@ -60,8 +79,11 @@ final class CkptStand {
         _ program: String, _ arguments: [String] = [], environment extra: [String] = [], as name: String? = nil
     ) throws -> StartedCommand {
         let name = name ?? String(program.split(separator: "/").last ?? "program")
+        // Numbers are processes.
+        let kind = ([name] + arguments.prefix { !($0.first?.isNumber ?? true) && !$0.contains("/") })
+        let seen = "CHECK_SEEN=\(CToolchain.seen)/" + kind.joined(separator: "-")
         return try StartedCommand(
-            [program] + arguments, environment: environment + extra, output: "\(root)/\(name).out")
+            [program] + arguments, environment: environment + extra + [seen], output: "\(root)/\(name).out")
     }
 
     /// Runs a program, whose expectations must all be met.

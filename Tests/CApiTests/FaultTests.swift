@@ -40,7 +40,7 @@ struct FaultTests {
     }
 
     /// Turns over one bit wherever the bytes stand in a file of the folder; how often that was.
-    private func spoil(_ bytes: [UInt8], below folder: String) throws -> Int {
+    func spoil(_ bytes: [UInt8], below folder: String) throws -> Int {
         var count = 0
         for name in try File.list(folder + "/ckpt") {
             let path = "\(folder)/ckpt/\(name)"

@@ -1,6 +1,5 @@
 import ClmClient
 import EngineKit
-import IOCCluster
 import OSAL
 import SAFTypes
 import Testing
@@ -24,11 +23,11 @@ struct ProgramTests {
         try stand.run(extended)
     }
 
-    @Test(
-        "Every function: arguments, errors, rules",
-        arguments: [
-            "lifecycle", "checkpoints", "sections", "async", "interop", "standby", "extensions", "limits", "quiet",
-        ])
+    static let behaving = [
+        "lifecycle", "checkpoints", "sections", "async", "interop", "standby", "extensions", "limits", "quiet",
+    ]
+
+    @Test("Every function: arguments, errors, rules", arguments: behaving)
     func behaves(program: String) throws {
         let stand = try CkptStand()
         try stand.run(CToolchain.compile(program + ".c"))
@@ -57,30 +56,34 @@ struct ProgramTests {
     @Test("On a node that is no member of its cluster B.02 says UNAVAILABLE, B.01 never")
     func outside() throws {
         let stand = try CkptStand(started: false)
-        let nodes = (1...3).compactMap { number in
-            SaName("node\(number)").map { name in
-                // Nobody else is there, and Corosync neither: nothing is ever sent.
-                ClusterDescribedNode(
-                    id: NodeID(UInt32(number)), name: name, role: .controller,
-                    addresses: [LinkAddress("127.0.0.1")])
-            }
-        }
-        let cluster = ClusterDescription(
-            clusterName: "capi", groupEngine: .corosync, localNode: NodeID(1), nodes: nodes,
-            links: LinkSettings(security: .none, portBase: 41_000))
-        try cluster.save(stand.places)
+        try stand.describeCluster()
         try stand.start()
         try stand.run(CToolchain.compile("outside.c"))
     }
 
     @Test("A node is locked and unlocked: handles of B.02 are UNAVAILABLE, and stay so; B.01 goes on")
     func locked() throws {
+        try lock("locked", [], thenUnlockAt: "left")
+    }
+
+    @Test("The service is killed, stands still, or its node is locked: what every function says")
+    func everywhere() throws {
+        let program = try CToolchain.compile("everywhere.c")
+        for fault in ["killed", "stopped"] {
+            let stand = try CkptStand()
+            try stand.run(program, [fault, "\(stand.pid)"])
+        }
+        try lock("everywhere", ["locked"], thenUnlockAt: nil)
+    }
+
+    /// Runs a program that says "open" when its node may be locked.
+    private func lock(_ name: String, _ arguments: [String], thenUnlockAt word: String?) throws {
         let stand = try CkptStand()
         let clmd = try stand.daemon("clmd")
         let cluster = ClusterClient(places: stand.places)
         defer { cluster.close() }
-        let program = try stand.begin(CToolchain.compile("locked.c"))
-        let output = stand.root + "/locked.out"
+        let program = try stand.begin(CToolchain.compile(name + ".c"), arguments)
+        let output = stand.root + "/\(name).out"
         func said(_ word: String) throws {
             try stand.wait(for: word) {
                 (try? File.readText(output))?.contains(word) == true || !program.isRunning
@@ -88,8 +91,10 @@ struct ProgramTests {
         }
         try said("open")
         try stand.wait(for: "the node's joining") { (try? cluster.administer(.lock, NodeID(1))) != nil }
-        try said("left")
-        try cluster.administer(.unlock, NodeID(1))
+        if let word {
+            try said(word)
+            try cluster.administer(.unlock, NodeID(1))
+        }
         let run = try program.wait()
         #expect(run.succeeded, "\(run)")
         withExtendedLifetime(clmd) {}

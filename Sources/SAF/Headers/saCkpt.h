@@ -196,7 +196,8 @@ typedef struct {
  * @param version        in: release and major version the program is written for, by which the handle behaves; out: the
  *                       newest version offered, B.02.02
  *
- * @return SA_AIS_OK; SA_AIS_ERR_INVALID_PARAM (ckptHandle or version is NULL); SA_AIS_ERR_VERSION (not offered).
+ * @return SA_AIS_OK; SA_AIS_ERR_INVALID_PARAM (ckptHandle or version is NULL); SA_AIS_ERR_VERSION (not offered);
+ *         SA_AIS_ERR_NO_RESOURCES (no descriptor is left).
  */
 SaAisErrorT saCkptInitialize(SaCkptHandleT *ckptHandle, const SaCkptCallbacksT *ckptCallbacks, SaVersionT *version);
 
@@ -259,8 +260,9 @@ SaAisErrorT saCkptCheckpointOpen(
  *
  * @param invocation  for the callback
  *
- * @return SA_AIS_OK; SA_AIS_ERR_INIT (no such callback was given to saCkptInitialize()); SA_AIS_ERR_INVALID_PARAM and
- *         SA_AIS_ERR_BAD_FLAGS as there. All other errors come in the callback.
+ * @return SA_AIS_OK; SA_AIS_ERR_INIT (no such callback was given to saCkptInitialize()); SA_AIS_ERR_INVALID_PARAM,
+ *         SA_AIS_ERR_BAD_FLAGS and SA_AIS_ERR_TOO_BIG as there. In the callback: SA_AIS_ERR_NOT_EXIST,
+ *         SA_AIS_ERR_EXIST, SA_AIS_ERR_NO_SPACE.
  */
 SaAisErrorT saCkptCheckpointOpenAsync(
     SaCkptHandleT ckptHandle, SaInvocationT invocation, const SaNameT *checkpointName,
@@ -437,6 +439,8 @@ SaAisErrorT saCkptSectionOverwrite(
  *                                   dataBuffer, or dataOffset is beyond the section's end;
  *         SA_AIS_ERR_NOT_EXIST      a section, or no active replica;
  *         SA_AIS_ERR_ACCESS         not opened with READ;
+ *         SA_AIS_ERR_NO_MEMORY      for a buffer;
+ *         SA_AIS_ERR_NO_RESOURCES   more than 65,536 elements, or 56 MiB by several of them: read them in parts;
  *         SA_AIS_ERR_LIBRARY        a section is corrupted.
  */
 SaAisErrorT saCkptCheckpointRead(
@@ -465,8 +469,8 @@ SaAisErrorT saCkptCheckpointSynchronize(SaCkptCheckpointHandleT checkpointHandle
  * As saCkptCheckpointSynchronize(), without waiting: exactly one SaCkptCheckpointSynchronizeCallbackT follows if this
  * returns SA_AIS_OK, and none otherwise.
  *
- * @return SA_AIS_OK; SA_AIS_ERR_INIT (no such callback was given to saCkptInitialize()); SA_AIS_ERR_ACCESS and
- *         SA_AIS_ERR_BAD_OPERATION as there, here or in the callback.
+ * @return SA_AIS_OK; SA_AIS_ERR_INIT (no such callback was given to saCkptInitialize()); SA_AIS_ERR_ACCESS,
+ *         SA_AIS_ERR_BAD_OPERATION and SA_AIS_ERR_NOT_EXIST as there, here or in the callback.
  */
 SaAisErrorT saCkptCheckpointSynchronizeAsync(SaCkptCheckpointHandleT checkpointHandle, SaInvocationT invocation);
 
@@ -490,7 +494,11 @@ typedef struct {
     SaCkptCheckpointTrackCallbackT saCkptCheckpointTrackCallback;
 } SaCkptCallbacksT_2;
 
-/** As saCkptInitialize(), for version B.02 only. */
+/**
+ * As saCkptInitialize(), for version B.02 only.
+ *
+ * @return SA_AIS_OK; SA_AIS_ERR_INVALID_PARAM (ckptHandle or version is NULL); SA_AIS_ERR_VERSION (not B.02).
+ */
 SaAisErrorT saCkptInitialize_2(
     SaCkptHandleT *ckptHandle, const SaCkptCallbacksT_2 *ckptCallbacks, SaVersionT *version);
 

@@ -58,8 +58,10 @@ typedef struct {
  * @param changeNumber      set to the number of the update, by which followers and safCkptSectionsGet() know it; may be
  *                          NULL
  *
- * @return SA_AIS_OK; SA_AIS_ERR_INVALID_PARAM (changes is NULL, numberOfChanges is 0, a kind); else as the function of
- *         saCkpt.h that does the same to one section.
+ * @return SA_AIS_OK; SA_AIS_ERR_INVALID_PARAM (changes is NULL, numberOfChanges is 0, a kind; a section that is created
+ *         without an id), and where the function of saCkpt.h that does the same to one section says so;
+ *         SA_AIS_ERR_EXIST, SA_AIS_ERR_NOT_EXIST, SA_AIS_ERR_NO_SPACE, SA_AIS_ERR_ACCESS and SA_AIS_ERR_LIBRARY as
+ *         there; SA_AIS_ERR_NO_RESOURCES (more than 65,536 changes, or 64 MiB).
  */
 SaAisErrorT safCkptUpdate(
     SaCkptCheckpointHandleT checkpointHandle, const SafCkptChangeT *changes, SaUint32T numberOfChanges,
@@ -173,7 +175,8 @@ typedef struct {
  * @param changeNumber      set to the number of that update; may be NULL
  *
  * @return SA_AIS_OK, also if there are none; SA_AIS_ERR_INVALID_PARAM (a pointer is NULL); SA_AIS_ERR_ACCESS (not
- *         opened with READ); SA_AIS_ERR_NOT_EXIST (no active replica); SA_AIS_ERR_TOO_BIG (more than 64 MiB).
+ *         opened with READ); SA_AIS_ERR_NOT_EXIST (no active replica); SA_AIS_ERR_NO_RESOURCES (more than
+ *         56 MiB: read them one by one).
  */
 SaAisErrorT safCkptSectionsGet(
     SaCkptCheckpointHandleT checkpointHandle, SafCkptSectionT **sections, SaUint32T *numberOfSections,
@@ -207,6 +210,9 @@ SaAisErrorT safCkptSectionCheck(SaCkptCheckpointHandleT checkpointHandle, const 
  * way, until the checkpoint is closed; when somebody else has written the section since, everything is sent.
  *
  * @param sentSize  set to the bytes of data that were sent; may be NULL
+ *
+ * @return SA_AIS_OK; SA_AIS_ERR_INVALID_PARAM, SA_AIS_ERR_NOT_EXIST, SA_AIS_ERR_ACCESS and SA_AIS_ERR_NO_SPACE as
+ *         there.
  */
 SaAisErrorT safCkptSectionOverwriteDifferential(
     SaCkptCheckpointHandleT checkpointHandle, const SaCkptSectionIdT *sectionId, const void *dataBuffer,

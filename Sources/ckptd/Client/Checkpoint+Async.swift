@@ -100,7 +100,7 @@ extension Checkpoint {
     ) async throws(AisError) -> UpdateReply {
         var batch = UpdateBatch()
         build(&batch)
-        try beginUpdate()
+        try beginUpdate(of: batch.count)
         defer { endUpdate() }
         let code: CkptCode = change == nil ? .update : .updateIf
         return try await perform(code, timeout, async: { Self.encode(batch, change, $0, &$1) }) {

@@ -75,7 +75,7 @@ extension Checkpoint {
     /// Does what is in the batch as one. See ``write(ifChangeIs:timeout:_:)``.
     @discardableResult
     public func write(_ batch: UpdateBatch, timeout: Duration = .seconds(5)) async throws(AisError) -> UpdateReply {
-        try beginUpdate()
+        try beginUpdate(of: batch.count)
         defer { endUpdate() }
         return try await perform(.update, timeout, async: { Self.encode(batch, nil, $0, &$1) }) {
             reader throws(DecodeError) in

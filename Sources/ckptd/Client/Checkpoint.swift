@@ -165,7 +165,8 @@ public final class Checkpoint: Sendable {
         }
     }
 
-    func beginUpdate() throws(AisError) {
+    func beginUpdate(of operations: UInt32 = 1) throws(AisError) {
+        if operations > CkptProtocolLimits.operationsMax { throw .noResources }
         if underWay.wrappingAdd(1, ordering: .relaxed).newValue > Self.updatesUnderWayMax {
             underWay.wrappingSubtract(1, ordering: .relaxed)
             throw .tryAgain
@@ -182,7 +183,7 @@ public final class Checkpoint: Sendable {
     ) throws(AisError) -> UpdateReply {
         var batch = UpdateBatch()
         build(&batch)
-        try beginUpdate()
+        try beginUpdate(of: batch.count)
         defer { endUpdate() }
         return try perform(change == nil ? .update : .updateIf, timeout, { Self.encode(batch, change, $0, &$1) }) {
             reader throws(DecodeError) in

@@ -16,6 +16,7 @@ static pthread_t where;
 static void on_open(SaInvocationT invocation, SaCkptCheckpointHandleT checkpoint, SaAisErrorT error)
 {
     HOLDS(pthread_equal(pthread_self(), where));
+    CAME_BACK(saCkptCheckpointOpenAsync, error);
     if (opens >= MOST) return;
     calls[opens].invocation = invocation;
     calls[opens].checkpoint = checkpoint;
@@ -29,7 +30,7 @@ static SaAisErrorT synchronise_error;
 static void on_synchronise(SaInvocationT invocation, SaAisErrorT error)
 {
     synchronised = invocation;
-    synchronise_error = error;
+    synchronise_error = CAME_BACK(saCkptCheckpointSynchronizeAsync, error);
     synchronisations++;
 }
 

@@ -21,6 +21,111 @@
 
 static int check_failures;
 
+/* ---- Which function returned what ----------------------------------------------------------------------------- */
+
+/* Every code that a function returns is noted. A program without failures tells them at its end, a line each, in the
+ * file that CHECK_SEEN names: ErrorTableTests compares that with what the headers say. */
+#define CHECK_FUNCTIONS(X)                                                                                             \
+    X(saCkptInitialize) X(saCkptSelectionObjectGet) X(saCkptDispatch) X(saCkptFinalize) X(saCkptCheckpointOpen)        \
+    X(saCkptCheckpointOpenAsync) X(saCkptCheckpointClose) X(saCkptCheckpointUnlink)                                    \
+    X(saCkptCheckpointRetentionDurationSet) X(saCkptActiveReplicaSet) X(saCkptCheckpointStatusGet)                     \
+    X(saCkptSectionCreate) X(saCkptSectionIdFree) X(saCkptSectionDelete) X(saCkptSectionExpirationTimeSet)             \
+    X(saCkptSectionIterationInitialize) X(saCkptSectionIterationNext) X(saCkptSectionIterationFinalize)                \
+    X(saCkptCheckpointWrite) X(saCkptSectionOverwrite) X(saCkptCheckpointRead) X(saCkptIOVectorElementDataFree)        \
+    X(saCkptCheckpointSynchronize) X(saCkptCheckpointSynchronizeAsync) X(saCkptInitialize_2) X(saCkptTrack)            \
+    X(saCkptTrackStop) X(saCkptCheckpointTrack) X(saCkptCheckpointTrackStop) X(safCkptUpdate) X(safCkptUpdatesStart)   \
+    X(safCkptUpdatesStop) X(safCkptReplicaChangesStart) X(safCkptReplicaChangesStop) X(safCkptSectionsGet)             \
+    X(safCkptCheckpointCheck) X(safCkptSectionCheck) X(safCkptSectionOverwriteDifferential)
+
+enum {
+#define X(function) CHECK_##function,
+    CHECK_FUNCTIONS(X)
+#undef X
+    CHECK_COUNT
+};
+
+static const char *const check_names[] = {
+#define X(function) #function,
+    CHECK_FUNCTIONS(X)
+#undef X
+};
+
+static uint64_t check_codes[CHECK_COUNT];
+
+static inline SaAisErrorT check_saw(int function, SaAisErrorT code)
+{
+    __atomic_or_fetch(&check_codes[function], (uint64_t)1 << (code & 63), __ATOMIC_RELAXED);
+    return code;
+}
+
+static inline void check_tell(void)
+{
+    const char *path = getenv("CHECK_SEEN");
+    FILE *file = path ? fopen(path, "a") : NULL;
+    if (!file) return;
+    for (int function = 0; function < CHECK_COUNT; function++)
+        for (int code = 0; code < 64; code++)
+            if (check_codes[function] >> code & 1) fprintf(file, "%s %d\n", check_names[function], code);
+    fclose(file);
+}
+
+#define saCkptInitialize(...) check_saw(CHECK_saCkptInitialize, (saCkptInitialize)(__VA_ARGS__))
+#define saCkptSelectionObjectGet(...) check_saw(CHECK_saCkptSelectionObjectGet, (saCkptSelectionObjectGet)(__VA_ARGS__))
+#define saCkptDispatch(...) check_saw(CHECK_saCkptDispatch, (saCkptDispatch)(__VA_ARGS__))
+#define saCkptFinalize(...) check_saw(CHECK_saCkptFinalize, (saCkptFinalize)(__VA_ARGS__))
+#define saCkptCheckpointOpen(...) check_saw(CHECK_saCkptCheckpointOpen, (saCkptCheckpointOpen)(__VA_ARGS__))
+#define saCkptCheckpointOpenAsync(...)                                                                                 \
+    check_saw(CHECK_saCkptCheckpointOpenAsync, (saCkptCheckpointOpenAsync)(__VA_ARGS__))
+#define saCkptCheckpointClose(...) check_saw(CHECK_saCkptCheckpointClose, (saCkptCheckpointClose)(__VA_ARGS__))
+#define saCkptCheckpointUnlink(...) check_saw(CHECK_saCkptCheckpointUnlink, (saCkptCheckpointUnlink)(__VA_ARGS__))
+#define saCkptCheckpointRetentionDurationSet(...)                                                                      \
+    check_saw(CHECK_saCkptCheckpointRetentionDurationSet, (saCkptCheckpointRetentionDurationSet)(__VA_ARGS__))
+#define saCkptActiveReplicaSet(...) check_saw(CHECK_saCkptActiveReplicaSet, (saCkptActiveReplicaSet)(__VA_ARGS__))
+#define saCkptCheckpointStatusGet(...)                                                                                 \
+    check_saw(CHECK_saCkptCheckpointStatusGet, (saCkptCheckpointStatusGet)(__VA_ARGS__))
+#define saCkptSectionCreate(...) check_saw(CHECK_saCkptSectionCreate, (saCkptSectionCreate)(__VA_ARGS__))
+#define saCkptSectionIdFree(...) check_saw(CHECK_saCkptSectionIdFree, (saCkptSectionIdFree)(__VA_ARGS__))
+#define saCkptSectionDelete(...) check_saw(CHECK_saCkptSectionDelete, (saCkptSectionDelete)(__VA_ARGS__))
+#define saCkptSectionExpirationTimeSet(...)                                                                            \
+    check_saw(CHECK_saCkptSectionExpirationTimeSet, (saCkptSectionExpirationTimeSet)(__VA_ARGS__))
+#define saCkptSectionIterationInitialize(...)                                                                          \
+    check_saw(CHECK_saCkptSectionIterationInitialize, (saCkptSectionIterationInitialize)(__VA_ARGS__))
+#define saCkptSectionIterationNext(...)                                                                                \
+    check_saw(CHECK_saCkptSectionIterationNext, (saCkptSectionIterationNext)(__VA_ARGS__))
+#define saCkptSectionIterationFinalize(...)                                                                            \
+    check_saw(CHECK_saCkptSectionIterationFinalize, (saCkptSectionIterationFinalize)(__VA_ARGS__))
+#define saCkptCheckpointWrite(...) check_saw(CHECK_saCkptCheckpointWrite, (saCkptCheckpointWrite)(__VA_ARGS__))
+#define saCkptSectionOverwrite(...) check_saw(CHECK_saCkptSectionOverwrite, (saCkptSectionOverwrite)(__VA_ARGS__))
+#define saCkptCheckpointRead(...) check_saw(CHECK_saCkptCheckpointRead, (saCkptCheckpointRead)(__VA_ARGS__))
+#define saCkptIOVectorElementDataFree(...)                                                                             \
+    check_saw(CHECK_saCkptIOVectorElementDataFree, (saCkptIOVectorElementDataFree)(__VA_ARGS__))
+#define saCkptCheckpointSynchronize(...)                                                                               \
+    check_saw(CHECK_saCkptCheckpointSynchronize, (saCkptCheckpointSynchronize)(__VA_ARGS__))
+#define saCkptCheckpointSynchronizeAsync(...)                                                                          \
+    check_saw(CHECK_saCkptCheckpointSynchronizeAsync, (saCkptCheckpointSynchronizeAsync)(__VA_ARGS__))
+#define saCkptInitialize_2(...) check_saw(CHECK_saCkptInitialize_2, (saCkptInitialize_2)(__VA_ARGS__))
+#define saCkptTrack(...) check_saw(CHECK_saCkptTrack, (saCkptTrack)(__VA_ARGS__))
+#define saCkptTrackStop(...) check_saw(CHECK_saCkptTrackStop, (saCkptTrackStop)(__VA_ARGS__))
+#define saCkptCheckpointTrack(...) check_saw(CHECK_saCkptCheckpointTrack, (saCkptCheckpointTrack)(__VA_ARGS__))
+#define saCkptCheckpointTrackStop(...)                                                                                 \
+    check_saw(CHECK_saCkptCheckpointTrackStop, (saCkptCheckpointTrackStop)(__VA_ARGS__))
+#define safCkptUpdate(...) check_saw(CHECK_safCkptUpdate, (safCkptUpdate)(__VA_ARGS__))
+#define safCkptUpdatesStart(...) check_saw(CHECK_safCkptUpdatesStart, (safCkptUpdatesStart)(__VA_ARGS__))
+#define safCkptUpdatesStop(...) check_saw(CHECK_safCkptUpdatesStop, (safCkptUpdatesStop)(__VA_ARGS__))
+#define safCkptReplicaChangesStart(...)                                                                                \
+    check_saw(CHECK_safCkptReplicaChangesStart, (safCkptReplicaChangesStart)(__VA_ARGS__))
+#define safCkptReplicaChangesStop(...)                                                                                 \
+    check_saw(CHECK_safCkptReplicaChangesStop, (safCkptReplicaChangesStop)(__VA_ARGS__))
+#define safCkptSectionsGet(...) check_saw(CHECK_safCkptSectionsGet, (safCkptSectionsGet)(__VA_ARGS__))
+#define safCkptCheckpointCheck(...) check_saw(CHECK_safCkptCheckpointCheck, (safCkptCheckpointCheck)(__VA_ARGS__))
+#define safCkptSectionCheck(...) check_saw(CHECK_safCkptSectionCheck, (safCkptSectionCheck)(__VA_ARGS__))
+#define safCkptSectionOverwriteDifferential(...)                                                                       \
+    check_saw(CHECK_safCkptSectionOverwriteDifferential, (safCkptSectionOverwriteDifferential)(__VA_ARGS__))
+/* What comes in a callback counts as returned by the function that asked. */
+#define CAME_BACK(function, code) check_saw(CHECK_##function, (code))
+
+/* ---- Expectations --------------------------------------------------------------------------------------------- */
+
 /* A call and the code it has to return. Goes on after a failure, so that one run tells all of them. */
 #define EXPECT(code, call) check_code(__LINE__, #call, (call), code, #code)
 /* As above, where the rest makes no sense without. */
@@ -52,6 +157,7 @@ static inline int check_holds(int line, const char *condition, int holds)
 static inline int check_end(void)
 {
     if (check_failures) printf("%d expectations were not met\n", check_failures);
+    else check_tell();
     return check_failures ? 1 : 0;
 }
 

@@ -50,6 +50,13 @@ static int meet(void)
     SaUint32T index = 9;
     EXPECT(SA_AIS_ERR_LIBRARY, saCkptCheckpointRead(checkpoint, &element, 1, &index));
     HOLDS(index == 0);
+    SafCkptChangeT change;
+    memset(&change, 0, sizeof change);
+    change.kind = SAF_CKPT_SECTION_WRITTEN;
+    change.sectionId = id_of("victim");
+    change.data = "x";
+    change.dataSize = 1;
+    EXPECT(SA_AIS_ERR_LIBRARY, safCkptUpdate(checkpoint, &change, 1, NULL, NULL));
     HOLDS(holds(checkpoint, "other", "sound", 5));
     SaCkptSectionDescriptorT section;
     if (HOLDS(walk(checkpoint, &section) == 1)) HOLDS(section.sectionState == SA_CKPT_SECTION_CORRUPTED);

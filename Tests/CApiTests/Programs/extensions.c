@@ -47,6 +47,21 @@ static void updating(void)
         changes[0].kind = (SafCkptChangeKindT)kinds[i];
         EXPECT(SA_AIS_ERR_INVALID_PARAM, safCkptUpdate(checkpoint, changes, 1, NULL, NULL));
     }
+    /* Each as the function that does it alone. */
+    changes[0] = change(SAF_CKPT_SECTION_OVERWRITTEN, "b", "B", 0);
+    changes[1] = change(SAF_CKPT_SECTION_CREATED, "c", "", 0);
+    EXPECT(SA_AIS_ERR_EXIST, safCkptUpdate(checkpoint, changes, 2, &index, NULL));
+    HOLDS(index == 1 && holds(reader, "b", "second", 6));
+    changes[0] = change(SAF_CKPT_SECTION_CREATED, "d", "", 0);
+    changes[1] = change(SAF_CKPT_SECTION_CREATED, "e", "", 0);
+    EXPECT(SA_AIS_ERR_NO_SPACE, safCkptUpdate(checkpoint, changes, 2, &index, NULL));
+    HOLDS(index == 1);
+    EXPECT(SA_AIS_ERR_INVALID_PARAM,
+        safCkptUpdate(checkpoint, &(SafCkptChangeT){.kind = SAF_CKPT_SECTION_CREATED}, 1, NULL, NULL));
+    SafCkptChangeT *many = calloc(65537, sizeof *many);
+    for (int i = 0; i < 65537; i++) many[i] = change(SAF_CKPT_SECTION_WRITTEN, "b", "B", 0);
+    EXPECT(SA_AIS_ERR_NO_RESOURCES, safCkptUpdate(checkpoint, many, 65537, NULL, NULL));
+    free(many);
     /* Renamed, in one step. */
     changes[0] = change(SAF_CKPT_SECTION_DELETED, "a", NULL, 0);
     changes[1] = change(SAF_CKPT_SECTION_CREATED, "d", "First", 0);
@@ -138,6 +153,13 @@ static void differing(void)
     EXPECT(SA_AIS_OK, safCkptSectionOverwriteDifferential(checkpoint, &id, data, SIZE / 2, NULL));
     HOLDS(holds(other, "s", data, SIZE / 2));
     EXPECT(SA_AIS_OK, safCkptSectionOverwriteDifferential(checkpoint, &id, data, 0, NULL));
+    SaCkptCheckpointCreationAttributesT tight = attributes(SA_CKPT_WR_ALL_REPLICAS, 2, 64);
+    tight.checkpointSize = 100;
+    SaCkptCheckpointHandleT narrow = made(handle, "safCkpt=narrow", tight);
+    MUST(SA_AIS_OK, create_section(narrow, "s", "1", 1));
+    MUST(SA_AIS_OK, create_section(narrow, "t", data, 64));
+    EXPECT(SA_AIS_ERR_NO_SPACE, safCkptSectionOverwriteDifferential(narrow, &id, data, 37, NULL));
+    HOLDS(holds(narrow, "s", "1", 1));
     HOLDS(holds(other, "s", "", 0));
     free(data);
     EXPECT(SA_AIS_OK, saCkptFinalize(handle));

@@ -4,9 +4,21 @@
 enum { SECTIONS = 64, SIZE = 60000 };
 static char data[SIZE], names[SECTIONS][8];
 
+static int opens;
+static SaAisErrorT open_error;
+
+static void on_open(SaInvocationT invocation, SaCkptCheckpointHandleT checkpoint, SaAisErrorT error)
+{
+    (void)invocation;
+    (void)checkpoint;
+    open_error = CAME_BACK(saCkptCheckpointOpenAsync, error);
+    opens++;
+}
+
 int main(void)
 {
-    SaCkptHandleT handle = start(NULL, 2);
+    SaCkptCallbacksT callbacks = {on_open, NULL};
+    SaCkptHandleT handle = start(&callbacks, 2);
     SaCkptCheckpointCreationAttributesT creation = attributes(SA_CKPT_WR_ALL_REPLICAS, SECTIONS, SIZE);
     SaCkptCheckpointHandleT checkpoint = made(handle, "safCkpt=full", creation);
     EXPECT(SA_AIS_OK, create_section(checkpoint, "small", "here", 4));
@@ -26,6 +38,22 @@ int main(void)
     EXPECT(SA_AIS_ERR_NO_SPACE, overwrite(checkpoint, "small", data, SIZE));
     EXPECT(SA_AIS_ERR_NO_SPACE, write_section(checkpoint, "small", data, SIZE - 4, 4));
     HOLDS(holds(checkpoint, "small", "here", 4));
+    /* Nor is there room for more checkpoints, once the last of it is gone. */
+    SaNameT name;
+    for (int i = 0; i < 2000 && error != SA_AIS_OK; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "safCkpt=more %d", i);
+        name = name_of(text);
+        SaCkptCheckpointHandleT more = 0;
+        error = saCkptCheckpointOpen(handle, &name, &creation, ALL_FLAGS, PATIENCE, &more);
+        if (error != SA_AIS_OK) break;
+        error = SA_AIS_ERR_NO_SPACE;
+    }
+    EXPECT(SA_AIS_ERR_NO_SPACE, error);
+    EXPECT(SA_AIS_ERR_NOT_EXIST, safCkptCheckpointCheck(handle, &name));
+    EXPECT(SA_AIS_OK, saCkptCheckpointOpenAsync(handle, 1, &name, &creation, ALL_FLAGS));
+    DISPATCH_UNTIL(handle, opens == 1);
+    EXPECT(SA_AIS_ERR_NO_SPACE, open_error);
     for (int i = 0; i < count; i++) HOLDS(holds(checkpoint, names[i], data, SIZE));
     EXPECT(SA_AIS_OK, overwrite(checkpoint, "small", "HERE", 4));
 

@@ -75,9 +75,34 @@ static void noMemory(void)
     EXPECT(SA_AIS_OK, saCkptFinalize(handle));
 }
 
+/* What one answer can not hold is refused; in parts it can be had. */
+static void tooMuch(void)
+{
+    enum { SIZE = 30 << 20 };
+    SaCkptHandleT handle = start(NULL, 2);
+    SaCkptCheckpointHandleT checkpoint = made(handle, "safCkpt=much", attributes(SA_CKPT_WR_ALL_REPLICAS, 2, SIZE));
+    SaCkptCheckpointHandleT reader = opened(handle, "safCkpt=much", SA_CKPT_CHECKPOINT_READ);
+    MUST(SA_AIS_OK, create_section(checkpoint, "a", NULL, 0));
+    MUST(SA_AIS_OK, create_section(checkpoint, "b", NULL, 0));
+    MUST(SA_AIS_OK, write_section(checkpoint, "a", "1", 1, SIZE - 1));
+    MUST(SA_AIS_OK, write_section(checkpoint, "b", "1", 1, SIZE - 1));
+    SafCkptSectionT *sections = NULL;
+    SaUint32T count = 0;
+    EXPECT(SA_AIS_ERR_NO_RESOURCES, safCkptSectionsGet(reader, &sections, &count, NULL));
+    HOLDS(sections == NULL);
+    SaCkptIOVectorElementT *many = calloc(65537, sizeof *many);
+    char some[8];
+    for (int i = 0; i < 65537; i++) many[i] = piece("a", some, sizeof some, 0);
+    EXPECT(SA_AIS_ERR_NO_RESOURCES, saCkptCheckpointRead(reader, many, 65537, NULL));
+    EXPECT(SA_AIS_OK, saCkptCheckpointRead(reader, many, 3, NULL));
+    free(many);
+    EXPECT(SA_AIS_OK, saCkptFinalize(handle));
+}
+
 int main(void)
 {
     noDescriptors();
+    tooMuch();
     noMemory();
     many();
     return check_end();

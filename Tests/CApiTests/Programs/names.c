@@ -27,6 +27,27 @@ static SaAisErrorT try_name(SaCkptHandleT handle, const char *what)
     return error;
 }
 
+static void on_open(SaInvocationT invocation, SaCkptCheckpointHandleT checkpoint, SaAisErrorT error)
+{
+    (void)invocation;
+    (void)checkpoint;
+    (void)error;
+    HOLDS(0);
+}
+
+/* A name that is none is refused at once, and nothing is called back. */
+static SaAisErrorT try_async(SaUint8T major, const char *what)
+{
+    SaCkptCallbacksT callbacks = {on_open, NULL};
+    SaCkptHandleT handle = start(&callbacks, major);
+    SaNameT name;
+    saAisNameLend(what, &name);
+    SaAisErrorT error = saCkptCheckpointOpenAsync(handle, 1, &name, NULL, READ_WRITE);
+    HOLDS(error != SA_AIS_OK && !readable(fd_of(handle), 20));
+    EXPECT(SA_AIS_OK, saCkptFinalize(handle));
+    return error;
+}
+
 int main(int count, char **arguments)
 {
     int on = count > 1 && strcmp(arguments[1], "on") == 0;
@@ -64,6 +85,8 @@ int main(int count, char **arguments)
         EXPECT(SA_AIS_ERR_TOO_BIG, try_name(b2, long_name(2048)));
         EXPECT(SA_AIS_ERR_INVALID_PARAM, try_name(b1, long_name(257)));
         EXPECT(SA_AIS_ERR_INVALID_PARAM, try_name(b1, long_name(4000)));
+        EXPECT(SA_AIS_ERR_TOO_BIG, try_async(2, long_name(257)));
+        EXPECT(SA_AIS_ERR_INVALID_PARAM, try_async(1, long_name(257)));
         /* Long names that differ at their end only are two. */
         SaNameT other;
         static char twin[4096];
@@ -82,6 +105,7 @@ int main(int count, char **arguments)
     } else {
         EXPECT(SA_AIS_ERR_INVALID_PARAM, try_name(b2, long_name(256)));
         EXPECT(SA_AIS_ERR_INVALID_PARAM, try_name(b1, long_name(2000)));
+        EXPECT(SA_AIS_ERR_INVALID_PARAM, try_async(2, long_name(256)));
     }
     EXPECT(SA_AIS_OK, saCkptFinalize(b1));
     EXPECT(SA_AIS_OK, saCkptFinalize(b2));
