@@ -109,7 +109,11 @@ final class EngineHost {
             drain()
         }
         cluster.onWillApply = { [unowned self] in respond(to: $0) }
-        cluster.onDidApply = { [unowned self] in compareWithResponse() }
+        cluster.onDidApply = { [unowned self] in
+            compareWithResponse()
+            giveWay()
+            isUrgentElsewhere = false
+        }
         cluster.onOnce = { [unowned self] in perform($0, $1) }
         cluster.onAnswer = { [unowned self] in ended($0, $1) }
         cluster.onStateReplaced = { [unowned self] in stateReplaced() }
@@ -344,9 +348,14 @@ final class EngineHost {
         else { return }
         let process = ActiveProcess(component: component, instance: instance)
         if report == .death(of: process) { respond(toDeathOf: process) }
-        // What was told has a processor to get, here or on a node that shares this machine; the rest can wait.
-        OSThread.yield()
+        isUrgentElsewhere = true
+        giveWay()
     }
+
+    /// While a failure is applied: what was told because of it has a processor to get, here or on a node that shares
+    /// this machine; the rest can wait.
+    private func giveWay() { if isUrgentElsewhere { OSThread.yield() } }
+    private var isUrgentElsewhere = false
 
     private func respond(toDeathOf process: ActiveProcess) {
         guard foretold == moment, isSynchronised, let responses = responses[process] else { return }
@@ -477,6 +486,7 @@ final class EngineHost {
     // MARK: Journal
 
     private func keep(_ write: JournalWrite) {
+        giveWay()
         do throws(OSError) {
             try journal.keep(write)
             isJournalBroken = false

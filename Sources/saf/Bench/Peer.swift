@@ -29,6 +29,7 @@ public func runBenchPeer(_ arguments: [String]) -> Never {
     case "component": runBenchComponent()
     case "cluster-component" where rest.count == 1: runClusterComponent(rest[0])
     case "views" where rest.count == 1: runViewWitness(rest[0])
+    case "multicasts" where rest.count == 1: runMulticastWitness(rest[0])
     case "tcp-echo" where rest.count == 1: runTcpEcho(at: rest[0])
     case "tcp-ping" where rest.count == 2: runTcpPing(to: rest[0], record: rest[1])
     case "cluster-checkpoints" where rest.count == 3:

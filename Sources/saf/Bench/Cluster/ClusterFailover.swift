@@ -1,12 +1,7 @@
 import EngineKit
-import IOCCluster
-import IOCCorosync
-import IOCGroups
 import OSAL
 import SafLab
 import SafStage
-
-import EOLoop
 
 /// From a death on one node to the moment a component on another holds its active assignment.
 enum ClusterFailover {
@@ -25,7 +20,12 @@ enum ClusterFailover {
     }
 
     private static func processes(_ stand: FailoverStand, _ publish: (BenchResult) -> Void) throws {
-        let floor = try stand.pingPongs()
+        let floor = try stand.multicasts()
+        publish(
+            BenchResult(
+                name: "cluster.cpg", unit: "ms", samples: floor, floor: try stand.pingPongs().percentile(0.5) / 1_000,
+                note: "one ordered message to another node when corosync rests; floor: TCP ping-pong between two nodes")
+        )
         var samples = Samples()
         for _ in 0..<processKills {
             let active = try stand.awaitReady()
@@ -35,10 +35,10 @@ enum ClusterFailover {
         publish(
             BenchResult(
                 name: "cluster.failover.process", unit: "ms", samples: samples,
-                floor: floor.percentile(0.5) / 1_000, bound: 3,
+                floor: floor.percentile(0.5), bound: 3,
                 note:
                     "SIGKILL of the active on one node, \(residentMebibytes) MiB resident, to the active assignment on "
-                    + "another; floor: TCP ping-pong between two nodes"))
+                    + "another; floor: cluster.cpg"))
     }
 
     private static func nodes(_ stand: FailoverStand, _ publish: (BenchResult) -> Void) throws {
@@ -192,83 +192,25 @@ private final class FailoverStand {
         return Double(seen.values[1] - start.nanoseconds) / 1_000
     }
 
+    /// Milliseconds that messages of one witness needed to the others.
+    func multicasts() throws -> Samples {
+        let record = Record(path: lab.folder + "/multicasts")
+        let sender = try lab.startRole("multicasts", [record.path], on: 1)
+        defer { SafBench.end(sender.pid, pidfd: sender.rawPidfd) }
+        let receiver = try lab.startRole("multicasts", [record.path], on: 2)
+        defer { SafBench.end(receiver.pid, pidfd: receiver.rawPidfd) }
+        return try lab.wait(for: "\(MulticastWitness.count) messages; see \(lab.folder)", timeout: .seconds(30)) {
+            let samples = record.lines.compactMap { $0.values.first.map { Double($0) / 1_000_000 } }
+            return samples.count < MulticastWitness.count ? nil : Samples(samples)
+        }
+    }
+
     func pingPongs() throws -> Samples {
         let record = Record(path: lab.folder + "/pings")
         let echo = try lab.startRole("tcp-echo", [LabOptions.address(of: 2, plane: 0)], on: 2)
         defer { SafBench.end(echo.pid, pidfd: echo.rawPidfd) }
         try lab.runRole("tcp-ping", [LabOptions.address(of: 2, plane: 0), record.path], on: 1, timeout: .seconds(30))
         return record.microseconds("tcp")
-    }
-}
-
-/// The witness on a node: writes down each view of corosync's, `view NODE TIME MEMBER…`.
-func runViewWitness(_ path: String) -> Never {
-    do {
-        let loop = try Loop(name: "witness")
-        let description = try ClusterDescription.load(.fromEnvironment())
-        let witness = ViewWitness(loop, description, try Record(path: path).open())
-        witness.begin()
-        loop.run()
-        Environment.exit(0)
-    } catch {
-        StandardError.write("saf bench: \(error)\n")
-        Environment.exit(1)
-    }
-}
-
-private final class ViewWitness {
-    private let loop: Loop
-    private var group: NodeGroup
-    private let file: Descriptor
-    private var watches: [(descriptor: Int32, id: WatchID)] = []
-
-    init(_ loop: Loop, _ description: ClusterDescription, _ file: consuming Descriptor) {
-        self.loop = loop
-        self.file = file
-        group = NodeGroup.make(description, incarnation: MonotonicClock.now().nanoseconds)
-    }
-
-    /// Joins, again and again until corosync is there.
-    func begin() {
-        do throws(GroupError) { try group.join("bench") } catch { return beginAgain() }
-        turn()
-    }
-
-    private func beginAgain() {
-        unwatch()
-        group.leave()
-        _ = loop.schedule(after: .milliseconds(50)) { [unowned self] in begin() }
-    }
-
-    private func unwatch() {
-        for watch in watches { loop.unwatch(watch.id) }
-        watches = []
-    }
-
-    private func turn() {
-        while let event = group.next() {
-            switch event {
-            case .view(let view): note(view)
-            case .message: break
-            case .lost: return beginAgain()
-            }
-        }
-        let wanted = group.descriptors
-        guard wanted != watches.map(\.descriptor) else { return }
-        unwatch()
-        watches = wanted.compactMap { descriptor in
-            // One that cannot be watched is noticed as a view that does not come.
-            (try? loop.watch(descriptor, .read) { [unowned self] _ in turn() }).map { (descriptor, $0) }
-        }
-    }
-
-    private func note(_ view: GroupView) {
-        let values = [UInt64(group.member.node.rawValue), MonotonicClock.now().nanoseconds]
-        do throws(OSError) {
-            try Record.append("view", values + view.nodes.map { UInt64($0.rawValue) }, to: file.raw)
-        } catch {
-            Environment.exit(1)
-        }
     }
 }
 
