@@ -203,17 +203,6 @@ final class ClusterSimulation {
 
     private func excuseWhatIsNowhere() {
         excused.formUnion(lost(acknowledged.filter { !excused.contains($0.key) }))
-        // Where all have lost it who were known to have everything, the newest of those who are there is taken: what
-        // only some of the rest happen to have is promised to nobody.
-        let newest = processes.values.map(\.group.replicated).max { $0.index < $1.index }
-        for entry in newest?.core.entries.values ?? [] {
-            let known = entry.replicas.filter { $0.value != .synchronising }.map(\.key)
-            guard known.allSatisfy({ view($0, entry.id) == nil }) else { continue }
-            let rest = nodes.compactMap { view($0, entry.id)?.requests }
-            for (request, id) in acknowledged where id == entry.id {
-                if !rest.allSatisfy({ $0.contains(request) }) { excused.insert(request) }
-            }
-        }
     }
 
     /// An epoch that no memory is left of may be given again: no data of it can be taken for other data.

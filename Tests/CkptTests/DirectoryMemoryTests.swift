@@ -224,8 +224,20 @@ struct DirectoryMemoryTests {
             DirectoryMemory(
                 node: NodeID(3), stamp: DirectoryStamp(began: 1, index: 2), isFirst: true, isLast: true,
                 checkpoints: Array(many.prefix(2))))
+        for version: UInt16 in 2...3 {
+            var writer = ByteWriter()
+            Directory.encode(event, version: version, to: &writer)
+            #expect(try DirectoryEvent(decoding: writer.bytes) == event, "version \(version)")
+        }
+        var full = many[0]
+        full.departed = [NodeID(2), NodeID(7)]
+        let ids = (1...4_001).map { CheckpointID(rawValue: $0) }
+        let burials = DirectoryMemory.parts(of: NodeID(3), DirectoryStamp(began: 1, index: 2), [full], buried: ids)
+        #expect(burials.map(\.buried.count) == [2_000, 2_000, 1] && burials.map(\.isLast) == [false, false, true])
+        for part in burials {
+            #expect(try DirectoryEvent(decoding: DirectoryEvent.remembered(part).encoded) == .remembered(part))
+        }
         let bytes = event.encoded
-        #expect(try DirectoryEvent(decoding: bytes) == event)
         for length in 0..<bytes.count {
             #expect(throws: DecodeError.self) { try DirectoryEvent(decoding: Array(bytes.prefix(length))) }
         }
@@ -289,12 +301,14 @@ struct DirectoryMemoryTests {
         var file = DirectoryFile(path, engine)
         var records = DirectoryRecords(try read(file)?.checkpoints ?? [])
         var model = OrderedMap<CheckpointID, DirectoryEntry>()
+        var buried = Graveyard()
         for index in 1...200 as ClosedRange<UInt64> {
             let number = UInt64.random(in: 1...30, using: &random)
             let id = CheckpointID(rawValue: 1 << 40 + number)
             let isThere = random.chance(percent: 70)
             model[id] = isThere ? entry(number, "n\(number)", on: [UInt32.random(in: 1...5, using: &random)]) : nil
-            records.put(id, model[id], at: stamp(index))
+            if !isThere, random.chance(percent: 50) { buried.insert(id) }
+            records.put(id, model[id], isBuried: buried.contains(id), at: stamp(index))
             guard random.chance(percent: 40), let batch = records.next() else { continue }
             try file.write(batch.map(change))
             records.written()
@@ -304,29 +318,43 @@ struct DirectoryMemoryTests {
             let found = try #require(try read(file), "seed \(seed)")
             #expect(
                 found.stamp == stamp(index) && found.checkpoints == model.values.compactMap(RememberedCheckpoint.init))
-            records = DirectoryRecords(found.checkpoints)
+            #expect(found.buried.ids == buried.ids, "seed \(seed)")
+            records = DirectoryRecords(found.checkpoints, buried: found.buried)
         }
         try file.erase()
         #expect(try File.list(folder + "/state").isEmpty)
-        records.lost(model, at: stamp(500))
+        records.lost(model, buried: buried, at: stamp(500))
         while let batch = records.next() {
             try file.write(batch.map(change))
             records.written()
         }
         #expect(try read(file)?.checkpoints == model.values.compactMap(RememberedCheckpoint.init), "seed \(seed)")
+        #expect(try read(file)?.buried.ids == buried.ids, "seed \(seed)")
+        // What another directory does not know to be gone is not gone; and the oldest make way.
+        var other = Graveyard()
+        for number in 1...UInt64(Graveyard.countMax) { other.insert(CheckpointID(rawValue: 1 << 42 + number)) }
+        records.replace(by: model, buried: other, at: stamp(501))
+        let last = CheckpointID(rawValue: 1 << 43)
+        records.put(last, nil, isBuried: true, at: stamp(502))
+        while let batch = records.next() {
+            try file.write(batch.map(change))
+            records.written()
+        }
+        #expect(other.insert(last) == CheckpointID(rawValue: 1 << 42 + 1))
+        #expect(try read(file)?.buried.ids == other.ids)
         file.close()
     }
 
-    @Test("What the version before has written is read")
-    func version1() throws {
+    @Test("What earlier versions have written is read", arguments: [1, 2] as [UInt8])
+    func earlier(version: UInt8) throws {
         let entry = entry(1, "a", on: [1, 2])
         var records = DirectoryRecords()
         records.put(entry.id, entry, at: stamp(7))
         let written = records.next() ?? []
         let old = written.map { record in
             var value = record.value ?? []
-            value[0] = 1
-            if record.key != [0] { value.removeLast() }  // no active replica: one byte
+            value[0] = version
+            if record.key != [0] { value.removeLast(version == 1 ? 5 : 4) }  // nobody has left; no active replica
             return (key: record.key, value: value)
         }
         let found = try DirectoryRecords.decode(old.reversed())
@@ -349,9 +377,7 @@ struct DirectoryMemoryTests {
         record.value.map { .put(key: record.key, value: $0) } ?? .delete(key: record.key)
     }
 
-    private func read(
-        _ file: DirectoryFile
-    ) throws -> (stamp: DirectoryStamp, checkpoints: [RememberedCheckpoint])? {
+    private func read(_ file: DirectoryFile) throws -> DirectoryRecords.Content? {
         try DirectoryRecords.decode(file.load().map { ($0.key, $0.value) })
     }
 }

@@ -75,7 +75,7 @@ extension ReplicaState {
 
         do throws(DecodeError) {
             guard let event = try event(of: command) else { return .applied([], isUnderstood: true) }
-            return .applied(settle(core.handle(event, at: time)), isUnderstood: true)
+            return .applied(settle(core.handle(event, version: command.version, at: time)), isUnderstood: true)
         } catch {
             return .applied([], isUnderstood: false)
         }

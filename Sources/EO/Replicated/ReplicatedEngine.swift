@@ -19,6 +19,10 @@ public protocol ReplicatedEngine: Engine, Sendable where Event: Sendable, Effect
     /// Total. Must read exactly what ``encode(_:version:to:)`` wrote.
     static func decodeEvent(version: UInt16, from reader: inout ByteReader) throws(DecodeError) -> Event
 
+    /// An event, ordered while members spoke that version: an older build decides as it always did, and who speaks with
+    /// it must decide the same. Default: as ``Engine/handle(_:at:)``, whatever the version.
+    mutating func handle(_ event: Event, version: UInt16, at now: Instant) -> [Effect]
+
     /// The whole state; equal states give equal bytes (sort what has no order).
     func encodeSnapshot(version: UInt16, to writer: inout ByteWriter)
     init(snapshot reader: inout ByteReader, version: UInt16) throws(DecodeError)
@@ -35,6 +39,7 @@ extension ReplicatedEngine {
     public static var versions: ClosedRange<UInt16> { 1...1 }
     public static func canEncode(_ event: Event, version: UInt16) -> Bool { true }
     public static func timerEvent(key: UInt64) -> Event? { nil }
+    public mutating func handle(_ event: Event, version: UInt16, at now: Instant) -> [Effect] { handle(event, at: now) }
 
     public func digest(version: UInt16) -> UInt64 {
         var writer = ByteWriter()

@@ -24,7 +24,7 @@ enum ReplicaText {
         switch replica.state {
         case .current: "current"
         case .synchronising: replica.isPartial ? "being copied" : "synchronising"
-        case .absent: "away, and it alone has everything"
+        case .absent: "away, and waited for: it has what the others may lack"
         }
     }
 
@@ -33,6 +33,7 @@ enum ReplicaText {
         var parts = checkpoint.replicas.filter { $0.state != .current }.map { replica in
             "node \(replica.node) \(word(replica))" + (lag(replica, checkpoint).map { ", \($0) updates behind" } ?? "")
         }
+        if isWaiting(checkpoint) { parts.append("to give up waiting: \(salvage(checkpoint))") }
         if checkpoint.isElecting { parts.append("the next active replica is being elected") }
         return parts.isEmpty ? nil : "\(checkpoint.name): \(parts.joined(separator: "; "))"
     }
@@ -54,10 +55,21 @@ enum ReplicaText {
             if let lag = lag(replica, checkpoint) { text += ", \(lag) behind" }
             text += "\n"
         }
+        if isWaiting(checkpoint) {
+            text += "  to take the newest replica that is there: \(salvage(checkpoint))\n"
+        }
         for openings in checkpoint.openings {
             text += "  open \(openings.count) times on node \(openings.node)\n"
         }
         return text
+    }
+
+    private static func isWaiting(_ checkpoint: ClusterCheckpoint) -> Bool {
+        checkpoint.replicas.contains { $0.state == .absent }
+    }
+
+    private static func salvage(_ checkpoint: ClusterCheckpoint) -> String {
+        "saf console ckptd salvage \(checkpoint.name)"
     }
 
     static func line(_ set: ReplicaSet) -> String {

@@ -9,6 +9,7 @@ extension CkptConsole {
 
     static func registerCluster(_ commands: LoopCommands, _ keeper: ClusterKeeper) {
         registerPart(commands, keeper)
+        registerSalvage(commands, keeper)
         let replicas = CommandSpec(
             name: "replicas",
             help: "Lists the checkpoints of the cluster: which node's replica is active, how far each one is.",
@@ -23,6 +24,20 @@ extension CkptConsole {
                 if !page.isActing { lines.append("this node takes no part now: so it was when it last did") }
                 reply.either(text: lines.joined(separator: "\n"), json: .array(chosen.map(json)))
             }
+        }
+    }
+
+    private static func registerSalvage(_ commands: LoopCommands, _ keeper: ClusterKeeper) {
+        let salvage = CommandSpec(
+            name: "salvage",
+            help:
+                "Takes the newest replica of a checkpoint that is there; nodes that may have more are not waited for.",
+            arguments: [ArgumentSpec("checkpoint", .text, help: "the whole name")])
+        commands.register(salvage) { [unowned keeper] arguments, reply in
+            guard let name = SaName(arguments["checkpoint"] ?? "") else {
+                return reply.either(text: "a name of at most 256 bytes is expected", json: .null)
+            }
+            keeper.endSalvage(name) { text in reply.either(text: text, json: .string(text)) }
         }
     }
 

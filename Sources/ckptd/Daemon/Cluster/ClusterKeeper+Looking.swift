@@ -64,6 +64,9 @@ extension ClusterKeeper {
         }
         var attributes = entry.attributes
         attributes.retentionDuration = entry.retention
+        let awaited = entry.awaited.filter { !entry.replicas.contains($0) }.map { node in
+            ReplicaStatus(node: node, state: .absent, isKnown: false, epoch: 0, change: 0, isPartial: false)
+        }
         return ClusterCheckpoint(
             checkpoint: entry.id, name: entry.name, attributes: attributes, isUnlinked: entry.isUnlinked,
             epoch: entry.epoch, active: entry.active, isElecting: entry.isElecting, openings: openings,
@@ -73,7 +76,7 @@ extension ClusterKeeper {
                     node: node, state: ReplicaStatus.State(rawValue: state.rawValue) ?? .synchronising,
                     isKnown: standing != nil, epoch: standing?.version.epoch ?? 0,
                     change: standing?.version.change ?? 0, isPartial: standing?.isPartial ?? false)
-            })
+            } + awaited)
     }
 
     /// Where the replicas of a checkpoint are, as the cluster has agreed; none when it is no more.
@@ -85,7 +88,24 @@ extension ClusterKeeper {
             epoch: entry.epoch, active: entry.active, isElecting: entry.isElecting,
             replicas: entry.replicas.map { node, state in
                 .init(node: node, state: ReplicaStatus.State(rawValue: state.rawValue) ?? .synchronising)
-            })
+            } + entry.awaited.filter { !entry.replicas.contains($0) }.map { .init(node: $0, state: .absent) })
+    }
+
+    /// An operator does not want to wait for nodes that may have more of a checkpoint than who is there. `then` is told
+    /// what has become of that.
+    func endSalvage(_ name: SaName, then: @escaping (String) -> Void) {
+        guard let entry = directory.host.core.entry(named: name) else { return then("no checkpoint \(name)") }
+        guard !entry.awaited.isEmpty else { return then("\(name) waits for no node") }
+        let nodes = entry.awaited.map(\.description).joined(separator: ", ")
+        enter {
+            propose(.salvageOver(entry.id)) { outcome in
+                switch outcome {
+                case .done: then("\(name) waits no longer for \(nodes)")
+                case .refused(_, let text): then("not done: \(text)")
+                default: then("not done: this node cannot say anything to the directory now")
+                }
+            }
+        }
     }
 
     /// In numbers, for the console.

@@ -13,7 +13,7 @@ import SAFTypes
 /// is waited for on the loop's worker; nobody else waits, except this node's joining for what the database says, and
 /// that for a while only.
 final class DirectoryDatabase {
-    typealias Content = (stamp: DirectoryStamp, checkpoints: [RememberedCheckpoint])
+    typealias Content = DirectoryRecords.Content
 
     /// What is here is what was read, or it cannot be had.
     private(set) var isLoaded = false
@@ -91,7 +91,7 @@ final class DirectoryDatabase {
     private func take(_ found: [DatabaseRecord]) {
         do throws(DecodeError) {
             let content = try DirectoryRecords.decode(found.map { ($0.key, $0.value) })
-            records = DirectoryRecords(content?.checkpoints ?? [])
+            records = DirectoryRecords(content?.checkpoints ?? [], buried: content?.buried ?? Graveyard())
             // Too late for a node that has not waited: the directory has heard from others by now.
             if !isLoaded { known = content }
             state = .following
@@ -106,8 +106,8 @@ final class DirectoryDatabase {
     func replaceAll() { mustReplace = true }
 
     /// A majority has this.
-    func put(_ id: CheckpointID, _ entry: DirectoryEntry?, at stamp: DirectoryStamp) {
-        if state == .following, !mustReplace { records.put(id, entry, at: stamp) }
+    func put(_ id: CheckpointID, _ entry: DirectoryEntry?, isBuried: Bool, at stamp: DirectoryStamp) {
+        if state == .following, !mustReplace { records.put(id, entry, isBuried: isBuried, at: stamp) }
     }
 
     /// Everything that a majority has was put.
@@ -118,7 +118,7 @@ final class DirectoryDatabase {
         guard state == .following else { return }
         if mustReplace {
             guard isSettled else { return }
-            records.replace(by: directory.entries, at: stamp)
+            records.replace(by: directory.entries, buried: directory.buried, at: stamp)
             mustReplace = false
         }
         write()

@@ -176,7 +176,7 @@ final class DirectoryKeeper {
             switch step {
             case .members(let lives): settle(lives)
             case .entry(let id, let entry, let reason):
-                database?.put(id, entry, at: stamp)
+                database?.put(id, entry, isBuried: host.core.buried.contains(id), at: stamp)
                 if isMember { onEntry(id, entry, reason) }
             case .looked:
                 hasLooked = isMember
@@ -264,7 +264,9 @@ final class DirectoryKeeper {
             !host.core.isMember(description.localNode, incarnation: host.member.incarnation)
         else { return }
         if host.core.isRecovering, let known = database?.known {
-            for part in DirectoryMemory.parts(of: description.localNode, known.stamp, known.checkpoints) {
+            let parts = DirectoryMemory.parts(
+                of: description.localNode, known.stamp, known.checkpoints, buried: known.buried.ids)
+            for part in parts {
                 propose(.remembered(part)) { _ in }  // an answer to what follows tells whether it was heard
             }
         }

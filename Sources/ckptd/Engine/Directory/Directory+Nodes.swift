@@ -14,13 +14,15 @@ extension Directory {
             away[node] = now + Self.awayMax
             effects.append(.startTimer(.away(node), at: now + Self.awayMax))
         }
+        let waitsForWhoLeft = waitsForWhoLeft
         for id in entries.keys {
             change(id, now, &effects) { entry in
+                if waitsForWhoLeft, gone.contains(where: { entry.replicas.contains($0) }) { entry.endSalvage() }
                 let isLast = !entry.replicas.contains { $0.value == .current && !gone.contains($0.key) }
                 for node in gone {
                     guard let state = entry.replicas[node] else { continue }
                     let isNeeded = state == .absent || state == .current && isLast
-                    entry.replicas[node] = isNeeded ? .absent : nil
+                    if isNeeded { entry.replicas[node] = .absent } else { entry.depart(node) }
                 }
             }
         }
@@ -71,6 +73,7 @@ extension Directory {
                 let handles = told[id] ?? []
                 entry.openers.removeAll { $0.value == node && !handles.contains($0.key) }
                 if entry.replicas[node] == .absent, told[id] == nil { entry.replicas[node] = nil }
+                entry.isBack(node)
             }
         }
     }
@@ -80,6 +83,10 @@ extension Directory {
         _ held: HeldReplica, from node: NodeID, isOfOurs: Bool, _ now: Instant, _ effects: inout [DirectoryEffect]
     ) {
         guard entries[held.id] != nil else {
+            // Who has it open knows that it is unlinked.
+            if buried.contains(held.id), !held.isUnlinked || held.openers.isEmpty {
+                return effects.append(.unknown(held.id, node))
+            }
             if isRecovering, !held.isUnlinked, held.attributes.flags.contains(.persistent) {
                 makeWay(held.name, above: held.version.epoch, now, &effects)
             }
@@ -87,9 +94,15 @@ extension Directory {
             if !isOfOurs || isRecovering, !isTaken { return adopt(held, from: node, now, &effects) }
             return effects.append(.unknown(held.id, node))
         }
-        let (isRecovering, floor) = (isRecovering, epochFloor)
+        let (isRecovering, floor, waitsForWhoLeft) = (isRecovering, epochFloor, waitsForWhoLeft)
+        let highest = highestEpoch
         change(held.id, now, &effects) { entry in
+            if waitsForWhoLeft, entry.replicas[node] == nil { entry.endSalvage() }
+            entry.isBack(node)
             for handle in held.openers { entry.openers[handle] = node }
+            if waitsForWhoLeft, isOfOurs, !isRecovering, held.version.epoch > entry.epoch {
+                return Self.reopen(&entry, for: held, from: node, highest)
+            }
             switch entry.replicas[node] {
             case .absent: entry.replicas[node] = .current
             case .current, .synchronising: break
@@ -105,6 +118,17 @@ extension Directory {
                 entry.successor = node
             }
         }
+    }
+
+    /// It was written to in an epoch that this directory has forgotten, with the memory of those who knew. What it says
+    /// of who has everything is of an earlier time: the newest of those it calls current, and of this one, is elected.
+    private static func reopen(
+        _ entry: inout DirectoryEntry, for held: HeldReplica, from node: NodeID, _ highest: UInt64
+    ) {
+        entry.replicas[node] = .current
+        entry.raiseEpoch(to: max(highest, held.version.epoch + 1))
+        (entry.active, entry.reports) = (nil, [:])
+        (entry.isFound, entry.isSalvaged) = (true, false)
     }
 
     /// Who has the name was found on the disk of a node that did not hear that it was unlinked: another was made since.
@@ -151,5 +175,15 @@ extension Directory {
         isRecovering = false
         recall(now, &effects)
         for id in entries.keys { change(id, now, &effects) { _ in } }
+    }
+
+    /// A database has told of checkpoints that are no more: nobody brings them back, nor keeps a name with them.
+    mutating func bury(_ ids: [CheckpointID], _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        for id in ids {
+            buried.insert(id)
+            guard let entry = entries[id], !entry.isUnlinked else { continue }
+            if named[entry.name] == id { named[entry.name] = nil }
+            change(id, now, &effects) { $0.isUnlinked = true }
+        }
     }
 }

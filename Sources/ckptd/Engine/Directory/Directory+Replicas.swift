@@ -14,9 +14,14 @@ extension Directory {
             entry.active = nil
         }
         if let successor = entry.successor, entry.replicas[successor] ?? .absent == .absent { entry.successor = nil }
-        elect(&entry)
+        let wasSalvaged = entry.isSalvaged
+        elect(&entry, now, &effects)
+        if waitsForWhoLeft, wasSalvaged, !entry.isSalvaged, !isRecovering { place(&entry) }
         // What was written before is with the active one; what is written now those who are away do not have.
-        if entry.active != nil { entry.replicas.removeAll { $0.value == .absent } }
+        if entry.active != nil {
+            for (node, state) in entry.replicas where state == .absent { entry.depart(node) }
+            entry.salvageDeadline = nil
+        }
     }
 
     private func settleRetention(_ entry: inout DirectoryEntry, _ now: Instant, _ effects: inout [DirectoryEffect]) {
@@ -33,7 +38,8 @@ extension Directory {
 
     /// Replicas where it is open; one that is not collocated has at least ``replicasMin``, on the least loaded nodes.
     private func place(_ entry: inout DirectoryEntry) {
-        guard entry.epoch == 0 || entry.count(.current) > 0 else { return }
+        // Of what is salvaged nothing is made anew: who has nothing says so, and would be asked again.
+        guard entry.epoch == 0 || entry.count(.current) > 0, !(waitsForWhoLeft && entry.isSalvaged) else { return }
         // As long as nothing can have been written, an empty replica lacks nothing.
         let new: ReplicaState = entry.epoch == 0 ? .current : .synchronising
         for (_, node) in entry.openers where members.contains(node) && !entry.replicas.contains(node) {
@@ -68,8 +74,10 @@ extension Directory {
 
     /// Of the current replicas the newest becomes active. They all promise to hear no older epoch before they report,
     /// so that what a former active replica still sends is acknowledged by nobody.
-    private func elect(_ entry: inout DirectoryEntry) {
-        salvage(&entry)
+    private func elect(_ entry: inout DirectoryEntry, _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        // Who was left had nothing either.
+        if waitsForWhoLeft, entry.isSalvaged, entry.count(.current) == 0 { entry.endSalvage() }
+        salvage(&entry, now, &effects)
         let candidates = entry.replicas.filter { $0.value == .current }.keys
         guard entry.active == nil, entry.electsItself || entry.isElecting, !candidates.isEmpty else {
             entry.reports = nil
@@ -96,8 +104,16 @@ extension Directory {
     }
 
     /// Whoever had everything is lost for good: what the others have is better than nothing. Who has nothing says so.
-    private func salvage(_ entry: inout DirectoryEntry) {
-        guard entry.isLost, entry.electsItself, !entry.replicas.isEmpty, !isRecovering else { return }
+    /// Those who left with a replica are waited for: one of them may have more, and all that was acknowledged.
+    private func salvage(_ entry: inout DirectoryEntry, _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        guard entry.hasNobody, entry.electsItself, !isRecovering else { return }
+        if waitsForWhoLeft, entry.salvageDeadline == nil, !entry.departed.isEmpty || !entry.replicas.isEmpty {
+            entry.salvageDeadline = now + Self.salvageMax
+            effects.append(.startTimer(.salvage, at: now + Self.salvageMax))
+        }
+        if let deadline = entry.salvageDeadline, now < deadline, !entry.departed.isEmpty { return }
+        entry.departed = []
+        guard !entry.replicas.isEmpty else { return entry.salvageDeadline = nil }
         entry.replicas.updateAll { _, state in state = .current }
         (entry.isFound, entry.isSalvaged) = (true, true)
     }
@@ -171,8 +187,36 @@ extension Directory {
                 return
             }
             guard state == .current, entry.count(.current) > 1, entry.reports?.contains(node) != true else { return }
+            // It may be the one that has most.
+            if entry.isSalvaged, let deadline = entry.salvageDeadline, now < deadline { return }
             if entry.active == node, !entry.electsItself { return }
             entry.replicas[node] = .synchronising
+        }
+    }
+
+    /// Who has not come until now is not waited for.
+    mutating func endSalvage(_ now: Instant, _ effects: inout [DirectoryEffect]) {
+        var next: Instant?
+        for (id, entry) in entries {
+            guard let deadline = entry.salvageDeadline else { continue }
+            if deadline <= now {
+                change(id, now, &effects) { _ in }
+            } else {
+                next = min(next ?? deadline, deadline)
+            }
+        }
+        if let next { effects.append(.startTimer(.salvage, at: next)) }
+    }
+
+    /// An operator does not want to wait any longer, not even for who is known to have everything.
+    mutating func giveUpWaiting(_ id: CheckpointID, _ now: Instant, _ effects: inout [DirectoryEffect]) {
+        guard let entry = entries[id], waitsForWhoLeft, !entry.awaited.isEmpty else {
+            return effects.append(.refused(.badOperation, "the checkpoint waits for no node"))
+        }
+        change(id, now, &effects) { entry in
+            entry.replicas.removeAll { $0.value == .absent }
+            entry.departed = []
+            if entry.salvageDeadline != nil { entry.salvageDeadline = now }
         }
     }
 

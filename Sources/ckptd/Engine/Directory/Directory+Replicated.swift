@@ -2,7 +2,8 @@ public import EOReplicated
 public import SAFTypes
 
 extension Directory: ReplicatedEngine {
-    /// Version 1 did not say which epochs there have been; commands before version 3 do not say what they are about.
+    /// Version 1 did not say which epochs there have been, version 2 not who left with a replica, nor what is no more;
+    /// commands before version 3 do not say what they are about.
     public static var versions: ClosedRange<UInt16> { 1...3 }
 
     public static func encode(_ event: DirectoryEvent, version: UInt16, to writer: inout ByteWriter) {

@@ -74,7 +74,8 @@ extension DirectoryEntry: WireCodable {
 
 extension Directory {
     /// lineage u64 · floor u64 · recovering u8 · members (node · incarnation · complete · held) · away · entries ·
-    /// memories (node · stamp · complete · checkpoints) · from version 2 on: highest epoch u64.
+    /// memories (node · stamp · complete · checkpoints) · from version 2 on: highest epoch u64 · from version 3 on: of
+    /// each entry where there are some, nodes that left with a replica (id u64 · nodes · (deadline u64)); buried.
     public func encode(to writer: inout ByteWriter, version: UInt16 = versions.upperBound) {
         writer.integer(lineage)
         writer.integer(epochFloor)
@@ -94,9 +95,19 @@ extension Directory {
         writer.integer(UInt32(memories.count))
         for (node, memory) in memories {
             writer.value(node)
-            writer.value(memory)
+            memory.encode(to: &writer, version: version)
         }
         if version >= 2 { writer.integer(highestEpoch) }
+        guard version >= 3 else { return }
+        let awaited = entries.filter { !$0.value.departed.isEmpty || $0.value.salvageDeadline != nil }
+        writer.integer(UInt32(awaited.count))
+        for (id, entry) in awaited {
+            writer.integer(id.rawValue)
+            writer.list(entry.departed)
+            writer.bool(entry.salvageDeadline != nil)
+            if let deadline = entry.salvageDeadline { writer.integer(deadline.nanoseconds) }
+        }
+        writer.value(buried)
     }
 
     public init(decoding reader: inout ByteReader, version: UInt16 = versions.upperBound) throws(DecodeError) {
@@ -120,9 +131,17 @@ extension Directory {
         }
         for _ in 0..<(try reader.integer(UInt32.self)) {
             let node = try reader.value(NodeID.self)
-            memories[node] = try reader.value(Memory.self)
+            memories[node] = try Memory(decoding: &reader, version: max(2, version))
         }
         // An older build does not know of those that are no more.
         highestEpoch = version >= 2 ? try reader.integer() : entries.values.map(\.epoch).max() ?? 0
+        guard version >= 3 else { return }
+        for _ in 0..<(try reader.integer(UInt32.self)) {
+            let id = CheckpointID(rawValue: try reader.integer())
+            entries[id]?.departed = try reader.list()
+            let deadline = try reader.bool() ? Instant(nanoseconds: try reader.integer()) : nil
+            entries[id]?.salvageDeadline = deadline
+        }
+        buried = try reader.value()
     }
 }

@@ -20,6 +20,9 @@ public struct Directory: Engine, Sendable {
     /// How long what a node's processes have open stays open when its ckptd is gone: it may only have been restarted.
     public static let awayMax = Duration.seconds(10)
 
+    /// How long nodes that left with a replica are waited for when all are lost that had everything: a reboot.
+    public static let salvageMax = Duration.seconds(60)
+
     /// A node whose ckptd is there.
     struct Member: Hashable, Sendable {
         var incarnation: UInt64
@@ -47,10 +50,29 @@ public struct Directory: Engine, Sendable {
     var highestEpoch: UInt64 = 0
     /// Nodes may still come with replicas that are newer.
     public internal(set) var isRecovering = true
+    /// Persistent checkpoints that were unlinked, or not used for too long.
+    public internal(set) var buried = Graveyard()
     /// What databases of controllers say; until that is over.
     var memories = OrderedMap<NodeID, Memory>()
 
+    /// What the members spoke when the present event was ordered: who speaks less does not know all of the state.
+    var version = versions.upperBound
+
     public init() {}
+
+    public mutating func handle(_ event: DirectoryEvent, version: UInt16, at now: Instant) -> [DirectoryEffect] {
+        if version != self.version {
+            self.version = version
+            if !waitsForWhoLeft {
+                for id in entries.keys { entries[id]?.forgetWhoLeft() }
+                buried = Graveyard()
+            }
+        }
+        return handle(event, at: now)
+    }
+
+    /// Since version 3.
+    var waitsForWhoLeft: Bool { version >= 3 }
 
     public func entry(_ id: CheckpointID) -> DirectoryEntry? { entries[id] }
     public func entry(named name: SaName) -> DirectoryEntry? { named[name].flatMap { entries[$0] } }
@@ -92,7 +114,9 @@ public struct Directory: Engine, Sendable {
             remove(entry, .retentionOver, &effects)
         case .forgotten(let node): forget(node, now, &effects)
         case .recoveryOver: endRecovery(now, &effects)
-        case .remembered(let part): remember(part)
+        case .salvageOver(nil): endSalvage(now, &effects)
+        case .salvageOver(let id?): giveUpWaiting(id, now, &effects)
+        case .remembered(let part): remember(part, now, &effects)
         case .find(let name): find(name, &effects)
         }
         return effects
@@ -106,6 +130,7 @@ public struct Directory: Engine, Sendable {
         var entry = before
         body(&entry)
         settle(&entry, now, &effects)
+        if !waitsForWhoLeft { entry.forgetWhoLeft() }
         // That one which is gone is current may be on its way already; it is no word of the next one on that node.
         if entry.active != nil, entry.epoch == before.epoch,
             before.replicas.contains(where: { $0.value == .synchronising && !entry.replicas.contains($0.key) })
@@ -138,7 +163,13 @@ public struct Directory: Engine, Sendable {
     ) {
         if let known = entries.removeValue(forKey: entry.id) { count(known, -1) }
         if named[entry.name] == entry.id { named[entry.name] = nil }
+        bury(entry)
         effects += [.cancelTimer(.retention(entry.id)), .removed(entry.id, reason)]
+    }
+
+    /// Remembers that it is no more; without regard to who has it open still.
+    private mutating func bury(_ entry: DirectoryEntry) {
+        if waitsForWhoLeft, entry.attributes.flags.contains(.persistent) { buried.insert(entry.id) }
     }
 
     mutating func insert(_ entry: DirectoryEntry, _ now: Instant, _ effects: inout [DirectoryEffect]) {
@@ -210,6 +241,7 @@ public struct Directory: Engine, Sendable {
             return effects.append(.outdated("checkpoint \(name) is another than when its unlink was asked for"))
         }
         named[name] = nil
+        if let entry = entries[id] { bury(entry) }
         change(id, now, &effects) { entry in
             entry.isUnlinked = true
             entry.unlinker = identity

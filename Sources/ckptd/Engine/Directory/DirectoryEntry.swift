@@ -39,6 +39,11 @@ public struct DirectoryEntry: Hashable, Sendable {
     var isFound = false
     /// All that were current are lost; the newest of what is left is taken.
     var isSalvaged = false
+    /// Nodes that left with a replica and have not been back: should all be lost that had everything, they may have
+    /// more than who is there.
+    public internal(set) var departed: [NodeID] = []
+    /// Nobody is there who had everything: until then those are waited for.
+    public internal(set) var salvageDeadline: Instant?
     /// In the group's time; nil while no retention runs.
     public internal(set) var retentionDeadline: Instant?
 
@@ -52,12 +57,37 @@ public struct DirectoryEntry: Hashable, Sendable {
     public var isElecting: Bool { reports != nil }
 
     /// Nobody has what was written, and nobody can come back with it.
-    public var isLost: Bool {
+    public var isLost: Bool { hasNobody && salvageDeadline == nil }
+
+    /// Nobody has everything, and nobody can come back with it.
+    var hasNobody: Bool {
         epoch > 0 && active == nil && reports == nil && !replicas.contains { $0.value != .synchronising }
     }
 
     /// What was said in the epoch before counts no more.
     mutating func raiseEpoch(to least: UInt64) { epoch = max(epoch + 1, least) }
+
+    /// Nodes that are waited for because nobody is there who had everything.
+    public var awaited: [NodeID] {
+        guard active == nil, reports == nil, count(.current) == 0 else { return [] }
+        return replicas.filter { $0.value == .absent }.keys + (salvageDeadline == nil ? [] : departed)
+    }
+
+    /// Its replica may be needed again.
+    mutating func depart(_ node: NodeID) {
+        replicas[node] = nil
+        if !departed.contains(node) { departed = (departed + [node]).sorted() }
+    }
+
+    mutating func isBack(_ node: NodeID) { departed.removeAll { $0 == node } }
+    mutating func forgetWhoLeft() { (departed, salvageDeadline) = ([], nil) }
+
+    /// Whoever had reported as what is left does so again, when all are there.
+    mutating func endSalvage() {
+        guard isSalvaged else { return }
+        replicas.updateAll { _, state in if state == .current { state = .synchronising } }
+        (isFound, isSalvaged, reports) = (false, false, nil)
+    }
 
     public func isOpen(on node: NodeID) -> Bool { openers.contains { $0.value == node } }
     func count(_ state: ReplicaState) -> Int { replicas.reduce(0) { $0 + ($1.value == state ? 1 : 0) } }

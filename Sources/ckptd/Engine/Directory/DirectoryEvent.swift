@@ -36,6 +36,9 @@ public enum DirectoryEvent: Hashable, Sendable {
     case forgotten(NodeID)
     /// Who has not come until now is not waited for.
     case recoveryOver
+    /// Who has not come back until now is not waited for when all are lost that had everything. Of one checkpoint: an
+    /// operator does not want to wait any longer, not even for who is known to have everything.
+    case salvageOver(CheckpointID?)
     /// What the database of a controller says; told before that node joins, and heard by a directory that begins anew.
     case remembered(DirectoryMemory)
     /// What there is by a name, at this place of the order. Before version 3: nothing, and no answer.
@@ -134,6 +137,8 @@ public enum DirectoryTimer: Hashable, Sendable {
     case recovery
     case away(NodeID)
     case retention(CheckpointID)
+    /// Of all that are waited for; it is started anew for those that have longer.
+    case salvage
 
     /// Ids of checkpoints are greater than any node's.
     public var key: UInt64 {
@@ -141,12 +146,15 @@ public enum DirectoryTimer: Hashable, Sendable {
         case .recovery: 0
         case .away(let node): UInt64(node.rawValue)
         case .retention(let id): id.rawValue
+        case .salvage: UInt64(UInt32.max)
         }
     }
 
     public init(key: UInt64) {
         if key > UInt64(UInt32.max) {
             self = .retention(CheckpointID(rawValue: key))
+        } else if key == UInt64(UInt32.max) {
+            self = .salvage
         } else {
             self = key == 0 ? .recovery : .away(NodeID(UInt32(key)))
         }
@@ -158,6 +166,7 @@ public enum DirectoryTimer: Hashable, Sendable {
         case .recovery: .recoveryOver
         case .away(let node): .forgotten(node)
         case .retention(let id): .retentionOver(id)
+        case .salvage: .salvageOver(nil)
         }
     }
 }

@@ -119,8 +119,7 @@ enum IdentityWire {
 extension DirectoryEvent: WireCodable {
     private enum Kind: UInt8 {
         case joined = 1, left, open, close, unlink, setRetention, setActive, current, silent, failed, report, handOver
-        case retentionOver, forgotten, recoveryOver, remembered
-        case find = 19  // 17 and 18 are taken
+        case retentionOver, forgotten, recoveryOver, rememberedOfVersion2, salvageOver, remembered, find
     }
 
     public func encode(to writer: inout ByteWriter) { encode(version: Directory.versions.upperBound, to: &writer) }
@@ -193,8 +192,9 @@ extension DirectoryEvent: WireCodable {
             writer.value(node)
         case .recoveryOver: begin(.recoveryOver)
         case .remembered(let part):
-            begin(.remembered)
-            writer.value(part)
+            begin(version < 3 ? .rememberedOfVersion2 : .remembered)
+            part.encode(to: &writer, version: version)
+        case .salvageOver(let id): begin(.salvageOver, id ?? CheckpointID(rawValue: 0))
         case .find(let name):
             guard saysSeen else { return DirectoryEvent.close([]).encode(version: version, to: &writer) }
             begin(.find)
@@ -234,7 +234,11 @@ extension DirectoryEvent: WireCodable {
         case .retentionOver: self = .retentionOver(try id())
         case .forgotten: self = .forgotten(try reader.value())
         case .recoveryOver: self = .recoveryOver
-        case .remembered: self = .remembered(try reader.value())
+        case .rememberedOfVersion2: self = .remembered(try DirectoryMemory(decoding: &reader, version: 2))
+        case .remembered: self = .remembered(try DirectoryMemory(decoding: &reader, version: 3))
+        case .salvageOver:
+            let chosen = try id()
+            self = .salvageOver(chosen.rawValue == 0 ? nil : chosen)
         case .find:
             guard saysSeen else { throw .badValue("kind 19 in version \(version); 3 expected") }
             self = .find(try reader.value())

@@ -22,7 +22,10 @@ extension Replication {
             replicas[id] = Replica(entry: entry, data: found.removeValue(forKey: id))
         } else {
             keepPromises(id, entry, now)
+            let wasPersistent = replicas[id]?.isPersistent ?? false
             replicas[id]?.entry = entry
+            // Nothing waits for the disk any more.
+            if wasPersistent, entry.isUnlinked { acknowledge(id, &effects) }
         }
         review(id, now, &effects)
         effects.append(.routeChanged(id))

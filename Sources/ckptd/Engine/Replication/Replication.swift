@@ -95,7 +95,8 @@ public struct Replication: Engine, Sendable {
         /// promised that nothing is acknowledged behind their backs.
         var readers = OrderedMap<NodeID, Instant>()
 
-        var isPersistent: Bool { entry.attributes.flags.contains(.persistent) }
+        /// No disk keeps what is unlinked.
+        var isPersistent: Bool { entry.attributes.flags.contains(.persistent) && !entry.isUnlinked }
     }
 
     public let node: NodeID
