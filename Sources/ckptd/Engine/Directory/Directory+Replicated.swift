@@ -6,6 +6,10 @@ extension Directory: ReplicatedEngine {
     /// commands before version 3 do not say what they are about.
     public static var versions: ClosedRange<UInt16> { 1...3 }
 
+    public static func canEncode(_ event: DirectoryEvent, version: UInt16) -> Bool {
+        if case .salvageOver = event { version >= 3 } else { true }
+    }
+
     public static func encode(_ event: DirectoryEvent, version: UInt16, to writer: inout ByteWriter) {
         event.encode(version: version, to: &writer)
     }
