@@ -65,5 +65,5 @@ public final class SharedFile: Sendable {
     }
 
     /// Cuts the file to `size` bytes. Nobody may touch what a mapping still shows of the rest: that would be SIGBUS.
-    public func truncate(to size: Int) throws(OSError) { try retrying("ftruncate", path) { ftruncate(raw, size) } }
+    public func truncate(to size: Int) throws(OSError) { try File.truncate(descriptor: raw, to: size) }
 }

@@ -368,7 +368,7 @@ struct DirectDaemonTests {
             repeat {
                 sections = try reader.readAllBlocking(timeout: .seconds(30)).sections
                     .sorted { $0.descriptor.id < $1.descriptor.id }.map(\.data)
-                OSThread.yield()
+                await Task.yield()  // who follows may be waiting for this thread
             } while standby.copy != sections && MonotonicClock.now() < deadline
             #expect(standby.copy == sections, "seed \(seed): who follows has what there is")
         }

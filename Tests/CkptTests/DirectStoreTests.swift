@@ -296,4 +296,58 @@ struct DirectStoreTests {
         #expect(try world.read(1) == [UInt8](repeating: 1, count: 100))
         #expect(try world.restart().isEmpty)
     }
+
+    @Test(
+        "A file that is cut off while ckptd is at it: zeroes, which are CORRUPTED, and nothing in it is believed again")
+    func cutOffMeanwhile() throws {
+        let world = try DirectStoreWorld()
+        for slot in [0, 1] { try world.files.grant(world.id, slot: slot, limit: 5_000) }
+        let direct = try #require(world.files.entries[world.id]?.direct)
+        let sections = [0, 1].compactMap { direct.places[$0].flatMap { direct.section($0) } }
+        let file = try SharedFile.open(direct.path, writable: true)
+        try file.truncate(to: 0)
+        #expect(sections.count == 2)
+        for section in sections {
+            section.close()
+            #expect(throws: DirectRefusal.self) { try section.readFrozen(at: 0, into: .init(start: nil, count: 0)) }
+            #expect(throws: DirectRefusal.self) {
+                try [1].withUnsafeBytes { try section.overwrite($0, by: 5, time: 1) }
+            }
+        }
+        // Longer again, it is not what is mapped here.
+        try file.truncate(to: direct.bytes)
+        #expect(!direct.isWhole)
+        #expect(try world.recall([]).map(\.isCorrupted) == [true, true])
+        #expect(throws: StoreError.self) { try world.files.grant(world.id, slot: 2, limit: 700) }
+        #expect(try world.read(2) == [UInt8](repeating: 1, count: 100))
+        #expect(try world.restart().isEmpty)
+    }
+
+    @Test(
+        "What a writer gets writes, and cannot make the file shorter; nor when it has gone to another process",
+        .enabled(if: File.canForbidCutting))
+    func uncuttable() throws {
+        let world = try DirectStoreWorld()
+        try world.files.grant(world.id, slot: 0, limit: 700)
+        guard let descriptor = try world.files.openDirect(world.id, writable: true) else {
+            Issue.record("there is no direct file")
+            return
+        }
+        let raw = descriptor.raw
+        let size = try File.stat(descriptor: raw).size
+        let mapping = try Mapping.map(raw, count: size, writable: true)
+        let place = try #require(world.files.entries[world.id]?.image.directPlace(0))
+        try world.write(try #require(DirectSection(place, in: mapping.bytes)), [3, 4])
+        for length in [0, 100, size - 1, size + 4_096] {
+            #expect(throws: OSError.self) { try File.truncate(descriptor: raw, to: length) }
+        }
+        #expect(try File.stat(descriptor: raw).size == size)
+        let own = try #require(world.files.entries[world.id]?.direct)
+        #expect(own.isWhole)
+        try world.files.grant(world.id, slot: 1, limit: 100_000)
+        #expect(own.bytes > size, "ckptd makes it longer as before")
+        try world.recall([0])
+        #expect(try world.read(0) == [3, 4])
+        withExtendedLifetime(descriptor) {}
+    }
 }

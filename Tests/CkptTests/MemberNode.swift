@@ -60,7 +60,17 @@ struct MemberNode {
         payload = outer
     }
 
+    /// Whoever takes what others tell has no section left to its writers.
+    private func checkDirect(_ event: CkptEvent) {
+        switch event {
+        case .apply(let id, _, _, _), .wipe(let id, _), .takePiece(let id, _):
+            #expect(direct[id]?.isEmpty != false, "\(id) is told to this node, and written here by whoever maps it")
+        default: break
+        }
+    }
+
     private mutating func process(_ event: CkptEvent) {
+        checkDirect(event)
         for effect in engine.handle(event, at: now) {
             switch effect {
             case .create(let new):

@@ -196,4 +196,43 @@ struct TellingEngineTests {
         }
         #expect(world.world.engine.written(world.handle, by: EngineWorld.other) == nil, "not for others")
     }
+
+    @Test("Where one has mapped it who is too late nobody writes directly, until that one is gone")
+    func lateWriter() throws {
+        var world = try World()
+        let (csi, other) = (WriteFenceTests.words, WriteFenceTests.other)
+        func table(_ floor: UInt64) -> AssignmentTable {
+            let process = EngineWorld.process(EngineWorld.client)
+            let held = AssignmentTable.Holder(
+                pid: Int32(process.id), startTime: process.start, held: AssignmentEpoch(of: csi, epoch: 4))
+            return AssignmentTable(
+                incarnation: 1, holders: [held], floors: [.init(csi, epoch: floor), .init(other, epoch: 9)])
+        }
+        world.world.feed(.assignments(table(4)))
+        #expect(!world.world.effects.contains(.stopDirect(world.id)) && world.direct == [0, 1])
+        world.wrote(0)
+        world.world.timers = [:]
+        world.world.feed(.assignments(table(5)))
+        #expect(world.world.effects.contains(.stopDirect(world.id)))
+        #expect(world.world.timers[.telling(world.id)] != nil, "what it wrote before is told")
+        let opened = try #require(world.world.engine.handles[world.handle])
+        let lateMayWrite = world.world.engine.wantsDirect(world.handle, opened)
+        #expect(!lateMayWrite, "what it maps it can only read")
+        // Another process may write, but nobody without asking.
+        let next = ClientSession(high: 7, low: 7)
+        let successor = try world.world.open([.read, .write], from: next)
+        let mapped = try #require(world.world.engine.handles[successor])
+        let nextMayWrite = world.world.engine.wantsDirect(successor, mapped)
+        #expect(nextMayWrite)
+        func write(_ section: SectionID) throws -> Bool {
+            let operations = [world.world.operation(.overwrite, section, count: 10)]
+            for _ in 0..<3 { _ = try world.world.ask(.update(successor, operations), from: next).get() }
+            return world.world.effects.contains { if case .grant = $0 { true } else { false } }
+                || world.world.engine.checkpoints[world.id]?.direct.isEmpty == false
+        }
+        for section in ["a", "b"] as [SectionID] { _ = try write(section) }
+        #expect(try !write("c"))
+        world.world.feed(.disconnected(EngineWorld.client, isDead: true))
+        #expect(try write("c"))
+    }
 }

@@ -1,4 +1,5 @@
 import CkptEngine
+import CkptLayout
 import CkptProtocol
 import IOC
 import OSAL
@@ -33,4 +34,14 @@ extension CkptShell {
         let (sights, isResting) = files.tell(id, recalling: recalled, mayRest: mayRest, into: &payload)
         withRecalled(payload) { go(.telling(id, sights, isResting: isResting)) }
     }
+
+    /// Who could cut off the direct file could end others who map it: only who could do so anyway.
+    func mayWriteDirect(_ peer: Peer) -> Bool {
+        File.canForbidCutting || [0, Environment.userID].contains(peer.info.credentials.uid)
+    }
+}
+
+extension ProcessIdentity {
+    /// Who it is in the locks of direct sections.
+    var lockOwner: UInt32 { DirectLock.owner(process: id, start: start) }
 }

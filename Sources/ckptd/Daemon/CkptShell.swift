@@ -491,6 +491,7 @@ final class CkptShell {
 
     private func replyMapping(_ id: CheckpointID, _ flags: OpenFlags, isDirect: Bool) {
         guard case .client(let request) = asker else { return }
+        let isDirect = isDirect && mayWriteDirect(request.peer)
         let owner = isDirect ? Self.process(request.peer).lockOwner : 0
         do throws(OSError) {
             let file = try files.openForReading(id)
@@ -584,9 +585,4 @@ final class CkptShell {
         writer.bytes.withUnsafeBytes { request.reply($0) }
         subscriptions.start(handle, of: id, peer: request.peer, after: isResumed ? after ?? change : change)
     }
-}
-
-extension ProcessIdentity {
-    /// Who it is in the locks of direct sections.
-    fileprivate var lockOwner: UInt32 { DirectLock.owner(process: id, start: start) }
 }

@@ -173,7 +173,9 @@ extension CkptEngine {
     /// Who has this handle wants to write directly, and may if it can be done at all.
     mutating func wantsDirect(_ id: HandleID, _ handle: Handle) -> Bool {
         guard handle.flags.contains([.read, .write]), let checkpoint = checkpoints[handle.checkpoint],
-            checkpoint.attributes.mayBeDirect, let slot = checkpoint.openerSlots[id]
+            checkpoint.attributes.mayBeDirect, let slot = checkpoint.openerSlots[id],
+            let record = checkpoint.openers[slot]?.record,
+            !fence.isLate(ProcessIdentity(id: record.processID, start: record.processStart))
         else { return false }
         checkpoints[handle.checkpoint]?.setDirectWriter(opener: slot)
         return true
@@ -186,7 +188,7 @@ extension CkptEngine {
             step.operation.kind == .write || step.operation.kind == .overwrite,
             let execution = transaction.execution,
             checkpoints[id]?.isDirectWriter(opener: execution.openerSlot) == true, let checkpoint = checkpoints[id],
-            node == nil || mayLeaveDirect(id),
+            node == nil || mayLeaveDirect(id), !hasLateWriter(checkpoint),
             checkpoint.direct[step.slot] == nil, checkpoint.direct.count < limits.directSectionsMax,
             let section = checkpoint.sections[step.slot], section.expiration == .saTimeEnd, !section.isCorrupted
         else { return [] }

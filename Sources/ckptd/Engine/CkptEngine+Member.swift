@@ -15,19 +15,16 @@ extension CkptEngine {
         case .make(let entry, let time): return make(entry, time)
         case .drop(let id, let unlinker): return drop(id, unlinker, now)
         case .apply(let id, let change, let update, let isTolerant):
-            return apply(id, change, update, isTolerant: isTolerant)
-        case .wipe(let id, let base): return wipe(id, base: base)
-        case .takePiece(let id, let parts): return takePiece(id, parts)
+            return leaveDirect(id) + apply(id, change, update, isTolerant: isTolerant)
+        case .wipe(let id, let base): return leaveDirect(id) + wipe(id, base: base)
+        case .takePiece(let id, let parts): return leaveDirect(id) + takePiece(id, parts)
         case .finishCopy(let id, let end, let version, let history): return finishCopy(id, end, version, history)
         case .keepEpoch(let id, let epoch, let history): return keepEpoch(id, epoch, history)
-        case .assignments(let table):
-            fence.take(table)
-            return []
         case .lineage(let lineage):
             keepLineage(lineage)
             return []
         case .restored, .connected, .disconnected, .request, .abandoned, .settled, .looked, .written, .telling,
-            .damaged, .timerFired, .clockSet, .stored, .notStored, .withheld, .persisted:
+            .damaged, .timerFired, .clockSet, .stored, .notStored, .withheld, .persisted, .assignments:
             return []
         }
     }

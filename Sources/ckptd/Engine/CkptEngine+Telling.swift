@@ -145,7 +145,31 @@ extension CkptEngine {
             guard entry.successor != nil else { return nil }
             return tell(id, recalling: checkpoint.direct.keys.sorted(), .entry(id, entry))
         }
-        endDirect(id, checkpoint.direct.keys.sorted())
-        return [.abandonDirect(id), .cancelTimer(.telling(id))] + changed(id, entry, now)
+        return leaveDirect(id) + changed(id, entry, now)
+    }
+
+    /// Others tell this node what is: what was written directly and not told is gone, and nobody writes so any more.
+    mutating func leaveDirect(_ id: CheckpointID) -> [CkptEffect] {
+        guard directCheckpoints.contains(id) else { return [] }
+        endDirect(id, checkpoints[id]?.direct.keys.sorted() ?? [])
+        return [.abandonDirect(id), .cancelTimer(.telling(id))]
+    }
+
+    // MARK: Late writers
+
+    /// Somebody has mapped the checkpoint whose updates are refused as too late: a direct write cannot be refused.
+    func hasLateWriter(_ checkpoint: OpenCheckpoint) -> Bool {
+        checkpoint.openers.contains { opener in
+            guard let opener, opener.isDirectWriter else { return false }
+            return fence.isLate(ProcessIdentity(id: opener.record.processID, start: opener.record.processStart))
+        }
+    }
+
+    /// Nobody writes directly where such a one could: who still may asks from now on, until that process is gone.
+    func stopLateWriters(_ now: Instant) -> [CkptEffect] {
+        directCheckpoints.sorted().flatMap { id -> [CkptEffect] in
+            guard let checkpoint = checkpoints[id], hasLateWriter(checkpoint) else { return [] }
+            return [.stopDirect(id)] + tellSoon(id, now)
+        }
     }
 }

@@ -136,6 +136,9 @@ public struct CkptEngine: Engine, Sendable {
             withheld[name] = reason
             return []
         case .persisted(let outcome): return persisted(outcome, now)
+        case .assignments(let table):
+            fence.take(table)
+            return stopLateWriters(now)
         default: return handleAsMember(event, now)
         }
     }

@@ -63,12 +63,21 @@ struct WriteFence: Hashable, Sendable {
         return known.held
     }
 
+    /// Whether what the process writes from now on is refused.
+    func isLate(_ process: ProcessIdentity) -> Bool {
+        epochs(of: process).contains { $0.epoch < latest($0.assignment) }
+    }
+
+    private func latest(_ assignment: UInt64) -> UInt64 {
+        max(floors[assignment]?.epoch ?? 0, learned[assignment] ?? 0)
+    }
+
     /// Nil: an update that carries these may be done, and no earlier one after it.
     mutating func admit(_ origin: RequestOrigin) -> Late? {
         guard !origin.epochs.isEmpty else { return nil }
         for held in origin.epochs {
             let floor = floors[held.assignment]
-            let latest = max(floor?.epoch ?? 0, learned[held.assignment] ?? 0)
+            let latest = self.latest(held.assignment)
             guard held.epoch < latest else { continue }
             refusals += 1
             if told.count >= Self.tellingsMax { told.removeAll() }

@@ -10,7 +10,9 @@ import Synchronization
 /// nobody can be writing it any more.
 final class DirectFile {
     private let file: SharedFile
-    private(set) var mapping: Mapping
+    /// What is mapped, and that whoever may write the file can also cut it off at any time.
+    private var shield: FaultShield
+    var mapping: Mapping { shield.mapping }
     private var allocator = ExtentAllocator(start: DirectLayout.headerBytes, used: [])
     /// The sections by their slots.
     private(set) var places: [Int: DirectPlace] = [:]
@@ -21,19 +23,22 @@ final class DirectFile {
     /// How far others have been told, and are about to be.
     var telling = Telling()
 
-    private init(_ file: SharedFile, _ mapping: Mapping) { (self.file, self.mapping) = (file, mapping) }
+    private init(_ file: SharedFile) throws(OSError) {
+        self.file = file
+        shield = try FaultShield(file.mapping)
+    }
 
     static func create(_ path: String) throws(OSError) -> DirectFile {
         let file = try SharedFile.create(path, size: 4 * Mapping.pageBytes, mode: 0o600) {
             DirectLayout.format($0.base)
         }
-        return DirectFile(file, file.mapping)
+        return try DirectFile(file)
     }
 
     /// As the last life left it; only to take from it what there is.
     static func open(_ path: String, _ places: [Int: DirectPlace]) throws(OSError) -> DirectFile {
         let file = try SharedFile.open(path, writable: true)
-        let direct = DirectFile(file, file.mapping)
+        let direct = try DirectFile(file)
         direct.places = places
         direct.slots = places.keys.sorted()
         return direct
@@ -42,8 +47,9 @@ final class DirectFile {
     var path: String { file.path }
     var bytes: Int { mapping.count }
 
-    /// Somebody who may write it may also have cut it off: then nothing in it is touched any more.
+    /// Somebody may have cut it off: then nothing in it is touched any more.
     var isWhole: Bool {
+        if shield.hasFaulted { return false }
         do throws(OSError) { return try File.stat(descriptor: file.raw).size >= mapping.count } catch { return false }
     }
 
@@ -102,7 +108,7 @@ final class DirectFile {
         let needed = allocator.end + ExtentAllocator.rounded(bytes)
         let pages = (max(needed, mapping.count + mapping.count / 8) + Mapping.pageBytes - 1) / Mapping.pageBytes
         do throws(OSError) {
-            mapping = try file.grow(to: pages * Mapping.pageBytes)
+            shield = try FaultShield(file.grow(to: pages * Mapping.pageBytes))
         } catch {
             throw error.isNoSpace ? .noSpace("\(error)") : .system("\(error)")
         }
@@ -198,5 +204,9 @@ final class DirectFile {
         for place in places.values { section(place)?.close() }
     }
 
-    func open(writable: Bool) throws(OSError) -> Descriptor { try File.open(path, writable: writable) }
+    /// Writers cannot cut it off by what they get, where the kernel can do that.
+    func open(writable: Bool) throws(OSError) -> Descriptor {
+        writable && File.canForbidCutting
+            ? try File.openWithoutCutting(path) : try File.open(path, writable: writable)
+    }
 }

@@ -134,6 +134,18 @@ uint32_t cosal_crc32c(const void *bytes, size_t count, uint32_t seed);
 #define COSAL_BLOCK_BYTES 512
 void cosal_copy_blocks(void *to, const void *from, size_t blocks, uint32_t first, uint32_t *checksums);
 
+/* ---- files that others may write, too ---------------------------------------------------------------------------- */
+/* Whether the next one works here: landlock, ABI 3. */
+int cosal_can_forbid_cutting(void);
+/* open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), of which ftruncate(2) is EACCES in every process. */
+int cosal_open_without_cutting(const char *path);
+/* From now on a page of this memory that its file has no longer becomes one of zeroes when it is touched. The number of
+ * the shield, or -1: there are COSAL_SHIELDS already. It ends before the memory is unmapped. */
+#define COSAL_SHIELDS 4096
+int cosal_shield(void *start, size_t count);
+void cosal_unshield(int slot);
+int cosal_has_faulted(int slot);
+
 /* ---- starting a process ---------------------------------------------------------------------------------------- */
 struct cosal_limit {
     int resource;
