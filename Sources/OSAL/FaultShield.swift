@@ -14,7 +14,7 @@ public final class FaultShield: Sendable {
     public init(_ mapping: Mapping) throws(OSError) {
         slot = cosal_shield(mapping.base, mapping.count)
         guard slot >= 0 else {
-            throw OSError(code: EMFILE, call: "shield", subject: "memory of \(mapping.count) bytes")
+            throw OSError(code: EMFILE, call: "shield", subject: "mapped memory")
         }
         self.mapping = mapping
     }
@@ -31,8 +31,8 @@ extension File {
 
     /// Opens an existing file for reading and writing; nobody can make it shorter by this descriptor, wherever it is
     /// passed to. Who may open the file itself still can.
-    public static func openWithoutCutting(_ path: String) throws(OSError) -> Descriptor {
-        Descriptor(owning: try retrying("open", path) { cosal_open_without_cutting(path) })
+    public static func openWithoutCutting(_ path: SystemString) throws(OSError) -> Descriptor {
+        Descriptor(owning: try retrying("open", path) { path.withCString { cosal_open_without_cutting($0) } })
     }
 
     /// Cuts the file to `size` bytes, or makes it longer by zero bytes.
