@@ -56,6 +56,11 @@ final class CheckpointActor: Sendable {
             }
             let data = Array("\(life) \(count)".utf8)
             try checkpoint.overwriteBlocking(.defaultSection, data)
+            // What was done before the node was frozen may be answered long after: it counts if it still stands.
+            guard try checkpoint.readBlocking() == data else {
+                tell("overwritten \(life)")
+                return nil
+            }
             tell("\(life) \(MonotonicClock.now().nanoseconds)")
             return data
         } catch {
