@@ -45,6 +45,41 @@ struct FaultTests {
         #expect(setUps.wait(until: nil) { $0 } == [true, true, true, true, true])
     }
 
+    @Test("The server answers one set-up call and dies: the next one fails at once, not when its time is over")
+    func diesDuringSetUp() throws {
+        let server = TestServer(home.places)
+        defer { server.stop() }
+        let rounds = 50
+        server.thread.sync { _ in
+            server.server!.onRequest = { request, _ in
+                let isCut = server.executions.load(ordering: .relaxed) <= rounds
+                if request.code == Code.echo {
+                    server.executions.wrappingAdd(1, ordering: .relaxed)
+                    request.reply([])
+                    if isCut { request.peer.disconnect(reason: "test cuts the line") }
+                } else if !isCut {
+                    request.reply([])
+                }
+            }
+        }
+        let client = connect()
+        defer { client.close() }
+        let seconds = Monitor<[AisError?]>([])
+        client.onEstablished { context in
+            guard (try? context.call(Code.echo, [])) != nil else { return }
+            do throws(CallError) {
+                _ = try context.call(Code.count, [])
+                seconds.update { $0.append(nil) }
+            } catch {
+                seconds.update { $0.append(error.code) }
+            }
+        }
+        _ = try client.call(Code.count, [], timeout: .seconds(60))
+        let errors = seconds.update { $0 }
+        #expect(errors.contains(.tryAgain), "what this test is about has happened")
+        #expect(!errors.contains(.timeout))
+    }
+
     @Test("The answer is lost with the connection: executed once, answered from memory")
     func atMostOnce() throws {
         let server = TestServer(home.places)

@@ -48,7 +48,8 @@ final class RuntimeWatch: @unchecked Sendable {
 
     func start(_ loop: Loop, _ heard: @escaping () -> Void) {
         bell = try? loop.watch(link.ownBell.raw, [.read, .edgeTriggered], lane: .high) { _ in heard() }
-        socket = try? loop.watch(link.socket.raw, [.read, .edgeTriggered], lane: .high) { _ in heard() }
+        // As long as it is so, not once: while somebody else reads nobody looks at it here.
+        socket = try? loop.watch(link.socket.raw, .read, lane: .high) { _ in heard() }
     }
 
     func stop(_ loop: Loop) {

@@ -144,7 +144,8 @@ final class Sleeper {
 
     init(link: Link) throws(OSError) {
         poller = try Poller()
-        try poller.add(link.socket.raw, interest: [.read, .edgeTriggered], token: 1)
+        // As long as it is so, not once: whoever is woken may have his answer, and leave a hang-up to the next.
+        try poller.add(link.socket.raw, interest: .read, token: 1)
         try poller.add(link.callerBell.raw, interest: [.read, .edgeTriggered], token: 2)
     }
 

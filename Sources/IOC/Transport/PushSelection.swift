@@ -31,7 +31,7 @@ final class PushSelection {
         unwatch()
         attached = link
         try? poller.add(link.ownBell.raw, interest: .read, token: 1)  // without it: only the timer and calls look
-        try? poller.add(link.socket.raw, interest: [.read, .edgeTriggered], token: 2)
+        try? poller.add(link.socket.raw, interest: .read, token: 2)
     }
 
     func detach() {
