@@ -64,6 +64,8 @@ final class ClusterWorld {
     var clients: [Client] = []
     /// Which nodes hear each other, by the number of their side.
     var side: [Int]
+    /// It serves its clients, and neither hears the group nor says anything to others.
+    var silent: NodeID?
     private var incarnation: UInt64 = 0
     static let name = SaName("c")!
 
@@ -317,7 +319,7 @@ final class ClusterWorld {
         default: connectWay()
         }
         for index in nodes.indices where nodes[index].registry != nil {
-            act(index, nodes[index].registry?.pump(at: now) ?? [])
+            if nodes[index].id != silent { act(index, nodes[index].registry?.pump(at: now) ?? []) }
             if let due = nodes[index].timer, due <= now {
                 nodes[index].timer = nil
                 handle(.timer, at: index)
@@ -333,7 +335,7 @@ final class ClusterWorld {
 
     private func moveMessage() {
         var choices: [(Int, Int, Int)] = []
-        for from in nodes.indices {
+        for from in nodes.indices where nodes[from].id != silent {
             for to in nodes.indices where ways[from][to].isUp {
                 for lane in 0..<4 where !ways[from][to].lanes[lane].isEmpty { choices.append((from, to, lane)) }
             }

@@ -131,6 +131,7 @@ extension NodeEngine {
         reconcile(id, &effects)
         for user in record.users where user.node != node {
             let known = before.first { $0.node == user.node }?.interest
+            if known != user.interest { tellUnheard(id, to: user, known, at: now, &effects) }
             if known == nil {
                 introduce(id, to: user.node, at: now, &effects)
             } else if known != user.interest {
@@ -210,7 +211,8 @@ extension NodeEngine {
     ) {
         for session in clients.keys { setAway(session, at: now) }
         for other in peers.keys { link(to: other, isUp: false, at: now, &effects) }
-        (members, away, awaited, isOldest) = ([], [:], [], false)
+        (members, away, awaited, isOldest, backSince) = ([], [:], [], false, [:])
+        settleDoubts(at: now)
         changeRegistry(entries, lineage, at: now, &effects)
         // Were the last events of the earlier life not kept, their ids are not given again.
         nextEvent = (nextEvent + (1 << 20)) & ((1 << 48) - 1)
@@ -336,5 +338,6 @@ extension NodeEngine {
         }
         send(target, at: now, &effects)
         reconcile(id, &effects)
+        noteAnswered(target.session, target.number)
     }
 }

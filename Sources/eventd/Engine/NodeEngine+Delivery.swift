@@ -30,11 +30,16 @@ extension NodeEngine {
         }
         distribute(event, on: id, at: now, &effects)
         // A retained one also goes where nobody wants it yet: a later subscriber there may.
+        var heardBy = 0
         for user in users where user.node != node {
             guard event.retention > 0 || user.interest.matches(event.patterns) else { continue }
+            heardBy += 1
             let until = event.retention > 0 ? now + .nanoseconds(event.retention) : nil
             let outgoing = Outgoing(.event(id, event, remaining: 0, isCopy: false), until: until)
             forward(outgoing, to: user.node, at: now, &effects)
+        }
+        if event.retention == 0, heardBy < max(others.count, users.count - 1) {
+            channels[id]?.unheard.note(event.patterns, at: now)
         }
         return event.id
     }
@@ -230,6 +235,7 @@ extension NodeEngine {
         }
         probeForwards(at: now, &effects)
         findDepartures(at: now, &effects)
+        settleDoubts(at: now)
         giveUpAwaiting(at: now, &effects)
         if let retryAt, retryAt <= now {
             self.retryAt = nil

@@ -15,6 +15,7 @@ struct PeerState: Sendable {
 /// A subscribe that is answered when all nodes forward by it.
 struct AwaitedSubscribe: Sendable {
     var key: RequestKey
+    var instance: UInt32
     var channel: ChannelID
     var until: EngineKit.Instant
 }
@@ -216,6 +217,10 @@ extension NodeEngine {
     private mutating func forgetOrder(of other: NodeID) {
         channels.updateAll { _, channel in
             channel.latest.removeAll { $0.key >> 8 == UInt64(other.rawValue) }
+            channel.told[other] = nil
+        }
+        clients.updateAll { _, client in
+            client.instances.updateAll { _, instance in instance.heardBy?.removeAll { $0 == other } }
         }
     }
 
@@ -234,9 +239,11 @@ extension NodeEngine {
         switch forward {
         case .event(_, let event, let remaining, let isCopy):
             arrive(event, on: id, remaining: remaining, isCopy: isCopy, at: now, &effects)
+        case .lost(_, at: Forward.unheardTime): tellUnheard(on: id, by: other, at: now, &effects)
         case .lost(_, let time): tellLoss(on: id, wall: time, at: now, &effects)
         case .knows(_, let interest):
             channels[id]?.told[other] = interest
+            noteHeard(id, by: other)
             settleInterest(id, at: now, &effects)
         case .clear(_, let event):
             if clear(event, on: id), EventIDs.node(of: event) == node {
@@ -282,8 +289,15 @@ extension NodeEngine {
         on id: ChannelID, matching patterns: [[UInt8]]? = nil, wall: SaTime, at now: Instant,
         _ effects: inout [Effect]
     ) {
+        tellLoss(to: channels[id]?.instances ?? [], matching: patterns, wall: wall, at: now, &effects)
+    }
+
+    mutating func tellLoss(
+        to targets: [InstanceID], matching patterns: [[UInt8]]? = nil, wall: SaTime, at now: Instant,
+        _ effects: inout [Effect]
+    ) {
         let limits = limits
-        for target in channels[id]?.instances ?? [] {
+        for target in targets {
             withInstance(target) { instance in
                 let isConcerned = instance.subscriptions.contains { subscription in
                     patterns.map { subscription.filters.match($0) } ?? true
@@ -353,7 +367,7 @@ struct EarlyForwards: Sendable, WireCodable {
     mutating func append(_ early: Early, _ limits: NodeEngine.Limits) {
         guard waiting.count >= limits.earlyMax else { return waiting.append(early) }
         let channel = early.forward.channel
-        let isTold = waiting.contains { if case .lost(channel, _) = $0.forward { true } else { false } }
+        let isTold = waiting.contains { $0.forward.isLoss(of: channel) }
         if case .event(_, let event, _, _) = early.forward, !isTold {
             waiting.append(Early(.lost(channel, at: event.publishTime), from: early.node))
         }

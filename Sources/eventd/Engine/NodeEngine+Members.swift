@@ -9,6 +9,7 @@ extension NodeEngine {
         self.members = members
         self.isOldest = isOldest
         findDepartures(at: now, &effects)
+        settleDoubts(at: now)
         for id in awaited.map(\.channel) { settleInterest(id, at: now, &effects) }
     }
 
@@ -53,7 +54,7 @@ extension NodeEngine {
         else { return nil }
         let until = now + limits.toldWithin
         wake(notAfter: until)
-        return AwaitedSubscribe(key: origin.key, channel: id, until: until)
+        return AwaitedSubscribe(key: origin.key, instance: number, channel: id, until: until)
     }
 
     /// Does what waited until the others know what this node wants of a channel.
@@ -61,6 +62,7 @@ extension NodeEngine {
         let isCutOff = channels[id]?.isCutOff ?? false
         guard isCutOff || awaited.contains(where: { $0.channel == id }), isInterestTold(id) else { return }
         for subscribe in awaited where subscribe.channel == id {
+            noteAnswered(subscribe.key.session, subscribe.instance)
             effects.append(.reply(subscribe.key, .success(.done)))
         }
         awaited.removeAll { $0.channel == id }
@@ -69,6 +71,7 @@ extension NodeEngine {
 
     mutating func giveUpAwaiting(at now: Instant, _ effects: inout [Effect]) {
         for subscribe in awaited where subscribe.until <= now {
+            noteAnswered(subscribe.key.session, subscribe.instance)
             effects.append(.reply(subscribe.key, .success(.done)))
         }
         awaited.removeAll { $0.until <= now }

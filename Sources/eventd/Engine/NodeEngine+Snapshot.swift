@@ -6,9 +6,12 @@ import SAFTypes
 /// What a life leaves to the next: how it was when the snapshot was taken, and every kept event since.
 ///
 /// snapshot: version u8 · node · lineage u32 · nextEvent u64 · nextTicket u64 · nextStream u64 · channels · clients ·
-/// pending · members · isOldest u8 · peers · early.
+/// pending · members · isOldest u8 · peers · early · others · doubts.
 extension NodeEngine {
-    static let recordVersion: UInt8 = 2
+    static let recordVersion: UInt8 = 3
+    /// Version 2 did not say what others have not heard (``Channel/unheard``, ``Instance/heardBy``, ``others``,
+    /// ``doubts``).
+    static let recordVersions: ClosedRange<UInt8> = 2...3
 
     public var snapshot: [UInt8] {
         var writer = ByteWriter()
@@ -43,6 +46,12 @@ extension NodeEngine {
             writer.value(peer)
         }
         writer.value(early)
+        writer.list(others)
+        writer.integer(UInt32(doubts.count))
+        for (node, since) in doubts {
+            writer.value(node)
+            writer.integer(since.nanoseconds)
+        }
         return writer.bytes
     }
 
@@ -66,8 +75,8 @@ extension NodeEngine {
     private mutating func load(_ raw: UnsafeRawBufferPointer) throws(DecodeError) {
         var reader = ByteReader(raw)
         let version = try reader.integer(UInt8.self)
-        guard version == Self.recordVersion else {
-            throw .badValue("snapshot version \(version); \(Self.recordVersion) expected")
+        guard Self.recordVersions.contains(version) else {
+            throw .badValue("snapshot version \(version); \(Self.recordVersions) expected")
         }
         let node: NodeID = try reader.value()
         guard node == self.node else { throw .badValue("a snapshot of node \(node); \(self.node) expected") }
@@ -77,7 +86,7 @@ extension NodeEngine {
         nextStream = try reader.integer()
         for _ in 0..<(try reader.integer(UInt32.self)) {
             let id: ChannelID = try reader.value()
-            let channel = try Channel(decoding: &reader)
+            let channel = try Channel(decoding: &reader, version: version)
             channels[id] = channel
             if !channel.record.isUnlinked { names[channel.record.name] = id }
             retainedCount += channel.retained.count
@@ -87,7 +96,7 @@ extension NodeEngine {
         guard retainedCount <= limits.retainedMax else { throw .badValue("\(retainedCount) retained events") }
         for _ in 0..<(try reader.integer(UInt32.self)) {
             let session: ClientSession = try reader.value()
-            let client = try Client(decoding: &reader, limits)
+            let client = try Client(decoding: &reader, limits, version: version)
             if let until = client.absentUntil { wake(notAfter: until) }
             clients[session] = client
         }
@@ -103,6 +112,13 @@ extension NodeEngine {
             peers[node] = try reader.value()
         }
         early = try reader.value()
+        if version >= 3 {
+            others = try reader.list()
+            for _ in 0..<(try reader.integer(UInt32.self)) {
+                let node: NodeID = try reader.value()
+                doubts[node] = EngineKit.Instant(nanoseconds: try reader.integer())
+            }
+        }
         try reader.finish()
     }
 
@@ -140,9 +156,10 @@ extension NodeEngine.Channel {
             writer.value(node)
             writer.integer(interest)
         }
+        writer.value(unheard)
     }
 
-    init(decoding reader: inout ByteReader) throws(DecodeError) {
+    init(decoding reader: inout ByteReader, version: UInt8) throws(DecodeError) {
         self.init(try reader.value())
         for _ in 0..<(try reader.integer(UInt32.self)) {
             instances.append(NodeEngine.InstanceID(session: try reader.value(), number: try reader.integer()))
@@ -163,6 +180,7 @@ extension NodeEngine.Channel {
             let node: NodeID = try reader.value()
             told[node] = try reader.integer()
         }
+        if version >= 3 { unheard = try reader.value() }
     }
 }
 
@@ -183,7 +201,9 @@ extension NodeEngine.Client {
         }
     }
 
-    init(decoding reader: inout ByteReader, _ limits: NodeEngine.Limits) throws(DecodeError) {
+    init(
+        decoding reader: inout ByteReader, _ limits: NodeEngine.Limits, version: UInt8
+    ) throws(DecodeError) {
         self.init(process: try reader.value())
         if try reader.bool() { absentUntil = EngineKit.Instant(nanoseconds: try reader.integer()) }
         for _ in 0..<(try reader.integer(UInt32.self)) {
@@ -192,7 +212,7 @@ extension NodeEngine.Client {
         }
         for _ in 0..<(try reader.integer(UInt32.self)) {
             let number = try reader.integer(UInt32.self)
-            instances[number] = try NodeEngine.Instance(decoding: &reader, limits)
+            instances[number] = try NodeEngine.Instance(decoding: &reader, limits, version: version)
         }
     }
 }
@@ -210,9 +230,13 @@ extension NodeEngine.Instance {
         writer.integer(queue.dropped)
         writer.list(window)
         writer.integer(nextNumber)
+        writer.bool(heardBy != nil)
+        if let heardBy { writer.list(heardBy) }
     }
 
-    init(decoding reader: inout ByteReader, _ limits: NodeEngine.Limits) throws(DecodeError) {
+    init(
+        decoding reader: inout ByteReader, _ limits: NodeEngine.Limits, version: UInt8
+    ) throws(DecodeError) {
         let channel: ChannelID = try reader.value()
         self.init(channel: channel, flags: ChannelOpenFlags(rawValue: try reader.integer()), limits: limits)
         for _ in 0..<(try reader.integer(UInt32.self)) {
@@ -225,6 +249,7 @@ extension NodeEngine.Instance {
         windowBytes = window.reduce(0) { $0 + $1.cost }
         nextNumber = try reader.integer()
         nextToSend = window.first?.number ?? nextNumber
+        if version >= 3, try reader.bool() { heardBy = try reader.list() }
     }
 }
 
@@ -282,8 +307,8 @@ struct KeptEvent: Hashable, Sendable, WireCodable {
 
     init(decoding reader: inout ByteReader) throws(DecodeError) {
         let version = try reader.integer(UInt8.self)
-        guard version == NodeEngine.recordVersion else {
-            throw .badValue("record version \(version); \(NodeEngine.recordVersion) expected")
+        guard NodeEngine.recordVersions.contains(version) else {
+            throw .badValue("record version \(version); \(NodeEngine.recordVersions) expected")
         }
         instant = EngineKit.Instant(nanoseconds: try reader.integer())
         let kind = try reader.integer(UInt8.self)

@@ -81,6 +81,13 @@ public struct NodeEngine: Engine, Sendable {
     var isOldest = false
     /// Nodes that have something open and are not in the group: since when.
     var away: OrderedMap<NodeID, Instant> = [:]
+    /// Nodes that were ever in the group with this one.
+    var others: [NodeID] = []
+    /// Those of them that are not in the group, or are back for a short time only: since when they may have missed what
+    /// is subscribed or published.
+    var doubts: OrderedMap<NodeID, Instant> = [:]
+    /// Since when they are back; of this life only.
+    var backSince: OrderedMap<NodeID, Instant> = [:]
     /// Subscribes that are answered later; those of an earlier life are answered when they come again.
     var awaited: [AwaitedSubscribe] = []
     /// The last time of day heard of.
@@ -152,6 +159,7 @@ public struct NodeEngine: Engine, Sendable {
                 awaited.append(waiting)
                 return
             }
+            if case .subscribe(let instance, _, _) = request { noteAnswered(session, instance) }
             effects.append(.reply(origin.key, .success(Self.reply(to: request, executed))))
             return
         }
@@ -193,7 +201,10 @@ public struct NodeEngine: Engine, Sendable {
             return .published(try publishNamed(message, on: id, wall: origin.wall, at: now, &effects))
         case .subscribe(let instance, let id, let filters):
             try subscribe(session, instance, Subscription(id: id, filters: filters), origin.wall, at: now, &effects)
-            guard let waiting = awaitInterest(of: instance, origin, at: now) else { break }
+            guard let waiting = awaitInterest(of: instance, origin, at: now) else {
+                noteAnswered(session, instance)
+                break
+            }
             awaited.append(waiting)
             clients[session]?.executed[origin.key.number] = Reply.done.value
             return nil

@@ -179,6 +179,8 @@ extension NodeEngine {
         var dropped: UInt64 = 0
         /// By which interest of this node the others forward, as they said.
         var told: OrderedMap<NodeID, UInt64> = [:]
+        /// What was published here last and did not go to every node.
+        var unheard = UnheardEvents()
         /// The id of the last event that came from elsewhere, by its node and priority.
         var latest: OrderedMap<UInt64, EventID> = [:]
         /// The cluster had taken this node for gone: its subscribers have missed something and were not told yet.
@@ -234,6 +236,8 @@ extension NodeEngine {
         var flags: ChannelOpenFlags
         /// In the order they were made; an event goes to the first that matches.
         var subscriptions: [Subscription] = []
+        /// Nodes that forward by all of them whose subscribe was answered; nil: none was.
+        var heardBy: [NodeID]?
         var queue: DeliveryQueue
         var window: [EventDelivery] = []
         var windowBytes = 0

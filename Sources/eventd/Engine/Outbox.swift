@@ -94,12 +94,12 @@ struct Outbox: Sendable {
     mutating func append(_ outgoing: Outgoing, _ limits: NodeEngine.Limits) {
         switch outgoing.forward {
         case .knows(let channel, let interest): knows[channel] = interest
-        case .lost(let channel, let time): if !lost.contains(channel) { lost[channel] = time }
+        case .lost(let channel, let time): lose(channel, at: time)
         case .clear(let channel, let event):
             cleared[event] = channel
             while cleared.count > limits.retainedMax, let (_, oldest) = cleared.popFirst() {
                 dropped += 1
-                if !lost.contains(oldest) { lost[oldest] = .saTimeUnknown }
+                lose(oldest, at: .saTimeUnknown)
             }
         case .event:
             while queue.count >= limits.forwardMax
@@ -116,12 +116,18 @@ struct Outbox: Sendable {
     private mutating func drop(_ outgoing: Outgoing) {
         guard case .event(let channel, let event, _, _) = outgoing.forward else { return }
         dropped += 1
-        if !lost.contains(channel) { lost[channel] = event.publishTime }
+        lose(channel, at: event.publishTime)
+    }
+
+    /// The first time counts; a loss for all is one for those whom this node did not know of, too.
+    private mutating func lose(_ channel: ChannelID, at time: SaTime) {
+        if lost[channel] ?? Forward.unheardTime == Forward.unheardTime { lost[channel] = time }
     }
 
     private mutating func next() -> Outgoing? {
-        if let (channel, interest) = knows.popFirst() { return Outgoing(.knows(channel, interest: interest)) }
+        // In this order: what is lost was published before the receiver's interest was known.
         if let (channel, time) = lost.popFirst() { return Outgoing(.lost(channel, at: time)) }
+        if let (channel, interest) = knows.popFirst() { return Outgoing(.knows(channel, interest: interest)) }
         if let (event, channel) = cleared.popFirst() { return Outgoing(.clear(channel, event)) }
         return queue.popFirst()
     }

@@ -7,12 +7,20 @@ public enum Forward: Hashable, Sendable {
     /// For the subscribers of that node. `remaining`: for how long it stays for later ones, ns. `isCopy`: published
     /// before the node had the channel open, so it is one of the retained events, or nothing.
     case event(ChannelID, EventMessage, remaining: SaTime, isCopy: Bool)
-    /// Something of the channel was dropped on the way.
+    /// Something of the channel was dropped on the way; at ``unheardTime``: who has subscribed unknown to the sender
+    /// has missed something.
     case lost(ChannelID, at: SaTime)
     /// The sender forwards by this interest (``Interest/fingerprint``) of the receiver from now on.
     case knows(ChannelID, interest: UInt64)
     /// A retained event waits no longer.
     case clear(ChannelID, EventID)
+
+    /// No event is published then. Who does not know the difference tells all subscribers of the channel.
+    static let unheardTime: SaTime = 0
+
+    func isLoss(of id: ChannelID) -> Bool {
+        if case .lost(id, let time) = self { time != Self.unheardTime } else { false }
+    }
 
     var channel: ChannelID {
         switch self {
