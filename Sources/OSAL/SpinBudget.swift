@@ -10,6 +10,7 @@ import EngineKit
 /// A poller gives way to who waits for its processor (``giveWay(since:now:)``), and so learns whether it has the
 /// processor for itself. Pollers that share one then hand it on to each other for a microsecond, which is less than a
 /// wake-up; before they did, three of them on two processors kept each other from running for as long as they polled.
+/// One long call is no sign of that: the first after a rest finds the kernel in no cache, and takes as long as that.
 /// Who computes does not hand on: what is found after such a wait is found by luck, and polling ends.
 ///
 /// Who has woken the other side polls for longer (``woke()``): it answers after a wake-up, and finds its code and data
@@ -19,6 +20,8 @@ import EngineKit
 public struct SpinBudget: Hashable, Sendable {
     /// Sleeping less than this would have been better spent spinning: two wake-ups of a halted CPU and some work.
     static let shortSleepNanoseconds: Int64 = 250_000
+    /// From here on a sleep is a rest, and traffic is at an end. Between the two somebody was late.
+    static let restNanoseconds: Int64 = 1_000_000
     /// So many short sleeps in a row count as traffic; one alone does not.
     static let patienceMin = 3
     static let patienceMax = 96
@@ -38,8 +41,10 @@ public struct SpinBudget: Hashable, Sendable {
     private var polled: Int64 = 0
     private var shortSleeps = 0
     private var patience = SpinBudget.patienceMin
-    /// Somebody else has run on this processor when it was given way to last.
+    /// Somebody else has run on this processor when it was given way to, the last two times.
     public private(set) var isShared = false
+    /// The last time.
+    private var wasLong = false
 
     /// - Parameter limit: the most a poller may spin at a time; zero never spins.
     public init(limit: Duration) { limitNanoseconds = max(0, limit.nanoseconds) }
@@ -78,7 +83,9 @@ public struct SpinBudget: Hashable, Sendable {
     }
 
     mutating func gaveWay(from start: Instant, until end: Instant) {
-        isShared = end.nanoseconds &- start.nanoseconds >= Self.switchNanoseconds
+        let isLong = end.nanoseconds &- start.nanoseconds >= Self.switchNanoseconds
+        isShared = isLong && wasLong
+        wasLong = isLong
         if isShared { extra = 0 }
     }
 
@@ -104,7 +111,7 @@ public struct SpinBudget: Hashable, Sendable {
         let before = polled
         (extra, polled) = (0, 0)
         guard slept < Self.shortSleepNanoseconds else {
-            shortSleeps = 0
+            if slept >= Self.restNanoseconds { shortSleeps = 0 }
             return
         }
         if before > 0, before + slept <= limitNanoseconds + Self.wakeNanoseconds {
