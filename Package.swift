@@ -401,7 +401,8 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
                 "CShim", "README.md", "DynamicLibrary.swift", "File+Whole.swift", "Namespaces.swift", "Network.swift",
                 "PacketSocket.swift", "Process.swift", "PseudoTerminal.swift", "RobustMutex.swift",
                 "RobustSemaphore.swift", "ServiceManager.swift", "SharedFile.swift", "Signals.swift",
-                "SocketAddress.swift", "Spawn.swift", "StandardOutput.swift", "TcpSocket.swift", "TerminalMode.swift",
+                "SocketAddress.swift", "Spawn.swift", "StandardOutput.swift", "StarterThread.swift", "TcpSocket.swift",
+                "TerminalMode.swift",
                 "Thread.swift", "TimingWheel.swift", "UnixSocket+Listening.swift",
             ]),
         library(

@@ -95,7 +95,7 @@ public struct SpawnOptions: Sendable {
     public var newSession = true
     /// set-user-ID programs gain nothing. Source: PR_SET_NO_NEW_PRIVS(2const).
     public var noNewPrivileges = false
-    /// Sent to the child when the thread that calls spawn ends.
+    /// Sent to the child when this process ends, however it ends.
     public var deathSignal: SignalNumber?
     /// -1000 (never killed for memory) … 1000 (first); nil keeps the caller's.
     public var outOfMemoryScore: Int32?
@@ -135,6 +135,11 @@ extension Process {
     /// - Throws: the failure of the step named in `call`: "execve" with ENOENT, EACCES, ENOEXEC …; "chdir"; "setuid" …
     public static func spawn(_ options: SpawnOptions) throws(OSError) -> SpawnedProcess {
         try check(options)
+        return options.deathSignal == nil ? try start(options) : try StarterThread.start(options)
+    }
+
+    /// As ``spawn(_:)``, of what was checked, on the calling thread but on the processors of `caller`; 0: its own.
+    static func start(_ options: SpawnOptions, for caller: Int32 = 0) throws(OSError) -> SpawnedProcess {
         let descriptors = table(options.descriptors)
         let arguments = CStringArray(options.arguments)
         let environment = CStringArray(options.environment)
@@ -156,6 +161,7 @@ extension Process {
         raw.death_signal = options.deathSignal?.rawValue ?? 0
         raw.oom_score = options.outOfMemoryScore ?? .min
         raw.process_priority = options.niceness ?? .min
+        raw.processors_of = caller
         var pidfd: Int32 = -1
         var failed: (code: Int32, stage: String)?
         let pid = withExtendedLifetime((arguments, environment)) {

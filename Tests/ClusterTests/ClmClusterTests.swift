@@ -81,7 +81,7 @@ extension ClusterLabTests {
             #expect(try clients.ask(2, "bind 100 2", answer: "bind") == "bind 100:2")
             let start = MonotonicClock.now()
             try stage.await("published 100:2 of 2", at: 1, 2, 3)
-            #expect(MonotonicClock.now() - start < .seconds(1), "milliseconds, on an idle machine")
+            #expect(MonotonicClock.now() - start < .seconds(5), "milliseconds, on an idle machine")
             #expect(try clients.ask(3, "bind 100 2", answer: "bind") == "bind 100:2")
             try stage.await("published 100:2 of 3", at: 1, 2, 3)
             #expect(try clients.ask(3, "lookup 100 2", answer: "lookup") == "lookup 3,2", "the own node first")

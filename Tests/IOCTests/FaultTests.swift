@@ -197,7 +197,7 @@ struct FaultTests {
         defer { server.stop() }
         let client = connect()
         defer { client.close() }
-        _ = try client.call(Code.echo, [], timeout: .seconds(5))
+        _ = try client.call(Code.echo, [], timeout: .seconds(30))
         let result = Monitor<[UInt8]?>(nil)
         let caller = try OSThread.spawn(name: "caller") {
             let reply = try? client.call(Code.later, [], timeout: .seconds(20))
@@ -228,7 +228,7 @@ struct FaultTests {
         client.onPush { _ in }
         #expect(eventually { client.isUp })
         server.closeServer()
-        #expect(lost.wait(until: MonotonicClock.now() + .seconds(10)) { $0 > 0 ? true : nil } == true)
+        #expect(lost.wait(until: MonotonicClock.now() + .seconds(30)) { $0 > 0 ? true : nil } == true)
         server.open()
         #expect(eventually { client.isUp })
         let before = server.disconnects.load(ordering: .relaxed)
@@ -248,7 +248,7 @@ struct FaultTests {
             lively.close()
         }
         // Nobody reads on `stopped`: no handler, no call. As good as a process under SIGSTOP.
-        _ = try stopped.call(Code.echo, [], timeout: .seconds(5))
+        _ = try stopped.call(Code.echo, [], timeout: .seconds(30))
         let (queued, dropped) = server.thread.sync { _ in
             let peer = server.server!.peers[0]
             let body = [UInt8](repeating: 1, count: 1000)
@@ -258,12 +258,12 @@ struct FaultTests {
             return (queued, Int(peer.droppedFrames))
         }
         #expect(queued > 10 && queued + dropped == 1000)
-        #expect(try lively.call(Code.echo, [9], timeout: .seconds(5)).body == [9])
+        #expect(try lively.call(Code.echo, [9], timeout: .seconds(30)).body == [9])
         let writable = Monitor(0)
         server.thread.sync { _ in server.server!.peers[0].onWritable = { writable.update { $0 += 1 } } }
-        #expect(try stopped.call(Code.echo, [7], timeout: .seconds(5)).body == [7])
+        #expect(try stopped.call(Code.echo, [7], timeout: .seconds(30)).body == [7])
         while stopped.dispatchPushes(timeout: .milliseconds(20), { _ in }) > 0 {}
-        #expect(writable.wait(until: MonotonicClock.now() + .seconds(10)) { $0 > 0 ? true : nil } == true)
+        #expect(writable.wait(until: MonotonicClock.now() + .seconds(30)) { $0 > 0 ? true : nil } == true)
         let again = server.thread.sync { _ in server.server!.peers[0].push(1, lane: .low, [1]) }
         #expect(again == .queued)
     }
@@ -276,7 +276,7 @@ struct FaultTests {
         defer { server.stop() }
         let client = connect()
         defer { client.close() }
-        _ = try client.call(Code.echo, [], timeout: .seconds(5))
+        _ = try client.call(Code.echo, [], timeout: .seconds(30))
         let gate = server.block()
         var sent = 0
         var refusal: CallError?
@@ -293,7 +293,7 @@ struct FaultTests {
         let start = MonotonicClock.now()
         let late = failure { _ = try client.call(Code.echo, [], lane: .control, timeout: .milliseconds(50)) }
         #expect(late?.code == .timeout)
-        #expect(MonotonicClock.now() - start < .seconds(5))
+        #expect(MonotonicClock.now() - start < .seconds(30))
         gate.update { $0 = true }
         #expect(try client.call(Code.echo, [2], lane: .low, timeout: .seconds(10)).body == [2])
         #expect(server.thread.sync { _ in server.oneWays.count } == sent)
@@ -305,7 +305,7 @@ struct FaultTests {
         defer { server.stop() }
         let clients = [connect(), connect()]
         defer { for client in clients { client.close() } }
-        for client in clients { _ = try client.call(Code.echo, [], timeout: .seconds(5)) }
+        for client in clients { _ = try client.call(Code.echo, [], timeout: .seconds(30)) }
         let gate = server.block()
         for index in 0..<20 {
             for lane in Lane.allCases.reversed() {
@@ -340,7 +340,7 @@ struct FaultTests {
         let client = connect()
         defer { client.close() }
         client.onPush { _ in }
-        for _ in 0..<100 { _ = try client.call(Code.echo, [], timeout: .seconds(5)) }
+        for _ in 0..<100 { _ = try client.call(Code.echo, [], timeout: .seconds(30)) }
         let loops = [server.thread.loop, ClientRuntime.shared!.loop]
         // Quiet means: two looks, 50 ms apart, see the same count.
         #expect(

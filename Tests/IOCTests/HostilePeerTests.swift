@@ -15,7 +15,7 @@ final class RawClient {
     init?(_ places: Places) {
         let path = Endpoint.wellKnown(.ckptd).path(in: places.runDirectory)
         guard let socket = try? ClientHandshake.start(path, session: .random(), knownIncarnation: 0) else { return nil }
-        guard (try? IO.waitUntil(socket.raw, readable: true, deadline: MonotonicClock.now() + .seconds(10))) == true
+        guard (try? IO.waitUntil(socket.raw, readable: true, deadline: MonotonicClock.now() + .seconds(30))) == true
         else { return nil }
         var bytes = [UInt8](repeating: 0, count: 4096)
         let received = bytes.withUnsafeMutableBytes { try? UnixSocket.receive(socket.raw, into: $0) }

@@ -63,8 +63,8 @@ final class Confined<Value>: @unchecked Sendable {
     init(_ value: Value) { self.value = value }
 }
 
-/// Waits until `condition` holds; false after ten seconds.
-func eventually(_ limit: Duration = .seconds(10), _ condition: () -> Bool) -> Bool {
+/// Waits until `condition` holds; false after half a minute.
+func eventually(_ limit: Duration = .seconds(30), _ condition: () -> Bool) -> Bool {
     let deadline = MonotonicClock.now() + limit
     while !condition() {
         if MonotonicClock.now() > deadline { return false }
@@ -161,7 +161,7 @@ final class TestServer: @unchecked Sendable {
             isBlocked.update { $0 = true }
             _ = gate.wait(until: MonotonicClock.now() + .seconds(30)) { $0 ? true : nil }
         }
-        _ = isBlocked.wait(until: MonotonicClock.now() + .seconds(10)) { $0 ? true : nil }
+        _ = isBlocked.wait(until: MonotonicClock.now() + .seconds(30)) { $0 ? true : nil }
         return gate
     }
 

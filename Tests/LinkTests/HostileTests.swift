@@ -15,14 +15,14 @@ struct RawConnection: ~Copyable {
             try TcpSocket.connect(to: try SocketAddress(ip, port: port))
         }
         _ = must { () throws(OSError) in
-            try IO.waitUntil(socket.raw, writable: true, deadline: MonotonicClock.now() + .seconds(10))
+            try IO.waitUntil(socket.raw, writable: true, deadline: MonotonicClock.now() + .seconds(30))
         }
     }
 
     func write(_ bytes: [UInt8]) { _ = bytes.withUnsafeBytes { try? IO.write(socket.raw, $0) } }
 
     /// Everything until the other side hangs up; nil when it does not.
-    func readToEnd(_ limit: Duration = .seconds(10)) -> [UInt8]? {
+    func readToEnd(_ limit: Duration = .seconds(30)) -> [UInt8]? {
         var all: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 4096)
         let deadline = MonotonicClock.now() + limit

@@ -109,7 +109,7 @@ struct LinkTests {
         let open = one.begin(Code.silent, [], to: second)
         #expect(eventually { nodes[1].seen.withLock { !$0.executed.isEmpty } })
         one.on { _ in one.links.follow([third]) }
-        guard case .failure(let error) = open.wait(until: MonotonicClock.now() + .seconds(10), { $0 }) else {
+        guard case .failure(let error) = open.wait(until: MonotonicClock.now() + .seconds(30), { $0 }) else {
             Issue.record("a call to a node that has left goes on")
             return
         }
@@ -146,7 +146,7 @@ struct LinkTests {
         let outcome = one.begin(Code.echo, [5], to: second)
         #expect(eventually { (one.status(second)?.addresses[0].attempts ?? 0) > 2 })
         let two = TestNode(net.settings(2))
-        #expect(outcome.wait(until: MonotonicClock.now() + .seconds(10)) { $0 } == .success([5]))
+        #expect(outcome.wait(until: MonotonicClock.now() + .seconds(30)) { $0 } == .success([5]))
         one.stop()
         two.stop()
     }
@@ -158,7 +158,7 @@ struct LinkTests {
         #expect(eventually { two.seen.withLock { $0.executed.count } == 1 })
         two.stop()
         let three = TestNode(net.settings(2), incarnation: 78)
-        guard case .failure(let error)? = outcome.wait(until: MonotonicClock.now() + .seconds(10), { $0 }) else {
+        guard case .failure(let error)? = outcome.wait(until: MonotonicClock.now() + .seconds(30), { $0 }) else {
             Issue.record("answered by nobody")
             return
         }
@@ -183,7 +183,7 @@ struct LinkTests {
         }
         #expect(eventually { one.isUp(second) })
         two.on { _ in two.held.value.first?.reply([8]) }
-        #expect(outcome.wait(until: MonotonicClock.now() + .seconds(10)) { $0 } == .success([8]))
+        #expect(outcome.wait(until: MonotonicClock.now() + .seconds(30)) { $0 } == .success([8]))
         #expect(two.seen.withLock { $0.executed.count } == 1)
         one.seen.withLock { #expect($0.up.map(\.isNew) == [true, false]) }
         one.stop()

@@ -29,7 +29,7 @@ final class PeerProcess {
     func send(_ signal: SignalNumber) { try? Process.pidfdSendSignal(pidfd.raw, signal) }
 
     func end() {
-        _ = try? IO.waitUntil(pidfd.raw, readable: true, deadline: MonotonicClock.now() + .seconds(10))
+        _ = try? IO.waitUntil(pidfd.raw, readable: true, deadline: MonotonicClock.now() + .seconds(30))
         _ = Process.reap(pid)
     }
 }

@@ -52,7 +52,7 @@ final class Confined<Value>: @unchecked Sendable {
 }
 
 /// Waits until `condition` holds; false after the limit.
-func eventually(_ limit: Duration = .seconds(10), _ condition: () -> Bool) -> Bool {
+func eventually(_ limit: Duration = .seconds(30), _ condition: () -> Bool) -> Bool {
     let deadline = MonotonicClock.now() + limit
     while !condition() {
         if MonotonicClock.now() > deadline { return false }

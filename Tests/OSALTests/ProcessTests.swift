@@ -3,9 +3,9 @@ import Testing
 
 @testable import OSAL
 
-/// Waits until a child has ended; records an issue after ten seconds.
+/// Waits until a child has ended; records an issue after half a minute.
 func wait(for pid: Int32, _ pidfd: Int32, comment: Comment? = nil) -> OSAL.ExitStatus? {
-    let deadline = MonotonicClock.now() + .seconds(10)
+    let deadline = MonotonicClock.now() + .seconds(30)
     guard (try? IO.waitUntil(pidfd, readable: true, deadline: deadline)) == true else {
         Issue.record("process \(pid) did not end")
         _ = try? Process.kill(pid, .kill)
@@ -18,7 +18,7 @@ func wait(for pid: Int32, _ pidfd: Int32, comment: Comment? = nil) -> OSAL.ExitS
 func readAll(_ fd: Int32) throws -> String {
     var text: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 4096)
-    let deadline = MonotonicClock.now() + .seconds(10)
+    let deadline = MonotonicClock.now() + .seconds(30)
     while try IO.waitUntil(fd, readable: true, deadline: deadline) {
         let count = try chunk.withUnsafeMutableBytes { try IO.read(fd, into: $0) } ?? 0
         if count == 0 { return String(decoding: text, as: UTF8.self) }
@@ -136,6 +136,38 @@ func shell(_ script: String, _ change: (inout SpawnOptions) -> Void = { _ in }) 
         let lines = result.output.split(separator: "\n")
         #expect(lines.count == 5 && lines[0] == lines[4])
         #expect(lines[1...2].allSatisfy { $0.allSatisfy { $0 == "0" } }, "\(result.output)")
+    }
+
+    @Test("A death signal comes when the process ends, not the thread that started the child")
+    func deathSignal() throws {
+        let toChild = try makePipe()
+        let fromChild = try makePipe()
+        var options = SpawnOptions(path: "/bin/cat")
+        options.descriptors = [
+            DescriptorMapping(toChild.first.raw, as: 0), DescriptorMapping(fromChild.second.raw, as: 1),
+        ]
+        options.deathSignal = .kill
+        let started = Monitor<(child: Int32, thread: Int32)?>(nil)
+        let thread = try OSThread.spawn(name: "passing") { [options] in
+            let child = (try? Process.spawn(options))?.pid
+            started.update { $0 = (child ?? 0, OSThread.currentID) }
+        }
+        thread.join()
+        let (child, number) = try #require(started.wait(until: soon) { $0 })
+        try #require(child > 0)
+        defer {
+            _ = try? Process.kill(child, .kill)
+            #expect(eventually { Process.reap(child) != nil })
+        }
+        #expect(eventually { !File.exists("/proc/self/task/\(number)") })
+        try bytes("!").withUnsafeBytes { try IO.writeAll(toChild.second.raw, $0) }
+        #expect(try IO.waitUntil(fromChild.first.raw, readable: true, deadline: soon), "it answers")
+
+        let helper = try Helper("start-mortal")
+        let mortal = try #require(try helper.line().flatMap { Int32($0) })
+        #expect(!Process.isOver(mortal))
+        try helper.kill()
+        #expect(eventually { Process.isOver(mortal) })
     }
 
     @Test("The whole group dies, also what the child has started")

@@ -2,8 +2,8 @@ import EngineKit
 import OSAL
 import Testing
 
-/// Ten seconds from now: the time a test waits for what must come.
-var soon: Instant { MonotonicClock.now() + .seconds(10) }
+/// Half a minute from now: the time a test waits for what must come.
+var soon: Instant { MonotonicClock.now() + .seconds(30) }
 
 /// A directory of the test's own, removed with it.
 final class Scratch: Sendable {
@@ -65,7 +65,7 @@ final class Helper {
         }
     }
 
-    /// The next line it prints; nil when it has ended or says nothing for ten seconds.
+    /// The next line it prints; nil when it has ended or says nothing for half a minute.
     func line() throws -> String? {
         let deadline = soon
         while true {

@@ -103,6 +103,10 @@ static void prepare(struct attempt *attempt) {
     int executable = options->executable;
     attempt->stage = "signals";
     reset_signals();
+    cpu_set_t processors;
+    if (options->processors_of != 0 && sched_getaffinity(options->processors_of, sizeof processors, &processors) == 0) {
+        sched_setaffinity(0, sizeof processors, &processors);
+    }
     if (cosal_namespace_in_child(options->namespaces, &attempt->stage) != 0) return;
     attempt->stage = "setsid";
     if (options->new_session && setsid() < 0) return;

@@ -63,6 +63,11 @@ func run(_ arguments: [String]) throws(OSError) {
             say("\(signal.signal) from \(signal.pid)")
             if signal.signal == .terminate { return }
         }
+    case "start-mortal":
+        var options = SpawnOptions(path: "/bin/sleep", arguments: ["sleep", "3600"])
+        options.deathSignal = .kill
+        say("\(try Process.spawn(options).pid)")
+        try untilInputEnds()
     case "descriptors":
         let listed = try File.list("/proc/self/fd")
         // The one that listed them is closed again.

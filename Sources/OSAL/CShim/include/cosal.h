@@ -205,6 +205,7 @@ struct cosal_spawn {
     int death_signal; /* 0 = none */
     int oom_score;    /* /proc/self/oom_score_adj; INT32_MIN = leave */
     int process_priority; /* setpriority(2); INT32_MIN = leave */
+    pid_t processors_of;  /* the thread on whose processors to run; 0 = the caller */
     const struct cosal_namespaces *namespaces; /* or NULL */
 };
 #define COSAL_SPAWN_DESCRIPTORS_MAX 64
