@@ -14,6 +14,7 @@ struct DoctorTests {
         facts.clock = .init(isSynchronised: true, maximumError: .milliseconds(20))
         facts.sharedMemory = .init(path: "/dev/shm", freeBytes: 1 << 30)
         facts.versions = [.init(who: "saf", version: "1"), .init(who: "amfd", version: "1")]
+        facts.builds = ["n1", "n2"].map { .init(node: $0, version: "1", commands: 1...3) }
         for node in plan.description.nodes { facts.resolved["\(node.name)"] = [node.addresses[1].host] }
         facts.ownAddresses = ["127.0.0.1", "10.0.0.1", "10.1.0.1"]
         facts.ports = [.init(service: "amfd", address: "10.0.0.1", number: 7_402, state: .free)]
@@ -145,11 +146,27 @@ struct DoctorTests {
         #expect(troubles { $0.corosync?.quorum = nil } == ["quorum: unknown"])
     }
 
+    @Test("What runs on each node is compared, and whether it can work together")
+    func builds() {
+        #expect(troubles { $0.builds = [] } == [])
+        #expect(
+            troubles { $0.builds[1] = .init(node: "n2", version: "2", commands: 3...4) } == ["version on n2: attention"]
+        )
+        #expect(
+            troubles { $0.builds[1] = .init(node: "n2", version: "2", commands: 4...5) } == ["version on n2: wrong"])
+        #expect(troubles { $0.builds[1] = .init(node: "n2") } == ["version on n2: unknown"])
+        #expect(troubles { $0.builds[0].version = "0" } == ["version on n1: attention", "version on n2: attention"])
+        #expect(DoctorFacts.Build(line: "b 0.1.0 1 3") == .init(node: "b", version: "0.1.0", commands: 1...3))
+        #expect(DoctorFacts.Build(line: "b silent") == .init(node: "b"))
+        for line in ["", "b", "b 1 3 2", "b 1 x 2", "b loud"] { #expect(DoctorFacts.Build(line: line[...]) == nil) }
+    }
+
     @Test("A node alone is asked for nothing of a cluster")
     func alone() {
         var facts = Self.healthy
         facts.plan = ClusterPlan(.alone(name: facts.plan.description.nodes[0].name))
         facts.corosync = nil
+        facts.builds = []
         #expect(Doctor.examine(facts).map(\.check) == ["clock", "RAM files", "version of amfd"])
     }
 }

@@ -203,6 +203,38 @@ struct RingOrderTests {
         }
     }
 
+    @Test(
+        "Fewer configured nodes are a view at the same place for all, more count from the next ring"
+    )
+    func configured() {
+        var ring = Ring()
+        ring.configure([1, 2, 3], ring: 5)
+        ring.deliver(to: [1, 2, 3])
+        #expect(ring.views(1).last?.majority == 2)
+        for node in UInt32(1)...3 { ring.feed(node, .expected(4)) }
+        ring.deliver(to: [1, 2, 3])
+        #expect(ring.views(1).count == 1)
+        ring.configure([1, 2, 3, 4], ring: 9)
+        ring.deliver(to: [1, 2, 3, 4])
+        #expect(ring.views(1).last?.nodesExpected == 4)
+        ring.configure([1, 2, 3], ring: 13)
+        ring.deliver(to: [1, 2, 3])
+        #expect(ring.views(1).last?.majority == 3)
+        ring.feed(1, .expected(3))
+        ring.feed(2, .expected(3))
+        ring.deliver(to: [1, 2, 3])
+        #expect(ring.views(1).last?.majority == 3, "one has not heard of it")
+        ring.feed(3, .expected(3))
+        ring.send(1, 7)
+        ring.deliver(to: [1, 2, 3])
+        for node in UInt32(1)...3 {
+            #expect(ring.views(node).last?.majority == 2)
+            #expect(ring.views(node).last?.id == ring.views(1).last?.id)
+            #expect(ring.seen[node]?.last == .message(from: GroupMember(node: NodeID(1), incarnation: 10), bytes: [7]))
+        }
+        #expect(Set(ring.views(1).map(\.id)).count == ring.views(1).count)
+    }
+
     @Test("A stopped process delays a view by the close, not longer; running again it joins the open view")
     func stopped() {
         var ring = Ring()

@@ -1,5 +1,6 @@
 import EngineKit
 import IOC
+import IOCCluster
 import OSAL
 import SAFTypes
 import Testing
@@ -50,6 +51,69 @@ struct LinkTests {
         #expect(!one.isUp(second))
         one.stop()
         two.stop()
+    }
+
+    @Test(
+        "A node that is not in the cluster any more is refused; one that comes is spoken to, also when a view was first"
+    )
+    func nodesChange() {
+        let (one, two) = pair()
+        let all = net.settings(1).nodes
+        #expect(one.call(Code.echo, [1], to: second) == .success([1]))
+        one.on { _ in must { () throws(LinkError) in try one.links.update(nodes: all.filter { $0.id == first }) } }
+        #expect(!one.isUp(second))
+        guard case .failure(let error) = one.call(Code.echo, [1], to: second) else {
+            Issue.record("a node that has gone was asked")
+            return
+        }
+        #expect(error.code == .notExist)
+        two.reach(first)
+        let refusal = "node 2 is not configured here"
+        #expect(eventually { one.seen.withLock { $0.troubles.contains { $0.contains(refusal) } } })
+        one.reach(second)
+        one.on { _ in must { () throws(LinkError) in try one.links.update(nodes: all) } }
+        #expect(eventually { one.isUp(second) })
+        #expect(one.call(Code.echo, [2], to: second) == .success([2]))
+        #expect(two.call(Code.echo, [3], to: first) == .success([3]))
+        one.stop()
+        two.stop()
+    }
+
+    @Test("What a node asked before it was taken out is done once, and answered when it is back")
+    func executedBeforeItLeft() {
+        let (one, two) = pair()
+        let all = net.settings(1).nodes
+        let outcome = two.begin(Code.silent, [], to: first, timeout: .seconds(30))
+        #expect(eventually { one.on { _ in one.held.value.count } == 1 })
+        one.on { _ in must { () throws(LinkError) in try one.links.update(nodes: all.filter { $0.id == first }) } }
+        one.on { _ in one.held.value.first?.reply([8]) }
+        one.on { _ in must { () throws(LinkError) in try one.links.update(nodes: all) } }
+        #expect(outcome.wait(until: MonotonicClock.now() + .seconds(30)) { $0 } == .success([8]))
+        #expect(one.seen.withLock { $0.executed.count } == 1)
+        one.stop()
+        two.stop()
+    }
+
+    @Test("A node that has another address is reached there; addresses that are none change nothing")
+    func addressChanges() {
+        let (one, two) = pair()
+        #expect(one.call(Code.echo, [1], to: second) == .success([1]))
+        var elsewhere = net.settings(2, planes: 2)
+        elsewhere.nodes[1].addresses.removeFirst()
+        let moved = TestNode(elsewhere, incarnation: 78)
+        two.stop()
+        var wrong = elsewhere.nodes
+        wrong[1].addresses = [LinkAddress("cellar")]
+        one.on { [wrong] _ in
+            #expect(throws: LinkError.self) { try one.links.update(nodes: wrong) }
+            #expect(one.links.description.nodes == net.settings(1).nodes)
+        }
+        one.on { [elsewhere] _ in must { () throws(LinkError) in try one.links.update(nodes: elsewhere.nodes) } }
+        #expect(eventually { one.isUp(second) }, "it was wanted before")
+        #expect(one.call(Code.echo, [2], to: second) == .success([2]))
+        #expect(one.seen.withLock { $0.up.map(\.incarnation) } == [77, 78])
+        one.stop()
+        moved.stop()
     }
 
     @Test("A call is answered with the service's body, or fails with its error and text")

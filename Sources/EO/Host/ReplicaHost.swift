@@ -142,6 +142,9 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
         drain()
     }
 
+    /// The cluster's configuration has changed: a majority is counted of so many nodes.
+    public func expect(nodes: Int) { feed { node, now in node.expect(nodes: nodes, at: now) } }
+
     /// Leaves the group; nothing is called any more.
     public func close() {
         isClosed = true

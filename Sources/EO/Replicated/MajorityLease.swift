@@ -129,7 +129,7 @@ public struct MajorityLease: Engine, Sendable {
         case startTimer(at: Instant)
     }
 
-    public let configuration: LeaseConfiguration
+    public private(set) var configuration: LeaseConfiguration
     public private(set) var isHeld = false
     /// By the own clock; the lease is held before, not at, this instant.
     public private(set) var end = Instant.start
@@ -156,6 +156,10 @@ public struct MajorityLease: Engine, Sendable {
         self.configuration = configuration
         for node in others { granted[node] = now + configuration.leaseAsGranted }
     }
+
+    /// A majority is counted of so many nodes from now on. By one more or one less at a time, so that the majorities
+    /// before and after have a node in common; what was granted before is as long as it was.
+    public mutating func expect(nodes: Int) { configuration.nodesExpected = nodes }
 
     public mutating func handle(_ event: Event, at now: Instant) -> [Effect] {
         var effects: [Effect] = []

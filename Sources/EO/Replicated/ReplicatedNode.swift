@@ -68,6 +68,12 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
         return pump(at: now)
     }
 
+    /// What a majority is counted of from now on.
+    public mutating func expect(nodes: Int, at now: Instant) -> [Output] {
+        group.expect(nodes: nodes)
+        return pump(at: now)
+    }
+
     /// Leaves the group; the state stays, and ``start(_:at:)`` joins anew. What was delivered and is not yet taken is
     /// lost, what was not sent is not sent any more: the next view has it said again.
     public mutating func leave() {

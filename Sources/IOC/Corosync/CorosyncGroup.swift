@@ -78,6 +78,13 @@ public final class CorosyncGroup: OrderedGroup {
         return put([RingMessage.version, 0], bytes) ? .sent : isLost ? .notJoined : .busy
     }
 
+    /// What corosync's own configuration says is read when the group is joined; this is what has changed since.
+    public func expect(nodes: Int) {
+        feed(.expected(UInt16(clamping: nodes)))
+        flush()
+        schedule()
+    }
+
     public func next() -> GroupEvent? {
         if let event = pop() { return event }
         if let finished = attempt?.take() { settle(finished) }

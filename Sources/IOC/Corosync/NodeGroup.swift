@@ -33,5 +33,7 @@ public struct NodeGroup: OrderedGroup {
         corosync?.multicast(bytes) ?? loopback.multicast(bytes)
     }
 
+    public mutating func expect(nodes: Int) { corosync?.expect(nodes: nodes) }
+
     public mutating func next() -> GroupEvent? { corosync != nil ? corosync?.next() : loopback.next() }
 }

@@ -32,6 +32,8 @@ struct RingOrder: Engine, Sendable {
         case message(RingProcess, [UInt8])
         /// libquorum, whenever it comes: no place in the order.
         case quorum(RingID, isQuorate: Bool)
+        /// So many nodes are configured from now on.
+        case expected(UInt16)
         case tick
     }
 
@@ -48,7 +50,7 @@ struct RingOrder: Engine, Sendable {
 
     let me: RingProcess
     let member: GroupMember
-    let nodesExpected: UInt16
+    private(set) var nodesExpected: UInt16
 
     private var processes: [RingProcess] = []
     private var ring: RingID?
@@ -98,6 +100,7 @@ struct RingOrder: Engine, Sendable {
         case .quorum(let ring, let isQuorate):
             quorum = (ring, isQuorate)
             announce(at: now, &effects)
+        case .expected(let nodes): expect(nodes, &effects)
         case .tick:
             if let silentUntil, silentUntil <= now {
                 self.silentUntil = nil
@@ -171,6 +174,33 @@ struct RingOrder: Engine, Sendable {
         said = quorum.isQuorate
     }
 
+    /// More nodes count from the next round on, which they begin themselves: until then a majority of the fewer meets
+    /// every quorum of the more. Fewer are told at once, or the loss of one more would leave no majority.
+    private mutating func expect(_ nodes: UInt16, _ effects: inout [Effect]) {
+        let isLess = nodes < nodesExpected
+        nodesExpected = nodes
+        guard isLess, let round, let said, !isRingPending else { return }
+        announcements += 1
+        let announcement = RingAnnouncement(
+            incarnation: member.incarnation, number: announcements, isQuorate: said, nodesExpected: nodes)
+        effects.append(.send(.announcement(round, announcement)))
+    }
+
+    /// A process of the round has said before what it is: it says that another number of nodes is configured.
+    private mutating func announceAgain(
+        _ announcement: RingAnnouncement, _ process: RingProcess, _ effects: inout [Effect]
+    ) {
+        guard let known = announced[process], known.incarnation == announcement.incarnation,
+            known.number < announcement.number
+        else { return }
+        announced[process] = announcement
+        let before = expected
+        expected = announced.values.reduce(0) { max($0, $1.nodesExpected) }
+        guard isOpen else { return }  // the view opens with it
+        viewID = RingHash.mix(viewID, announcement.hash(process))
+        if expected != before { publish(&effects) }
+    }
+
     private mutating func receive(_ bytes: [UInt8], from process: RingProcess, _ effects: inout [Effect]) {
         guard let message = try? RingMessage(decoding: bytes) else { return }  // of another program: nobody takes it
         switch message {
@@ -179,7 +209,8 @@ struct RingOrder: Engine, Sendable {
             guard isOpen, !isRingPending, announced[me] != nil, let sender = announced[process] else { return }
             effects.append(.deliver(.message(from: sender.member(process), bytes: payload)))
         case .announcement(let round, let announcement):
-            guard round == self.round, processes.contains(process), announced[process] == nil else { return }
+            guard round == self.round, processes.contains(process) else { return }
+            guard announced[process] == nil else { return announceAgain(announcement, process, &effects) }
             announced[process] = announcement
             isQuorate = announcement.isQuorate
             expected = max(expected, announcement.nodesExpected)

@@ -43,6 +43,7 @@ public struct FragmentingGroup<Base: OrderedGroup>: OrderedGroup {
 
     public var member: GroupMember { base.member }
     public var descriptors: [Int32] { base.descriptors }
+    public mutating func expect(nodes: Int) { base.expect(nodes: nodes) }
     public mutating func join(_ name: String) throws(GroupError) {
         try base.join(name)
         isJoined = true

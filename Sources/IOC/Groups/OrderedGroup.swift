@@ -128,9 +128,12 @@ public protocol OrderedGroup {
     mutating func forgetAtViews()
     /// The next event of the order, or nil: nothing now. Never waits.
     mutating func next() -> GroupEvent?
+    /// The cluster is configured for so many nodes from now on: what a majority is counted of. A view says so in time.
+    mutating func expect(nodes: Int)
 }
 
 extension OrderedGroup {
     public var descriptors: [Int32] { [] }
     public mutating func forgetAtViews() {}
+    public mutating func expect(nodes: Int) {}
 }

@@ -8,7 +8,12 @@ import SAFTypes
 extension PeerLinks {
     /// Wants a link to a node, at once: a view says that it is there.
     public func reach(_ node: NodeID) {
-        guard let peer = peers[node.rawValue], !isStopped else { return }
+        guard !isStopped else { return }
+        guard let peer = peers[node.rawValue] else {
+            if node != description.localNode { awaited.insert(node.rawValue) }
+            return
+        }
+        awaited.remove(node.rawValue)
         peer.isWanted = true
         peer.redial.encourage()
         if let timer = peer.retryTimer {
@@ -21,16 +26,21 @@ extension PeerLinks {
     /// Wants links to these nodes and no others: what a view says. See ``reach(_:)`` and ``leave(_:_:)``.
     public func follow(_ nodes: [NodeID]) {
         for peer in order where peer.isWanted && !nodes.contains(peer.id) { leave(peer.id) }
+        awaited.removeAll()
         for node in nodes { reach(node) }
     }
 
     /// Wants no link any more: a view says that the node has gone. Its calls fail, sent ones with TIMEOUT (unknown).
     public func leave(_ node: NodeID, _ reason: String = "the node has left") {
-        guard let peer = peers[node.rawValue] else { return }
+        awaited.remove(node.rawValue)
+        if let peer = peers[node.rawValue] { leave(peer, reason) }
+    }
+
+    func leave(_ peer: PeerNode, _ reason: String) {
         peer.isWanted = false
         peer.downReason = reason
-        if let timer = peer.retryTimer { loop.cancel(timer) }
-        peer.retryTimer = nil
+        for timer in [peer.retryTimer, peer.pathTimer].compactMap({ $0 }) { loop.cancel(timer) }
+        (peer.retryTimer, peer.pathTimer) = (nil, nil)
         if let connection = peer.outgoing { lose(connection, reason) }
         if let connection = peer.incoming { lose(connection, reason) }
         for number in peer.calls.numbers { fail(peer, number, because: reason) }

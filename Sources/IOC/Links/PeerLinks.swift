@@ -34,7 +34,7 @@ public final class PeerLinks {
     /// Something an operator should read: who was refused, why a link is not made. Repetitions are left out.
     public var onTrouble: ((String) -> Void)?
 
-    public let description: ClusterDescription
+    public internal(set) var description: ClusterDescription
     public private(set) var options: LinkOptions
     public let incarnation: UInt64
     let loop: Loop
@@ -42,9 +42,13 @@ public final class PeerLinks {
     let limits: LinkLimits
     /// By number, for look-ups; `order` is what is iterated.
     var peers: [UInt32: PeerNode] = [:]
-    private(set) var order: [PeerNode] = []
+    var order: [PeerNode] = []
+    /// Nodes that were taken out of the cluster, by number.
+    var former: [UInt32: PeerNode] = [:]
     var listeners: [LinkListener] = []
     var strangers: [LinkConnection] = []
+    /// A view has named them, and the description does not yet.
+    var awaited: Set<UInt32> = []
     var lastTrouble = ""
     var isStopped = false
 
@@ -91,26 +95,7 @@ public final class PeerLinks {
             { [unowned(unsafe) self] in poll() }, beforeSleep: { [unowned(unsafe) self] in isBusy })
     }
 
-    private func addPeers() throws(OSError) {
-        for node in description.nodes.sorted(by: { $0.id < $1.id }) where node.id != description.localNode {
-            var addresses: [SocketAddress] = []
-            for address in node.addresses { addresses.append(try socketAddress(address)) }
-            let redial = Redial(
-                addressCount: addresses.count, pauseFirst: options.pauseFirst, pauseMax: options.pauseMax,
-                seed: incarnation ^ UInt64(node.id.rawValue) << 32)
-            let peer = PeerNode(
-                node: node, addresses: addresses, redial: redial, rememberedBytesMax: limits.rememberedBytesMax)
-            peers[node.id.rawValue] = peer
-            order.append(peer)
-        }
-    }
-
     deinit { close() }
-
-    /// The port this service uses at an address.
-    func socketAddress(_ address: LinkAddress) throws(OSError) -> SocketAddress {
-        try SocketAddress(address.host, port: description.links.portBase &+ UInt16(service.rawValue))
-    }
 
     /// Ends all links and listeners. Calls outstanding fail: BAD_HANDLE.
     public func close() {

@@ -42,8 +42,8 @@ public struct LinkStatus: Hashable, Sendable {
 
 /// Another node: the link to it, its calls, and what it asked of us. Loop thread only.
 final class PeerNode {
-    let node: ClusterDescribedNode
-    let addresses: [SocketAddress]
+    private(set) var node: ClusterDescribedNode
+    private(set) var addresses: [SocketAddress]
     var redial: Redial
 
     // Outgoing.
@@ -68,13 +68,17 @@ final class PeerNode {
     var receivedBefore: UInt64 = 0
     var refused: UInt64 = 0
     var lostBytes: UInt64 = 0
-    var addressStatus: [LinkAddressStatus]
+    var addressStatus: [LinkAddressStatus] = []
 
     init(node: ClusterDescribedNode, addresses: [SocketAddress], redial: Redial, rememberedBytesMax: Int) {
-        self.node = node
-        self.addresses = addresses
-        self.redial = redial
+        (self.node, self.addresses, self.redial) = (node, addresses, redial)
         window = RequestWindow(bytesMax: rememberedBytesMax)
+        settle(as: node, at: addresses, redial)
+    }
+
+    /// It is in the cluster, at these addresses.
+    func settle(as node: ClusterDescribedNode, at addresses: [SocketAddress], _ redial: Redial) {
+        (self.node, self.addresses, self.redial) = (node, addresses, redial)
         addressStatus = addresses.map { LinkAddressStatus(address: "\($0)") }
     }
 

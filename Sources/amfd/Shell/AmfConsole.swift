@@ -28,6 +28,7 @@ enum AmfConsole {
                 text: found.isEmpty ? "no components" : found.map(line).joined(separator: "\n"),
                 json: .array(found.map(json)))
         }
+        registerVersions(commands, of: daemon)
         let semaphores = CommandSpec(
             name: "semaphores", help: "Lists the node's named semaphores: permits, and the processes that hold them.")
         commands.register(semaphores) { [unowned daemon] _, reply in
@@ -44,6 +45,33 @@ enum AmfConsole {
             }
             if !isTaken { reply.fail("amfd has too much to do now; try again") }
         }
+    }
+
+    /// A line for each node: name, version, the oldest and newest version of commands; or name and `silent`.
+    private static func registerVersions(_ commands: LoopCommands, of daemon: AmfDaemon) {
+        let spec = CommandSpec(
+            name: "versions", help: "Asks the amfd of every node which build it is, and which commands it understands.")
+        commands.register(spec) { [unowned daemon] _, reply in
+            let own = [(name: daemon.nodeName, build: BuildVersion?.some(.own))]
+            guard let cluster = daemon.cluster else { return answer(own, reply) }
+            cluster.askVersions { answer(own + $0, reply) }
+        }
+    }
+
+    private static func answer(_ nodes: [(name: String, build: BuildVersion?)], _ reply: CommandReply) {
+        let lines = nodes.map { node in
+            guard let build = node.build else { return "\(node.name) silent" }
+            return "\(node.name) \(build.version) \(build.spoken.lowerBound) \(build.spoken.upperBound)"
+        }
+        let json = nodes.map { node -> JSONValue in
+            guard let build = node.build else { return ["node": .string(node.name)] }
+            return [
+                "node": .string(node.name), "version": .string(build.version),
+                "oldestCommands": .integer(Int64(build.spoken.lowerBound)),
+                "newestCommands": .integer(Int64(build.spoken.upperBound)),
+            ]
+        }
+        reply.either(text: lines.joined(separator: "\n"), json: .array(json))
     }
 
     // MARK: Status

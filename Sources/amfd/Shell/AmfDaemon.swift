@@ -28,9 +28,12 @@ final class AmfDaemon {
     private let capture: OutputCapture
     private let commands: LoopCommands
     private var adminTickets: [UInt64: PendingAdmin] = [:]
-    private let description: ClusterDescription
+    /// The cluster with the nodes that its model has, as far as this node knows their addresses; what all daemons read.
+    private var description: ClusterDescription
+    /// What cluster.yaml says here: as at the start, with the nodes of the latest look.
+    private var configured: ClusterDescription
     /// Nil on a node alone.
-    private let cluster: ClusterKeeper?
+    let cluster: ClusterKeeper?
     private var isStopping = false
     private var exitCode: Int32 = 0
 
@@ -56,7 +59,7 @@ final class AmfDaemon {
             if let predecessor { announcer.tell(.predecessorDied(pid: predecessor.pid)) }
             let found = try StartConfiguration.find(
                 files, places, plan: SpawnPlan(places: places, node: NodeID(0), executable: options.executable))
-            (description, firstOutcome) = (found.cluster, found.first)
+            (description, configured, firstOutcome) = (found.cluster, found.cluster, found.first)
             let node = description.localNode
             let plan = SpawnPlan(places: places, node: node, executable: options.executable)
             let table = try Self.openChildren(files, announcer)
@@ -141,7 +144,10 @@ final class AmfDaemon {
         host.onReplicatedNote = { [unowned self] in announcer.tell($0) }
         host.onNotifications = { [unowned self] in announcer.publish($0) }
         AmfConsole.register(commands, of: self, loop: loop, places: places)
-        host.onModel = { [unowned self] in adopt() }
+        host.onModel = { [unowned self] in
+            followModel()
+            adopt()
+        }
         host.onStatus = { [unowned self] in
             cluster?.look()
             if $0 == .synchronised { synchronised() }
@@ -203,15 +209,55 @@ final class AmfDaemon {
             let errors = compiled.model.validate()
             guard errors.isEmpty else { return notUsed(errors.map { "\($0)" }.joined(separator: "\n")) }
             if !compiled.warnings.isEmpty { announcer.tell(.modelWarnings(compiled.warnings)) }
-            if let read = try? StartConfiguration.numbered(compiled.cluster, Environment.get("SAF_NODE_ID")),
-                read != description
-            {
-                announcer.tell(
-                    .modelWarnings("cluster.yaml has changed: it takes effect when the node is started anew"))
+            if let read = try? StartConfiguration.numbered(compiled.cluster, Environment.get("SAF_NODE_ID")) {
+                reconfigure(read)
             }
             install(compiled.model)
         case .failure(let refusal): notUsed(refusal.text)
         }
+    }
+
+    /// Of cluster.yaml, which nodes there are is taken over by a running amfd, and nothing else.
+    private func reconfigure(_ read: ClusterDescription) {
+        guard read != configured else { return }
+        if configured.groupEngine != .alone {
+            configured.nodes = read.nodes.map { node in configured.nodes.first { $0.id == node.id } ?? node }
+        }
+        if read != configured {
+            announcer.tell(
+                .modelWarnings(
+                    "cluster.yaml has changed in more than which nodes there are: that takes effect when the node is "
+                        + "started anew"))
+        }
+        followModel()
+    }
+
+    /// The cluster has the nodes of its model; all daemons of this node are told those whose addresses are known here.
+    private func followModel() {
+        guard let cluster, let model = host.model else { return }
+        var agreed = configured
+        agreed.nodes = configured.nodes.filter { node in
+            node.id == agreed.localNode || model.nodes.contains { $0.id == node.id }
+        }
+        if agreed != description {
+            description = agreed
+            do throws(OSError) {
+                try agreed.save(places)
+            } catch {
+                announcer.tell(.modelBad("the other daemons are not told of the cluster's nodes: \(error)"))
+            }
+        }
+        cluster.update(agreed, nodes: model.nodes.count)
+    }
+
+    /// Nodes of the cluster that this machine's cluster.yaml does not know, for people.
+    private var nodeProblem: String? {
+        guard cluster != nil, let model = host.model else { return nil }
+        let unknown = model.nodes.filter { description.node($0.id) == nil }.map(\.name)
+        guard !unknown.isEmpty else { return nil }
+        return
+            "\(unknown.joined(separator: ", ")): in the cluster, not in cluster.yaml of \(nodeName), which is older: "
+            + "bring the newer one, then reload: systemctl reload swiftsaf"
     }
 
     private func notUsed(_ reason: String) {
@@ -229,7 +275,7 @@ final class AmfDaemon {
     /// The applications with all nodes of the cluster and the middleware on them.
     private func completed(_ applications: AmfModel) -> AmfModel {
         var model = applications
-        for (index, node) in description.nodes.enumerated() {
+        for (index, node) in configured.nodes.enumerated() {
             let name = "\(node.name)"
             if let known = model.nodes.firstIndex(where: { $0.name == name }) {
                 model.nodes[known].id = node.id
@@ -342,12 +388,14 @@ final class AmfDaemon {
         var report = host.status
         if let problem = host.clusterProblem { report.problems.append(problem) }
         cluster?.complete(&report)
+        if let nodeProblem { report.problems.append(nodeProblem) }
         if let cluster, !cluster.lease.isOpen {
             report.problems.append("node \(nodeName) does not hold its lease: its active components are stopped")
         }
         if let model = host.model, !model.nodes.contains(where: { $0.id == host.node }) {
             report.problems.append(
-                "node \(nodeName) is not in the model and runs nothing: stop SwiftSAF on all nodes, then start it"
+                "node \(nodeName) is not in the cluster's model and runs nothing: reload SwiftSAF on another node "
+                    + "whose cluster.yaml has it (systemctl reload swiftsaf)"
             )
         }
         if let modelProblem { report.problems.append(modelProblem) }

@@ -22,6 +22,12 @@ extension ClusterEngine: ReplicatedEngine {
         }
     }
 
+    /// Members of versions 1 and 2 know of a model only what ``ClusterEvent/addition(_:)`` means.
+    public static func encode(_ event: ClusterEvent, version: UInt16, to writer: inout ByteWriter) {
+        if version < 3, case .model(let model) = event { return writer.value(ClusterEvent.addition(model)) }
+        writer.value(event)
+    }
+
     /// Of what has always been in a snapshot: a member that had its state from one of an earlier build lacks epochs
     /// until they are given anew, and is right in all else.
     public func digest(version: UInt16) -> UInt64 {

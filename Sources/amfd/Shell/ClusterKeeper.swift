@@ -21,7 +21,9 @@ final class ClusterKeeper {
 
     let lease: LeaseKeeper
     private let loop: Loop
-    private let description: ClusterDescription
+    private var description: ClusterDescription
+    /// What a majority is counted of.
+    private var nodeCount: Int
     private let host: EngineHost
     private let keeper: ProcessKeeper
     private let fencer: Fencer?
@@ -36,6 +38,7 @@ final class ClusterKeeper {
         assignments: AssignmentPage
     ) throws(LinkError) {
         (self.loop, self.description, self.host, self.keeper) = (loop, description, host, keeper)
+        nodeCount = description.nodes.count
         lease = try LeaseKeeper(loop: loop, description: description, incarnation: host.incarnation, page: page)
         self.assignments = AssignmentKeeper(
             assignments, incarnation: host.incarnation, isNew: host.model == nil)
@@ -50,6 +53,23 @@ final class ClusterKeeper {
     }
 
     func start() { lease.start() }
+
+    /// The cluster has other nodes: `description` those with an address here, `count` how many there are.
+    func update(_ description: ClusterDescription, nodes count: Int) {
+        guard self.description != description || nodeCount != count else { return }
+        (self.description, nodeCount) = (description, count)
+        host.expect(nodes: count)
+        lease.update(description, nodes: count)
+        look()
+    }
+
+    /// The other nodes with their builds, in the order of their numbers; see ``LeaseKeeper/askVersions``.
+    func askVersions(then: @escaping ([(name: String, build: BuildVersion?)]) -> Void) {
+        let others = description.others
+        lease.askVersions(of: others.map(\.id), timeout: .seconds(1)) { answers in
+            then(others.map { ("\($0.name)", answers[$0.id] ?? nil) })
+        }
+    }
 
     func close() {
         lease.close()
@@ -123,7 +143,7 @@ final class ClusterKeeper {
             .seen(
                 NodeWatch.Sight(
                     amfds: amfds, ring: host.view?.nodes ?? [], members: host.members,
-                    isMajority: host.view?.isQuorate == true && amfds.count > description.nodes.count / 2,
+                    isMajority: host.view?.isQuorate == true && amfds.count > nodeCount / 2,
                     isInCharge: host.isOldest)))
     }
 

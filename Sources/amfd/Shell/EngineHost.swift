@@ -176,6 +176,9 @@ final class EngineHost {
 
     func close() { cluster.close() }
 
+    /// What a majority is counted of.
+    func expect(nodes: Int) { cluster.expect(nodes: nodes) }
+
     func handle(_ event: NodeEvent) {
         if isAlone, case .lifeLockReleased(let component, let instance) = event { respond(component, instance) }
         queue.append(.node(event))
@@ -387,6 +390,7 @@ final class EngineHost {
     /// What lives here is known to the node engine.
     private var isAdopted = false
     private var isJoinNeeded = true
+    private var isJoining = false
 
     /// What an earlier amfd left; once, when there is a model.
     func adopt(_ living: [LivingComponent], ended: [(SaName, InstanceNumber)]) {
@@ -405,12 +409,16 @@ final class EngineHost {
     /// The state must say of this amfd that it is there. What was ordered while it was away was ordered in vain, and
     /// comes again.
     private func joinIfNeeded() {
-        guard isAdopted, isSynchronised, model != nil else { return }
+        guard isAdopted, isSynchronised, let model, model.nodes.contains(where: { $0.id == node }) else { return }
         let isKnown = members.contains { $0.node == node && $0.incarnation == incarnation }
-        guard isJoinNeeded || !isKnown else { return }
-        isJoinNeeded = false
+        guard isJoinNeeded || !isKnown, !isJoining else { return }
+        (isJoinNeeded, isJoining) = (false, true)
         propose(.nodeJoined(node, incarnation: incarnation, living: engine.living)) { [unowned self] error in
-            if error == nil { return onJoined() }
+            isJoining = false
+            if error == nil {
+                onJoined()
+                return isJoinNeeded ? joinIfNeeded() : ()
+            }
             isJoinNeeded = true
             loop.schedule(after: Self.joinDelay) { [unowned self] in joinIfNeeded() }
         }
@@ -422,6 +430,8 @@ final class EngineHost {
         guard let model else { return }
         feed(.model(model))
         onModel()
+        // One that came before its node was in the model could not join.
+        if model.nodes.contains(where: { $0.id == node }) { joinIfNeeded() }
     }
 
     private func stateReplaced() {

@@ -31,6 +31,8 @@ final class LeaseKeeper {
     /// The node whose probe came over a link and is being answered.
     private var asker: NodeID?
     static let messageCode: UInt16 = 1
+    /// A request: which build are you?
+    static let versionCode: UInt16 = 2
     private var message = LeaseMessage()
     private var watches: [(descriptor: Int32, id: WatchID)] = []
     private var leaseDue: Instant?
@@ -70,10 +72,41 @@ final class LeaseKeeper {
             if code == Self.messageCode { receive(Array(body), from: node, byLink: true) }
             flush()
         }
+        links.onRequest = { request, _ in
+            guard request.code == Self.versionCode else {
+                return request.fail(.notSupported, "amfd knows no request \(request.code)")
+            }
+            request.reply(BuildVersion.own.encoded)
+        }
         links.onTrouble = { [unowned self] in onNote(.links($0)) }
         if !gate.isOpen { stop() }
         feed(.tick)
         join()
+    }
+
+    /// The cluster has other nodes: `description` those with an address here, `nodes` how many there are.
+    func update(_ description: ClusterDescription, nodes: Int) {
+        do throws(LinkError) {
+            try links.update(nodes: description.nodes)
+        } catch {
+            onNote(.links("\(error.text)"))
+        }
+        lease.expect(nodes: nodes)
+        group.expect(nodes: nodes)
+        feed(.tick)
+    }
+
+    /// Asks the amfd of every node which build it is; nil: it did not say within `timeout`.
+    func askVersions(of nodes: [NodeID], timeout: Duration, then: @escaping ([NodeID: BuildVersion?]) -> Void) {
+        var answers: [NodeID: BuildVersion?] = [:]
+        if nodes.isEmpty { return then(answers) }
+        for node in nodes {
+            links.call(Self.versionCode, [], to: node, timeout: timeout) { result in
+                let body = try? result.get()
+                answers[node] = .some(body.flatMap { try? BuildVersion(decoding: $0) })
+                if answers.count == nodes.count { then(answers) }
+            }
+        }
     }
 
     func close() {

@@ -12,7 +12,7 @@ struct RefusedEvents {
     func concerns(_ event: ClusterEvent) -> Bool {
         switch event {
         // A node says anew what lives on it, and is given up anew if it is still gone.
-        case .admin, .model, .nodeJoined, .nodeLeft: false
+        case .admin, .model, .addition, .nodeJoined, .nodeLeft: false
         case .report, .stopNode, .timer: true
         }
     }

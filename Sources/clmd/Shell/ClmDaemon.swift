@@ -23,6 +23,7 @@ public final class ClmDaemon {
     var engine: ClmEngine
     let host: ReplicaHost<ClusterTable>
     private let isAlone: Bool
+    private var watch: DescriptionWatch?
     /// What waits for its answer, by the number the engine knows it by.
     private var requests: [UInt64: (ClmEngine.Reply) -> Void] = [:]
     private var lastRequest: UInt64 = 0
@@ -70,6 +71,9 @@ public final class ClmDaemon {
         listenToGroup()
         host.start(Self.groupName)
         perform(engine.start())
+        watch = DescriptionWatch(loop: loop, places: places, description: description) { [unowned self] in
+            host.expect(nodes: $0.nodes.count)
+        }
     }
 
     private func listenToGroup() {
@@ -108,6 +112,7 @@ public final class ClmDaemon {
     public func close() {
         server.onDisconnect = { _ in }
         server.close()
+        watch?.close()
         host.close()
         if let (_, timer) = compareTimer { loop.cancel(timer) }
         compareTimer = nil

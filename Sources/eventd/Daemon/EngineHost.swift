@@ -154,6 +154,9 @@ final class EngineHost {
 
     /// Begins: what the registry has is told to the node's engine, and a snapshot of that is the beginning of this
     /// life's journal.
+    /// What a majority is counted of.
+    func expect(nodes: Int) { registry.expect(nodes: nodes) }
+
     func start() {
         handle(.registryReplaced(entries, lineage: registry.core.lineage))
         readyTimer = loop.schedule(after: Self.readyAfter) { [unowned self] in

@@ -1,3 +1,4 @@
+import EOHost
 import EOLoop
 import EventEngine
 import EventProtocol
@@ -17,6 +18,8 @@ final class EventShell {
     /// Nil when this node is alone, and until the registry is there.
     private var links: ForwardLinks?
     private var others: [NodeID] = []
+    private var description: ClusterDescription
+    private var watch: DescriptionWatch?
     private var requests: [RequestKey: Request] = [:]
     private var peers: [ClientSession: Peer] = [:]
     /// Clients that had no room: nothing is tried, so that the order is kept, until they have some.
@@ -25,7 +28,7 @@ final class EventShell {
     private var retries: [ClientSession: LoopTimer] = [:]
 
     init(loop: Loop, places: Places, description: ClusterDescription) throws(OSError) {
-        self.loop = loop
+        (self.loop, self.description) = (loop, description)
         // First the address, so that a second eventd on this node touches nothing that is kept.
         var options = ServerOptions()
         // Components run as any user; what only an administrator may ask is checked for each request.
@@ -41,7 +44,7 @@ final class EventShell {
             others = nodes
             links?.follow(nodes)
         }
-        host.onReady = { [unowned self] in openLinks(description) }
+        host.onReady = { [unowned self] in openLinks() }
         host.start()
         let status = engine.status
         if status.channels > 0 {
@@ -55,6 +58,20 @@ final class EventShell {
         server.onConnect = { [unowned self] peer in connected(peer) }
         server.onDisconnect = { [unowned self] peer in disconnected(peer) }
         server.onRequest = { [unowned self] request, body in handle(request, body) }
+        watch = DescriptionWatch(loop: loop, places: places, description: description) { [unowned self] in update($0) }
+    }
+
+    /// The cluster has other nodes.
+    private func update(_ new: ClusterDescription) {
+        let hadOthers = !description.others.isEmpty
+        description = new
+        host.expect(nodes: new.nodes.count)
+        if !hadOthers, links == nil { return openLinks() }
+        do throws(LinkError) {
+            try links?.update(new)
+        } catch {
+            Log.record(.error, "\(error)", area: "EVT", context: "LNK")
+        }
     }
 
     var engine: NodeEngine { host.engine }
@@ -62,8 +79,8 @@ final class EventShell {
     var registryStatus: String { "\(host.registryStatus)" }
 
     /// Not before the registry is there: what other nodes forward is about channels that it tells of.
-    private func openLinks(_ description: ClusterDescription) {
-        guard !description.others.isEmpty else { return }
+    private func openLinks() {
+        guard !description.others.isEmpty, links == nil else { return }
         do throws(LinkError) {
             let links = try ForwardLinks(loop: loop, description: description, incarnation: host.incarnation) { text in
                 Log.record(.notice, text, area: "EVT", context: "LNK")
@@ -73,7 +90,7 @@ final class EventShell {
             links.follow(others)
         } catch {
             Log.record(.error, "events stay on this node, nothing is forwarded: \(error)", area: "EVT", context: "LNK")
-            loop.schedule(after: .seconds(1)) { [weak self] in self?.openLinks(description) }
+            loop.schedule(after: .seconds(1)) { [weak self] in self?.openLinks() }
         }
     }
 
@@ -81,6 +98,7 @@ final class EventShell {
     func stop() {
         server.onDisconnect = { _ in }
         server.close()
+        watch?.close()
         links?.close()
         host.stop()
     }

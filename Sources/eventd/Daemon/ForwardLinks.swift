@@ -43,6 +43,8 @@ final class ForwardLinks {
     /// A view says who is there.
     func follow(_ nodes: [NodeID]) { links.follow(nodes) }
 
+    func update(_ description: ClusterDescription) throws(LinkError) { try links.update(nodes: description.nodes) }
+
     func send(_ message: PeerMessage, to node: NodeID) {
         // Questions and confirmations are repeated when they are missed.
         guard case .forward(_, let number, _) = message else {

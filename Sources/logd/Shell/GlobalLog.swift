@@ -33,7 +33,8 @@ final class GlobalLog {
     /// Takes what the writers have left in their rings, while their stream is there.
     var beforeClosing: () -> Void = {}
 
-    let description: ClusterDescription
+    private(set) var description: ClusterDescription
+    private var watch: DescriptionWatch?
     let host: ReplicaHost<StreamRegistry>
     let openers: StreamOpeners
     let worker: LedgerWorker?
@@ -138,10 +139,12 @@ final class GlobalLog {
         registryChanged()
         host.start("log")
         openLinks()
+        watch = DescriptionWatch(loop: loop, places: places, description: description) { [unowned self] in update($0) }
     }
 
     func close() {
         isClosed = true
+        watch?.close()
         if let timer { loop.cancel(timer) }
         worker?.stop(until: MonotonicClock.now() + .seconds(5))
         links?.close()
@@ -402,10 +405,22 @@ final class GlobalLog {
         return context
     }
 
+    /// The cluster has other nodes.
+    private func update(_ new: ClusterDescription) {
+        description = new
+        host.expect(nodes: new.nodes.count)
+        guard let links else { return openLinks() }
+        do throws(LinkError) {
+            try links.update(nodes: new.nodes)
+        } catch {
+            note(true, "\(error)")
+        }
+    }
+
     // MARK: Links
 
     private func openLinks() {
-        guard !description.others.isEmpty, !isClosed else { return }
+        guard !description.others.isEmpty, !isClosed, links == nil else { return }
         do throws(LinkError) {
             let links = try PeerLinks(loop: loop, service: .logd, description: description, incarnation: life)
             links.onUp = { [unowned self] node, _, _ in handle(.link(node, isUp: true)) }

@@ -49,6 +49,11 @@ public enum ClusterText {
         return parts
     }
 
+    /// The line of a node, to stand under `nodes:`; without what fencing says of it.
+    static func line(_ node: ClusterDescribedNode) -> String {
+        self.node(node, .alone(node.id, name: node.name))
+    }
+
     private static func node(_ node: ClusterDescribedNode, _ cluster: ClusterDescription) -> String {
         var parts = ["id: \(node.id)"]
         if node.role == .payload { parts.append("role: payload") }

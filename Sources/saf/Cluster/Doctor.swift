@@ -15,7 +15,7 @@ public enum Doctor {
 
     public static func examine(_ facts: DoctorFacts) -> [DoctorFinding] {
         var findings = [clock(facts), memory(facts)]
-        findings += versions(facts)
+        findings += versions(facts) + builds(facts)
         guard facts.plan.description.groupEngine == .corosync else { return findings }
         findings.insert(contentsOf: kernel(facts), at: 0)
         findings += names(facts) + ports(facts) + certificates(facts) + database(facts) + corosync(facts)
@@ -79,6 +79,34 @@ public enum Doctor {
             return DoctorFinding(
                 "version of \(entry.who)", verdict, found: entry.version ?? "it does not say", expected: own,
                 remedy: "upgrade the older one; two neighbouring versions work together meanwhile")
+        }
+    }
+
+    /// What runs on the nodes, beside what runs here.
+    private static func builds(_ facts: DoctorFacts) -> [DoctorFinding] {
+        guard let own = facts.builds.first, let version = own.version, let commands = own.commands else { return [] }
+        return facts.builds.enumerated().compactMap { index, build in
+            let what = "version on \(build.node)"
+            guard let found = build.version, let spoken = build.commands else {
+                return DoctorFinding(
+                    what, .unknown, found: "its amfd does not say: it does not run, or is older", expected: version,
+                    remedy: "start it, or upgrade it: there, amfd --version")
+            }
+            // What is installed here may be newer than what runs.
+            let wanted = index == 0 ? facts.versions.first?.version ?? version : version
+            if found == wanted { return DoctorFinding(what, .good, found: found, expected: wanted) }
+            guard spoken.overlaps(commands) else {
+                return DoctorFinding(
+                    what, .wrong,
+                    found: "\(found), with commands of versions \(spoken.lowerBound) to \(spoken.upperBound); "
+                        + "\(commands.lowerBound) to \(commands.upperBound) here: they cannot work together",
+                    expected: wanted, remedy: "stop it and upgrade the older one, by way of the versions between")
+            }
+            return DoctorFinding(
+                what, .attention, found: "\(found); they work together, in the older one's way", expected: wanted,
+                remedy: index == 0
+                    ? "systemctl restart swiftsaf: what runs is not what is installed"
+                    : "upgrade the older one, and restart SwiftSAF there")
         }
     }
 

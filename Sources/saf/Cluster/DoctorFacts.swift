@@ -21,6 +21,8 @@ public struct DoctorFacts: Sendable {
     public var isNodeRunning = false
     /// Who, and which version: this program first.
     public var versions: [Version] = []
+    /// What the amfd of each node says, this one first; empty when none runs here.
+    public var builds: [Build] = []
     public var certificates: Certificates?
 
     public init(_ plan: ClusterPlan) { self.plan = plan }
@@ -76,6 +78,30 @@ public struct DoctorFacts: Sendable {
         /// Nil: it does not say.
         public var version: String?
         public init(who: String, version: String?) { (self.who, self.version) = (who, version) }
+    }
+
+    /// The amfd of one node.
+    public struct Build: Hashable, Sendable {
+        public var node: String
+        /// Nil: it does not answer, or is of a build that does not say.
+        public var version: String?
+        /// The versions of the cluster's commands that it understands.
+        public var commands: ClosedRange<UInt16>?
+        public init(node: String, version: String? = nil, commands: ClosedRange<UInt16>? = nil) {
+            (self.node, self.version, self.commands) = (node, version, commands)
+        }
+
+        /// A line of `amfd versions`: node, version, oldest and newest commands; or node and `silent`.
+        public init?(line: Substring) {
+            let words = line.split(separator: " ").map(String.init)
+            guard words.count == 4, let oldest = UInt16(words[2]), let newest = UInt16(words[3]), oldest <= newest
+            else {
+                guard words.count == 2, words[1] == "silent" else { return nil }
+                self.init(node: words[0])
+                return
+            }
+            self.init(node: words[0], version: words[1], commands: oldest...newest)
+        }
     }
 
     /// What is in the certificate folder.

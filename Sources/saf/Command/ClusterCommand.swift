@@ -16,7 +16,9 @@ struct ClusterCommand: ParsableCommand {
             Example: saf cluster init shop --node a=10.0.0.1,10.1.0.1 --node b=10.0.0.2,10.1.0.2 \
             --node c=10.0.0.3,10.1.0.3
             """,
-        subcommands: [Init.self, Invite.self, Join.self, Config.self, Show.self])
+        subcommands: [
+            Init.self, Invite.self, Join.self, Add.self, Remove.self, Config.self, Show.self,
+        ])
 
     /// Secrets are written: whoever may not read them must not make them either.
     static func failure(_ what: String, _ error: any Error) -> any Error {

@@ -1,3 +1,5 @@
+import CliClient
+import CliProtocol
 import DBAL
 import EOLoop
 import IOC
@@ -24,6 +26,7 @@ struct DoctorGatherer {
         let amfd = Tool.places.runDirectory + "/amfd"
         facts.isNodeRunning = [amfd + "/amfd.lock", amfd + "/guard.lock"].contains { File.isLocked($0) == true }
         facts.versions = versions()
+        if facts.isNodeRunning { facts.builds = builds() }
         guard plan.description.groupEngine == .corosync else { return facts }
         for node in plan.description.nodes {
             facts.resolved["\(node.name)"] = Network.addresses(of: "\(node.name)")
@@ -58,6 +61,14 @@ struct DoctorGatherer {
                 who: name, version: output?.split(separator: " ").last?.split(separator: "\n").first.map(String.init))
         }
         return [.init(who: "saf", version: DaemonProgram.version)] + daemons
+    }
+
+    /// amfd asks the others over its links, a second at most.
+    private func builds() -> [DoctorFacts.Build] {
+        let output = try? Console(places: Tool.places).run(
+            ["amfd", "versions"], format: .text, timeLimit: .seconds(3))
+        guard let output, output.status == .done else { return [] }
+        return output.text.split(separator: "\n").compactMap { DoctorFacts.Build(line: $0) }
     }
 
     private func ports() -> [DoctorFacts.Port] {

@@ -22,7 +22,9 @@ extension ClusterLab {
     /// Replaces the application's model of a node; read when amfd starts.
     public func write(model: String, on node: Int) throws {
         try check(node)
-        try File.writeAtomically(places(of: node).configDirectory + "/model/model.yaml", text: model, durable: false)
+        let folder = places(of: node).configDirectory + "/model"
+        try File.makeDirectories(folder)
+        try File.writeAtomically(folder + "/model.yaml", text: model, durable: false)
     }
 
     /// Replaces a node's cluster.yaml; read when amfd starts.
@@ -38,6 +40,12 @@ extension ClusterLab {
         _ = try spawn(
             ["amfd", "--guard"], on: node,
             descriptors: [DescriptorMapping(output.raw, as: 1), DescriptorMapping(output.raw, as: 2)])
+    }
+
+    /// The middleware of a node reads its configuration again: `systemctl reload swiftsaf`.
+    public func reloadNode(_ node: Int) throws {
+        guard let process = middleware(of: node) else { throw LabError("amfd does not run on node \(node)") }
+        try Process.kill(process.pid, .hangup)
     }
 
     /// Ends the middleware of a node in order, with everything it runs. Returns when it is gone.

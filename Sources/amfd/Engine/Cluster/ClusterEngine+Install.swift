@@ -5,51 +5,85 @@ import SAFTypes
 // From the model to the entities.
 
 extension ClusterEngine {
-    mutating func install(_ new: AmfModel, at now: Instant) {
-        guard let merged = merge(new) else { return }
-        let isFirst = nodes.isEmpty
-        let saved = runs
+    /// - Parameter isAddition: see ``ClusterEvent/addition(_:)``.
+    mutating func install(_ new: AmfModel, isAddition: Bool = false, at now: Instant) {
+        let merged: AmfModel?
+        do throws(ModelObjection) {
+            merged = try nodes.isEmpty ? new : change(to: new, isAddition: isAddition).merged()
+        } catch {
+            return rest.append(.modelRefused(error.text))
+        }
+        guard let merged, merged != model else { return }
+        let before = self
         build(merged)
         urgent.append(.modelInstalled)
-        if isFirst { adminState = merged.adminState } else { restore(saved) }
+        if before.nodes.isEmpty { adminState = merged.adminState } else { carryOver(before) }
         // New groups wait for their units; the old ones have started.
         isStarted = false
         rest.append(.startTimer(.startup, at: now + merged.startupTimeout))
     }
 
-    /// The running model plus what is new; nil if there is nothing new, or, with an effect, if `new` changes what runs.
-    private mutating func merge(_ new: AmfModel) -> AmfModel? {
-        guard !nodes.isEmpty else { return new }
-        guard new.cluster == model.cluster else {
-            return refuse("the cluster is called \(model.cluster), the model's \(new.cluster); use the same name")
+    private func change(to new: AmfModel, isAddition: Bool) -> ModelChange {
+        let states = nodes.map { node in
+            ModelChange.Node(
+                name: node.model.name, isMember: node.run.isMember,
+                isLocked: node.run.adminState == .locked || node.run.adminState == .lockedInstantiation)
         }
-        var merged = model
-        merged.startupTimeout = new.startupTimeout
-        for node in new.nodes {
-            let known = merged.nodes.firstIndex { $0.name == node.name || $0.id == node.id }
-            guard let known else {
-                merged.nodes.append(node)
-                continue
-            }
-            guard merged.nodes[known].name == node.name, merged.nodes[known].id == node.id else {
-                return refuse("node \(node.name) has the name or the id of another node that runs")
-            }
-            merged.nodes[known] = node
-        }
-        for application in new.applications where !model.applications.contains(application) {
-            if model.applications.contains(where: { $0.name == application.name }) {
-                return refuse(
-                    "application \(application.name) runs with another configuration; stop the node to change it")
-            }
-            merged.applications.append(application)
-        }
-        // New entities come last in every list, so that positions of the old ones stay.
-        return merged == model ? nil : merged
+        return ModelChange(running: model, wanted: new, nodes: states, isAddition: isAddition)
     }
 
-    private mutating func refuse(_ text: String) -> AmfModel? {
-        rest.append(.modelRefused(text))
-        return nil
+    /// Every entity that was there before has its state again, wherever it stands now.
+    private mutating func carryOver(_ before: ClusterEngine) {
+        for index in nodes.indices {
+            if case .node(let old)? = before.positions[nodes[index].name] { nodes[index].run = before.nodes[old].run }
+        }
+        for index in applications.indices {
+            guard case .application(let old)? = before.positions[applications[index].name] else { continue }
+            applications[index].run = before.applications[old].run
+        }
+        for index in groups.indices {
+            guard case .group(let old)? = before.positions[groups[index].name] else { continue }
+            groups[index].run = before.groups[old].run
+            groups[index].run.swapTarget = before.groups[old].run.swapTarget.flatMap { target in
+                guard case .unit(let unit)? = positions[before.units[Int(target)].name] else { return nil }
+                return UInt32(unit)
+            }
+        }
+        for index in units.indices {
+            if case .unit(let old)? = before.positions[units[index].name] { units[index].run = before.units[old].run }
+        }
+        for index in components.indices {
+            guard case .component(let old)? = before.positions[components[index].name] else { continue }
+            components[index].run = carried(before.components[old].run, before)
+        }
+        for index in instances.indices {
+            guard case .instance(let old)? = before.positions[instances[index].name] else { continue }
+            instances[index].run = before.instances[old].run
+        }
+        for index in csis.indices {
+            if case .csi(let old)? = before.positions[csis[index].name] { csis[index].run = before.csis[old].run }
+        }
+        pendingAdmin.removeAll { positions[$0.name] == nil }
+    }
+
+    /// A component names CSIs by their positions.
+    private func carried(_ run: ComponentRun, _ before: ClusterEngine) -> ComponentRun {
+        func position(_ csi: UInt32) -> UInt32? {
+            guard case .csi(let csi)? = positions[before.csis[Int(csi)].name] else { return nil }
+            return UInt32(csi)
+        }
+        var run = run
+        run.assignments = run.assignments.compactMap { assignment in
+            guard let csi = position(assignment.csi) else { return nil }
+            var assignment = assignment
+            assignment.csi = csi
+            return assignment
+        }
+        if var pending = run.pending {
+            pending.csis = pending.csis.compactMap(position)
+            run.pending = pending
+        }
+        return run
     }
 
     mutating func build(_ model: AmfModel) {

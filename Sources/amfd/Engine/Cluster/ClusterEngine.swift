@@ -48,6 +48,7 @@ public struct ClusterEngine: Engine, Sendable {
         present = now
         switch event {
         case .model(let model): install(model, at: now)
+        case .addition(let model): install(model, isAddition: true, at: now)
         case .nodeJoined(let id, let incarnation, let living): join(id, incarnation, living, at: now)
         case .nodeLeft(let id, let incarnation): leave(id, incarnation)
         case .report(let id, let report): take(report, from: id, at: now)

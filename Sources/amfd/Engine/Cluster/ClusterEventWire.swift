@@ -6,8 +6,11 @@ import SAFTypes
 extension ClusterEvent: WireCodable {
     public func encode(to writer: inout ByteWriter) {
         switch self {
-        case .model(let model):
+        case .addition(let model):
             writer.integer(UInt8(1))
+            writer.value(model)
+        case .model(let model):
+            writer.integer(UInt8(8))
             writer.value(model)
         case .nodeJoined(let node, let incarnation, let living):
             writer.integer(UInt8(2))
@@ -39,7 +42,7 @@ extension ClusterEvent: WireCodable {
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
         let kind = try reader.integer(UInt8.self)
         switch kind {
-        case 1: self = .model(try reader.value())
+        case 1: self = .addition(try reader.value())
         case 2:
             self = .nodeJoined(
                 try reader.value(), incarnation: try reader.integer(), living: try reader.list(max: Limits.elementsMax))
@@ -51,7 +54,8 @@ extension ClusterEvent: WireCodable {
             let key = try reader.integer(UInt64.self)
             guard let timer = ClusterTimer(key: key) else { throw .badValue("timer \(key) is unknown") }
             self = .timer(timer)
-        default: throw .badValue("command \(kind); 1…7 expected")
+        case 8: self = .model(try reader.value())
+        default: throw .badValue("command \(kind); 1…8 expected")
         }
     }
 }

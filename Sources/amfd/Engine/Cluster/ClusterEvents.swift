@@ -4,9 +4,11 @@ import SAFTypes
 
 /// A command of the replicated engine.
 public enum ClusterEvent: Hashable, Sendable {
-    /// The checked model, middleware included. The first one starts everything; a later one is refused by
-    /// ``ClusterEffect/modelRefused`` unless it is equal or only adds applications.
+    /// The checked model, middleware included. The first one starts everything; of a later one ``ModelChange`` says
+    /// what is applied, and what is refused by ``ClusterEffect/modelRefused``.
     case model(AmfModel)
+    /// The same as members of versions 1 and 2 understand it: it only adds applications and nodes that run nothing.
+    case addition(AmfModel)
     /// amfd of this node is there, for the first time or again after its own death. Its engine has adopted what lives.
     /// `living`: what it adopted, as given to ``NodeEvent/adopt``.
     case nodeJoined(NodeID, incarnation: UInt64, living: [LivingComponent])

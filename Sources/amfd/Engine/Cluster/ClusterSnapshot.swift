@@ -56,7 +56,7 @@ extension ClusterEngine {
     }
 
     /// The versions of commands and snapshots this build reads and writes.
-    public static let versions: ClosedRange<UInt16> = 1...2
+    public static let versions: ClosedRange<UInt16> = 1...3
 
     /// model · runs · from version 2 on: of each CSI the epoch u64. Equal states have equal bytes.
     public func encodeSnapshot(version: UInt16, to writer: inout ByteWriter) {

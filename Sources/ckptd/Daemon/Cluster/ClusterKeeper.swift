@@ -3,6 +3,7 @@ import CkptEngine
 import CkptLayout
 import CkptProtocol
 import CkptStore
+import EOHost
 import EOLoop
 import EngineKit
 import IOC
@@ -33,11 +34,13 @@ final class ClusterKeeper {
     }
 
     let loop: Loop
+    private let places: Places
     let node: NodeID
     unowned let shell: CkptShell
     let directory: DirectoryKeeper
     let journal: Journal
-    let description: ClusterDescription
+    private(set) var description: ClusterDescription
+    private var watch: DescriptionWatch?
     /// Nil while the addresses of this node cannot be had.
     private(set) var links: ReplicaLinks?
     private(set) var replication: Replication
@@ -79,7 +82,7 @@ final class ClusterKeeper {
     init(
         loop: Loop, places: Places, description: ClusterDescription, shell: CkptShell, journal: Journal
     ) throws(OSError) {
-        self.loop = loop
+        (self.loop, self.places) = (loop, places)
         self.shell = shell
         self.journal = journal
         self.description = description
@@ -128,9 +131,22 @@ final class ClusterKeeper {
     func start() {
         openLinks()
         directory.start()
+        watch = DescriptionWatch(loop: loop, places: places, description: description) { [unowned self] in update($0) }
+    }
+
+    /// The cluster has other nodes, which may hold replicas from now on.
+    private func update(_ new: ClusterDescription) {
+        description = new
+        directory.update(new)
+        do throws(LinkError) {
+            try links?.update(new)
+        } catch {
+            journal.write(.error, "\(error)")
+        }
     }
 
     func close() {
+        watch?.close()
         lease.close()
         links?.close()
         directory.close()

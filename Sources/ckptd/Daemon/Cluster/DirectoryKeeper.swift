@@ -57,7 +57,7 @@ final class DirectoryKeeper {
 
     let host: ReplicaHost<Directory>
     private let loop: Loop
-    private let description: ClusterDescription
+    private var description: ClusterDescription
     private let note: (_ isError: Bool, _ text: String) -> Void
     private let journal: RamJournal
     /// On controllers.
@@ -112,6 +112,12 @@ final class DirectoryKeeper {
         database?.onLoaded = { [unowned self] in review() }
         database?.load()
         host.start(Self.group)
+    }
+
+    /// The cluster has other nodes.
+    func update(_ description: ClusterDescription) {
+        self.description = description
+        host.expect(nodes: description.nodes.count)
     }
 
     func close() {

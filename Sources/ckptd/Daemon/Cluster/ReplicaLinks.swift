@@ -64,6 +64,7 @@ final class ReplicaLinks {
 
     /// A view says that these nodes are there, and no others: what was asked of another is known to have no answer.
     func follow(_ nodes: [NodeID]) { links.follow(nodes) }
+    func update(_ description: ClusterDescription) throws(LinkError) { try links.update(nodes: description.nodes) }
     func close() { links.close() }
 
     // MARK: Replicas
