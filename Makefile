@@ -30,6 +30,8 @@ OWN_FOLDERS = share/man share lib bin include "$(DESTDIR)$(PREFIX)"
 # The C libraries. Programs that were linked with openais ask for libSaCkpt.so.2 or .so.3.
 LIBRARIES ?= embedded
 LIBRARIES_BUILD := .build/libraries$(if $(filter-out embedded,$(LIBRARIES)),-$(LIBRARIES))
+# Small: all rooms are optimised together when they are linked; no debug information, and no tables for unwinding.
+LIBRARIES_FLAGS = $(if $(filter embedded,$(LIBRARIES)),--experimental-lto-mode full -debug-info-format none)
 VERSION := 0.1.0
 CKPT_LIBRARY := libSaCkpt.so.1.1.0
 CKPT_LINKS := libSaCkpt.so libSaCkpt.so.1 libSaCkpt.so.2 libSaCkpt.so.3
@@ -91,7 +93,7 @@ bench-build: prepare
 	$(SWIFT) build --package-path Benchmarks -c release
 
 libraries: prepare ## the C libraries alone: libSaCkpt and libSafCkptLibrary
-	SAF_LIBRARIES=$(LIBRARIES) $(SWIFT) build -c release --scratch-path $(LIBRARIES_BUILD)
+	SAF_LIBRARIES=$(LIBRARIES) $(SWIFT) build -c release --scratch-path $(LIBRARIES_BUILD) $(LIBRARIES_FLAGS)
 
 install-libraries: libraries ## install the C libraries with headers and pkg-config files, nothing else
 	install -d "$(DESTDIR)$(PREFIX)/lib/pkgconfig" "$(DESTDIR)$(PREFIX)/include/swiftsaf"

@@ -337,18 +337,20 @@ if let chosenTargets {
     package.products = []
 }
 
-// The C libraries: `SAF_LIBRARIES=embedded swift build -c release --scratch-path .build/libraries` builds libSaCkpt from
-// the same sources as Embedded Swift (200 KB, needs libc only); `SAF_LIBRARIES=static` with the whole language and
+// The C libraries: `make libraries` (`SAF_LIBRARIES=embedded swift build …`) builds libSaCkpt from the same sources as
+// Embedded Swift (150 KB, needs libc only); `make libraries LIBRARIES=static` with the whole language and
 // its runtime inside (megabytes): the fallback, should Embedded Swift fail one day. Files left out are those of daemons,
 // and those that need a thread or `async`, which a C library does not bring along.
 if let kind = Context.environment["SAF_LIBRARIES"] {
     let isEmbedded = kind == "embedded"
-    // Small: no debug information; a section for each function, so that the linker finds what nobody calls; one trap
-    // per function instead of one per check (the checks stay); what many functions have in common is in one place (the
-    // outliner); closures are passed, not copied together with what they are passed to.
+    // Small: one trap per function instead of one per check (the checks stay); what many functions have in common is in
+    // one place (the outliner); closures are passed, not copied together with what they are passed to; no calls of the
+    // checks for exclusive access, which do nothing in Embedded Swift. `make libraries` has the rest: one optimisation
+    // over all rooms when they are linked, and no debug information.
     let small = [
-        "-wmo", "-Osize", "-gnone", "-Xfrontend", "-function-sections", "-Xfrontend", "-mergeable-traps", "-Xllvm",
-        "-enable-machine-outliner=always", "-Xllvm", "-sil-disable-pass=closure-specialize",
+        "-wmo", "-Osize", "-enforce-exclusivity=unchecked", "-Xfrontend", "-function-sections", "-Xfrontend",
+        "-mergeable-traps", "-Xfrontend", "-disable-stack-protector", "-Xllvm", "-enable-machine-outliner=always",
+        "-Xllvm", "-sil-disable-pass=closure-specialize",
     ]
     let flags = isEmbedded ? small : ["-cross-module-optimization"]
     var settings: [SwiftSetting] = strict + [.define("SAF_LIBRARY"), .unsafeFlags(flags)]
@@ -362,9 +364,10 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
     }
 
     // Nobody may unload it: Swift's data does not survive that. Packed relocations are 12 KB less; they need glibc 2.36,
-    // which Swift's random numbers need anyway.
+    // which Swift's random numbers need anyway. Retaining is a call, not 20 bytes in each of 400 places.
     let common = [
-        "-z", "nodelete", "-z", "defs", "--gc-sections", "--icf=all", "-z", "pack-relative-relocs",
+        "-z", "nodelete", "-z", "defs", "--gc-sections", "--icf=all", "-z", "pack-relative-relocs", "-mllvm",
+        "-enable-machine-outliner=always", "-mllvm", "-inline-threshold=-50",
     ]
 
     /// The functions of a C library, each of which is a product of its own.

@@ -14,6 +14,7 @@ public enum MonotonicClock {
     /// UTC, nanoseconds since 1970-01-01; jumps when somebody sets the date.
     public static func wallNanoseconds() -> Int64 { Int64(clamping: read(CLOCK_REALTIME)) }
 
+    @inline(never)
     private static func read(_ clock: clockid_t) -> UInt64 {
         var time = timespec()
         clock_gettime(clock, &time)

@@ -6,12 +6,11 @@ public import Synchronization
     /// Embedded Swift has no Mutex. One word: 0 free, 1 held, 2 held and perhaps waited for (Drepper, Futexes Are
     /// Tricky, 2011, mutex 2).
     public struct Lock<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
-        private let word: UnsafeMutablePointer<UInt32>
+        private let word: LockWord
         private let value: UnsafeMutablePointer<Value>
 
         public init(_ initial: consuming sending Value) {
-            word = .allocate(capacity: 1)
-            word.initialize(to: 0)
+            word = LockWord()
             value = .allocate(capacity: 1)
             value.initialize(to: initial)
         }
@@ -19,32 +18,45 @@ public import Synchronization
         deinit {
             value.deinitialize(count: 1)
             value.deallocate()
-            word.deallocate()
-        }
-
-        private var state: UnsafeMutablePointer<Atomic<UInt32>> {
-            UnsafeMutableRawPointer(word).assumingMemoryBound(to: Atomic<UInt32>.self)
+            word.end()
         }
 
         public borrowing func withLock<Result: ~Copyable, Failure: Error>(
             _ body: (inout sending Value) throws(Failure) -> sending Result
         ) throws(Failure) -> sending Result {
-            let isTaken = state.pointee.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged
-            if !isTaken { wait() }
-            defer {
-                if state.pointee.exchange(0, ordering: .releasing) == 2 { wake() }
-            }
+            word.take()
+            defer { word.give() }
             return try body(&value.pointee)
+        }
+    }
+
+    /// The same for all values, and out of line: in each of two hundred places it would be 8 KB.
+    private struct LockWord {
+        private let word: UnsafeMutablePointer<UInt32>
+
+        @inline(never)
+        init() {
+            word = .allocate(capacity: 1)
+            word.initialize(to: 0)
+        }
+
+        func end() { word.deallocate() }
+
+        private var state: UnsafeMutablePointer<Atomic<UInt32>> {
+            UnsafeMutableRawPointer(word).assumingMemoryBound(to: Atomic<UInt32>.self)
         }
 
         @inline(never)
-        private func wake() { Futex.wake(UnsafePointer(word), count: 1) }
-
-        @inline(never)
-        private func wait() {
+        func take() {
+            if state.pointee.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged { return }
             while state.pointee.exchange(2, ordering: .acquiring) != 0 {
                 _ = try? Futex.wait(UnsafePointer(word), expected: 2, deadline: nil)  // whatever it says: look again
             }
+        }
+
+        @inline(never)
+        func give() {
+            if state.pointee.exchange(0, ordering: .releasing) == 2 { Futex.wake(UnsafePointer(word), count: 1) }
         }
     }
 #else

@@ -5,21 +5,19 @@ internal import Glibc
 public struct OSError: Error, Sendable, Equatable {
     /// errno(3).
     public let code: Int32
-    /// The call, as its man page names it.
-    public let call: StaticString
-    /// What it was about (a path, a program), or why it was refused; empty when there is nothing to add.
-    /// A C library has nobody to tell, and does not put it together.
-    #if SAF_LIBRARY
-        public var subject: SystemString { "" }
-    #else
+    #if !SAF_LIBRARY
+        /// The call, as its man page names it.
+        public let call: StaticString
+        /// What it was about (a path, a program), or why it was refused; empty when there is nothing to add.
         public let subject: SystemString
     #endif
 
+    /// A C library has nobody to tell more than the code.
     @inline(__always)
     public init(code: Int32, call: StaticString, subject: @autoclosure () -> SystemString = "") {
         self.code = code
-        self.call = call
         #if !SAF_LIBRARY
+            self.call = call
             self.subject = subject()
         #endif
     }
@@ -50,14 +48,14 @@ public struct OSError: Error, Sendable, Equatable {
     public var isAddressInUse: Bool { code == EADDRINUSE }
     /// EACCES or EPERM: not allowed.
     public var isNotPermitted: Bool { code == EACCES || code == EPERM }
-
-    public static func == (left: OSError, right: OSError) -> Bool {
-        left.code == right.code && left.call.description == right.call.description && left.subject == right.subject
-    }
 }
 
 #if !SAF_LIBRARY
     extension OSError: CustomStringConvertible {
+        public static func == (left: OSError, right: OSError) -> Bool {
+            left.code == right.code && left.call.description == right.call.description && left.subject == right.subject
+        }
+
         public var description: String {
             let reason = OSError.reason(of: code)
             return subject.isEmpty ? "\(call): \(reason)" : "\(call) \(subject): \(reason)"

@@ -13,6 +13,8 @@
  *
  * - Threads: every function may be called from any thread, from a callback, too, but not from a signal handler. The
  *   library starts no thread: callbacks run inside saCkptDispatch() only.
+ * - Callbacks return: no C++ exception may leave them. A thread that may be cancelled must not be in one of these
+ *   functions.
  * - fork(): handles stay with the parent. In the child every handle is SA_AIS_ERR_BAD_HANDLE; it may exec, or
  *   initialise the service for itself.
  * - Errors that any function may return beside those it names: SA_AIS_ERR_BAD_HANDLE (no such handle, closed, or its

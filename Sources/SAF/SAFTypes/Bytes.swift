@@ -1,12 +1,24 @@
-/// What is wrong with bytes that came from outside.
-public enum DecodeError: Error, Hashable, Sendable {
-    /// The bytes end before the value does.
-    case truncated(needed: Int, remaining: Int)
-    /// Bytes are left over after the value.
-    case trailing(Int)
-    /// A field has a value that is not allowed; the text names the field and what was expected.
-    case badValue(Words)
-}
+#if SAF_LIBRARY
+    /// Something is wrong with bytes that came from outside. What it is a C library tells nobody.
+    public struct DecodeError: Error, Hashable, Sendable {
+        @inline(__always)
+        public static func truncated(needed _: Int, remaining _: Int) -> DecodeError { DecodeError() }
+        @inline(__always)
+        public static func trailing(_: Int) -> DecodeError { DecodeError() }
+        @inline(__always)
+        public static func badValue(_: Words) -> DecodeError { DecodeError() }
+    }
+#else
+    /// What is wrong with bytes that came from outside.
+    public enum DecodeError: Error, Hashable, Sendable {
+        /// The bytes end before the value does.
+        case truncated(needed: Int, remaining: Int)
+        /// Bytes are left over after the value.
+        case trailing(Int)
+        /// A field has a value that is not allowed; the text names the field and what was expected.
+        case badValue(Words)
+    }
+#endif
 
 /// A value with one byte form: little-endian, explicit sizes, no padding. Decoding is total: it throws or returns a
 /// valid value, never traps, and never allocates by an unchecked length.
@@ -54,10 +66,22 @@ public struct ByteWriter: Sendable {
 
     public mutating func removeAll() { bytes.removeAll(keepingCapacity: true) }
 
-    @inlinable
-    public mutating func integer<Value: FixedWidthInteger>(_ value: Value) {
-        withUnsafeBytes(of: value.littleEndian) { raw($0) }
-    }
+    #if SAF_LIBRARY
+        public mutating func integer<Value: FixedWidthInteger>(_ value: Value) {
+            append(UInt64(truncatingIfNeeded: value), MemoryLayout<Value>.size)
+        }
+
+        /// Out of line, for all widths: a call is a third of what it would be in each place.
+        @inline(never)
+        private mutating func append(_ value: UInt64, _ width: Int) {
+            withUnsafeBytes(of: value.littleEndian) { raw(UnsafeRawBufferPointer(rebasing: $0.prefix(width))) }
+        }
+    #else
+        @inlinable
+        public mutating func integer<Value: FixedWidthInteger>(_ value: Value) {
+            withUnsafeBytes(of: value.littleEndian) { raw($0) }
+        }
+    #endif
 
     public mutating func bool(_ value: Bool) { integer(UInt8(value ? 1 : 0)) }
 

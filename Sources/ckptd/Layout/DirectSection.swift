@@ -48,7 +48,8 @@ public struct DirectSection: @unchecked Sendable {
         try locked(.init(replaces: true, offset: 0, data: data, time: time), owner, patience)
     }
 
-    @inline(__always)
+    // Once for both: the C library is small.
+    @inline(never)
     private func locked(
         _ change: DirectRegion<MappedRegion>.Change, _ owner: UInt32, _ patience: Duration
     ) throws(DirectRefusal) -> UInt64 {
