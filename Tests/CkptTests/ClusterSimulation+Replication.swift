@@ -119,7 +119,9 @@ extension ClusterSimulation {
         guard isDone else { return }
         if !answered.insert(request.number).inserted { fail("request \(request.number) was answered twice") }
         clients[node]?[index].pending = nil
-        if isSynchronous { acknowledged[request.number] = request.checkpoint }
+        if isSynchronous, !unlinking.values.contains(request.checkpoint) {
+            acknowledged[request.number] = request.checkpoint
+        }
     }
 
     /// As a ckptd does what its own client or another node asks for.

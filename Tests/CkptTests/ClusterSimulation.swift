@@ -27,6 +27,8 @@ final class ClusterSimulation {
     var journals: [NodeID: [[UInt8]]] = [:]
     /// They outlive the machine.
     var disks: [NodeID: ModelDisk] = [:]
+    /// Of the directory, on each node.
+    var databases: [NodeID: ModelDatabase] = [:]
     var clients: [NodeID: [Client]] = [:]
     var lineages: [NodeID: UInt64] = [:]
     var links: [NodeID: [NodeID: ModelLink]] = [:]
@@ -41,13 +43,16 @@ final class ClusterSimulation {
     /// Every machine that had them was lost.
     var excused: Set<UInt64> = []
     var actives: [CheckpointID: [UInt64: NodeID]] = [:]
+    /// By whom: unlinked perhaps, and so nothing of them is promised any more; and known to be.
+    var unlinking: [RequestIdentity: CheckpointID] = [:]
+    var unlinked: Set<CheckpointID> = []
     var failures: [String] = []
     var counts = Counts()
 
     struct Counts {
         var (writes, repeats, crashes, reboots, partitions, copies, elections) = (0, 0, 0, 0, 0, 0, 0)
         // Of disks.
-        var (batches, refusals, blackouts) = (0, 0, 0)
+        var (batches, refusals, blackouts, unlinks) = (0, 0, 0, 0)
         var reads = 0
         // Of sections that their writers write themselves, and updates that told of them.
         var (directWrites, told) = (0, 0)
@@ -120,6 +125,7 @@ final class ClusterSimulation {
             replication: Replication(node: node, silenceMax: .milliseconds(400)), member: newMember(node, incarnation),
             incarnation: incarnation)
         memories[node] = [:]
+        databases[node]?.begin()
         for id in (processes[node]?.member.images ?? [:]).keys.sorted() {
             guard let data = processes[node]?.member.engine.replica(id) else { continue }
             feed(node, .held(id, data))
@@ -228,8 +234,12 @@ final class ClusterSimulation {
         for output in outputs {
             trace("\(node) \(Self.text(output))")
             switch output {
-            case .perform(.changed(let entry), _): wait(node, .entry(entry.id, entry, nil))
-            case .perform(.removed(let id, let why), _): wait(node, .entry(id, nil, why))
+            case .perform(.changed(let entry), _):
+                noteUnlink(of: entry.id, by: entry.unlinker)
+                wait(node, .entry(entry.id, entry, nil))
+            case .perform(.removed(let id, let why), _):
+                if case .unlinked(let identity) = why { noteUnlink(of: id, by: identity) }
+                wait(node, .entry(id, nil, why))
             case .perform(.unknown(let id, _), _): wait(node, .unknown(id))
             case .perform(.members(let lives), _):
                 wait(node, .members(lives))
@@ -243,6 +253,7 @@ final class ClusterSimulation {
                 processes[node]?.backlog.removeAll()
                 processes[node]?.mustLookAtAll = true
                 processes[node]?.hasLooked = false
+                databases[node]?.mustReplace = true
                 wait(node, .members(processes[node]?.group.core.completeLives ?? []))
             case .status: checkMembers(node)
             case .view(let view):
@@ -258,7 +269,7 @@ final class ClusterSimulation {
 
     private static func text(
         _ output: ReplicatedNode<Directory, FragmentingGroup<SimulatedGroup>>.Output
-    ) -> String { String("\(output)".prefix(300)) }
+    ) -> String { String("\(output)".prefix(2_000)) }
 
     private func wait(_ node: NodeID, _ step: DirectoryBacklog.Step) {
         guard let process = processes[node] else { return }
@@ -284,6 +295,7 @@ final class ClusterSimulation {
                     tell(node, .lineage(process.group.core.lineage))
                 }
             case .entry(let id, let entry, _):
+                keep(node, id, entry)
                 guard process.isMember else { continue }
                 trace("\(node) sees \(id): \(String(describing: entry))")
                 if entry?.isElecting == true { counts.elections += 1 }
@@ -294,6 +306,7 @@ final class ClusterSimulation {
             case .unknown(let id): if process.isMember { see(node, id, nil) }
             }
         }
+        keepAll(node)
         review(node)
     }
 
@@ -328,6 +341,13 @@ final class ClusterSimulation {
         guard let process = processes[node], process.group.status == .synchronised,
             !process.group.core.isMember(node, incarnation: process.incarnation)
         else { return }
+        if process.group.core.isRecovering, let known = databases[node]?.known {
+            for part in DirectoryMemory.parts(
+                of: node, known.stamp, known.checkpoints.values, buried: known.buried.ids)
+            {
+                propose(node, .remembered(part), .other)
+            }
+        }
         let held = process.member.engine.held(at: now)
         propose(
             node,
@@ -353,6 +373,11 @@ final class ClusterSimulation {
             if outcome != .done, !isAwaited { processes[node]?.refused.append((now + .milliseconds(50), id)) }
         case .open(let client):
             if clients[node]?[client].stage == .opening(ticket: ticket) { clients[node]?[client].stage = .idle }
+        case .unlink(let identity):
+            if outcome == .done, let id = unlinking[identity] {
+                counts.unlinks += 1
+                unlinked.insert(id)
+            }
         case .other: break
         }
     }

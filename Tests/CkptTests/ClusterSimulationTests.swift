@@ -67,6 +67,7 @@ extension ClusterSimulation {
                     tell(node, .closed([OpenedHandle(id, handle)]))
                     return propose(node, .close([OpenedHandle(id, handle)]), .other)
                 }
+                if !isHealing, isPersistent, random.chance(percent: 1) { unlink(node, client) }
                 if !isHealing, mayBeDirect, random.chance(percent: 30) { writeDirect(node, client, id) }
                 guard let handle = client.handle else { return }
                 clients[node]?[index].pending = Request(
@@ -138,6 +139,7 @@ extension ClusterSimulation {
         checkAcknowledged()
         checkEqual()
         checkDisks()
+        checkUnlinked()
         if isPersistent, !excused.isEmpty { fail("what was acknowledged was nowhere at some time: \(excused)") }
     }
 
@@ -269,7 +271,7 @@ struct ClusterSimulationTests {
         var total = (
             writes: 0, repeats: 0, acknowledged: 0, excused: 0, faults: 0, copies: 0, elections: 0, direct: 0, told: 0
         )
-        var disks = (clusters: 0, acknowledged: 0, batches: 0, refusals: 0, blackouts: 0)
+        var disks = (clusters: 0, acknowledged: 0, batches: 0, refusals: 0, blackouts: 0, unlinks: 0)
         for seed in first..<(first + seeds) {
             let simulation = ClusterSimulation(seed: seed)
             simulation.trace("seed \(seed)")
@@ -291,6 +293,7 @@ struct ClusterSimulationTests {
                 disks.batches += simulation.counts.batches
                 disks.refusals += simulation.counts.refusals
                 disks.blackouts += simulation.counts.blackouts
+                disks.unlinks += simulation.counts.unlinks
             }
             if !simulation.failures.isEmpty { break }
         }

@@ -82,6 +82,7 @@ struct SimulatedProcess {
     enum Proposal {
         case about(CheckpointID)
         case open(client: Int)
+        case unlink(RequestIdentity)
         case other
     }
     var group: ReplicatedNode<Directory, FragmentingGroup<SimulatedGroup>>

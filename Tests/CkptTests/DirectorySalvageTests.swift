@@ -214,6 +214,47 @@ struct DirectorySalvageTests {
         #expect(before.entry?.active == NodeID(1) && before.state(2) == .synchronising)
     }
 
+    @Test(
+        "Who was found with more than others, and leaves before one is elected, is waited for",
+        arguments: [false, true])
+    func leavesBeforeElection(isBackBefore: Bool) throws {
+        var world = World(isPersistent: true)
+        world.join(2, 9, lineage: 0)
+        world.leave(2)
+        world.join(1, 3, lineage: 0)
+        if isBackBefore {
+            // And leaves once more: now there is another that was found.
+            world.join(2, 9)
+            world.leave(2)
+        }
+        world.join(3)
+        world.tell(.recoveryOver)
+        world.open(on: 1)
+        world.report(1, 3)
+        var copy = try world.copy()
+        #expect(world.entry?.active == nil && world.entry?.awaited == [NodeID(2)] && world.entry?.isLost == false)
+        world.join(2, 9)
+        world.report(2, 9)
+        world.report(1, 3)
+        #expect(world.entry?.active == NodeID(2) && world.state(1) == .synchronising && world.entry?.awaited == [])
+        // Nobody need wait: not when an operator says so, nor when it comes back without its replica.
+        var alone = copy
+        copy.tell(.salvageOver(Self.id))
+        alone.join(2)
+        #expect(copy.entry?.active == NodeID(1) && alone.entry?.active == NodeID(1))
+    }
+
+    @Test("Who is known to have no more than another that was found may leave")
+    func leavesWithLess() {
+        var world = World(isPersistent: true)
+        world.join(1, 3, lineage: 0)
+        world.join(2, 9)
+        world.leave(1)
+        world.tell(.recoveryOver)
+        world.report(2, 9)
+        #expect(world.entry?.active == NodeID(2) && world.entry?.awaited == [])
+    }
+
     // MARK: What is no more
 
     private static let identity = RequestIdentity(session: ClientSession(high: 1, low: 1), number: 3)

@@ -98,6 +98,39 @@ struct ReplicationTests {
         #expect(tell(messages(durable)).contains(.complete(1)))
     }
 
+    @Test(
+        "A follower of a persistent checkpoint that is unlinked waits for no disk: it is kept by who has it open only")
+    func unlinkedFollower() throws {
+        let flags: CreationFlags = [.writeAllReplicas, .persistent]
+        var entry = try #require(try directory(flags).entry(Self.id))
+        entry.replicas[Self.follower] = .current
+        var follower = Replication(node: Self.follower)
+        _ = follower.handle(.mayAct(true), at: .start)
+        let version = ReplicaVersion(epoch: entry.epoch, change: 9)
+        _ = follower.handle(.held(Self.id, ReplicaData(version: version)), at: .start)
+        _ = follower.handle(.entry(Self.id, entry), at: .start)
+        func hear(_ body: ReplicaMessage.Body) -> [ReplicationEffect] {
+            follower.handle(.message(ReplicaMessage(Self.id, epoch: entry.epoch, body), from: NodeID(1)), at: .start)
+        }
+        func acknowledged(_ effects: [ReplicationEffect]) -> [UInt64] {
+            effects.compactMap { effect in
+                guard case .send(let message, _) = effect, case .acknowledge(let change) = message.body else {
+                    return nil
+                }
+                return change
+            }
+        }
+        _ = hear(.start(round: 1, from: 9, EpochHistory()))
+        #expect(acknowledged(follower.handle(.durable(Self.id, change: 9), at: .start)) == [9])
+        _ = hear(.update(change: 10))
+        #expect(!acknowledged(follower.handle(.applied(Self.id, true), at: .start)).contains(10))
+        // What the disk has not yet it will not have any more.
+        entry.isUnlinked = true
+        #expect(acknowledged(follower.handle(.entry(Self.id, entry), at: .start)) == [10])
+        _ = hear(.update(change: 11))
+        #expect(acknowledged(follower.handle(.applied(Self.id, true), at: .start)) == [11])
+    }
+
     @Test("An asynchronous update waits for a follower that is counted on and cannot take it")
     func pacing() throws {
         var (replication, epoch) = try leader(.writeActiveReplica, change: 0)

@@ -21,7 +21,9 @@ extension Directory {
                 let isLast = !entry.replicas.contains { $0.value == .current && !gone.contains($0.key) }
                 for node in gone {
                     guard let state = entry.replicas[node] else { continue }
-                    let isNeeded = state == .absent || state == .current && isLast
+                    let isNeeded =
+                        state == .absent
+                        || state == .current && (isLast || waitsForWhoLeft && entry.mayHaveMost(node, without: gone))
                     if isNeeded { entry.replicas[node] = .absent } else { entry.depart(node) }
                 }
             }

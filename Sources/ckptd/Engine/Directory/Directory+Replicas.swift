@@ -88,10 +88,11 @@ extension Directory {
             let floor = entry.epoch == 0 ? firstEpoch(of: entry.attributes) : epochFloor
             entry.raiseEpoch(to: max(floor, highestEpoch))
         }
-        reports.removeAll { !candidates.contains($0.key) }
+        let (mayWait, replicas) = (waitsForWhoLeft && entry.isFound, entry.replicas)
+        reports.removeAll { !candidates.contains($0.key) && !(mayWait && replicas[$0.key] == .absent) }
         entry.reports = reports
         guard candidates.count == 1 && !entry.isFound || candidates.allSatisfy({ reports.contains($0) }),
-            !(entry.isFound && isRecovering)
+            !(entry.isFound && isRecovering), !(mayWait && entry.awaitsMost)
         else { return }
         var winner = candidates[0]
         for node in candidates where Self.isBetter(node, winner, reports, entry) { winner = node }

@@ -69,9 +69,22 @@ public struct DirectoryEntry: Hashable, Sendable {
 
     /// Nodes that are waited for because nobody is there who had everything.
     public var awaited: [NodeID] {
-        guard active == nil, reports == nil, count(.current) == 0 else { return [] }
+        guard active == nil, reports == nil && count(.current) == 0 || awaitsMost else { return [] }
         return replicas.filter { $0.value == .absent }.keys + (salvageDeadline == nil ? [] : departed)
     }
+
+    /// Of replicas that were found, and of which none is elected: none that is there is known to have as much as this
+    /// one. Where somebody must set the active replica, nothing is waited for that was not asked for.
+    func mayHaveMost(_ node: NodeID, without gone: [NodeID] = []) -> Bool {
+        guard isFound, !isSalvaged, active == nil, !attributes.flags.needsActiveReplicaSet else { return false }
+        guard let most = reports?[node] else { return true }
+        return !replicas.contains { other, state in
+            state == .current && other != node && !gone.contains(other) && reports?[other].map { $0 >= most } == true
+        }
+    }
+
+    /// A replica that was found and has left again may have more than those that are there.
+    var awaitsMost: Bool { replicas.contains { $0.value == .absent && mayHaveMost($0.key) } }
 
     /// Its replica may be needed again.
     mutating func depart(_ node: NodeID) {
