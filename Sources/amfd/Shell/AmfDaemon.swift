@@ -224,10 +224,7 @@ final class AmfDaemon {
             configured.nodes = read.nodes.map { node in configured.nodes.first { $0.id == node.id } ?? node }
         }
         if read != configured {
-            announcer.tell(
-                .modelWarnings(
-                    "cluster.yaml has changed in more than which nodes there are: that takes effect when the node is "
-                        + "started anew"))
+            announcer.tell(.descriptionChanged)
         }
         followModel()
     }

@@ -19,6 +19,7 @@ enum ShellNote: Hashable, Sendable {
     case noteFailed(String)
     case modelBad(String)
     case modelWarnings(String)
+    case descriptionChanged
     case modelLoaded(components: Int)
     case modelDiffers
     case adoptedComponents(Int)
@@ -57,7 +58,8 @@ extension ShellNote {
             .modelBad, .guardFailed, .leasePageFull, .assignmentPageFull, .notFenced:
             .error
         case .endedStray, .noLifeLock, .lifeLockUnreliable, .guardDied, .proposalRefused, .noteFailed, .modelWarnings,
-            .modelDiffers, .stopLate, .refusedPeer, .pushDropped, .predecessorDied, .suspended, .separated, .missed,
+            .descriptionChanged, .modelDiffers, .stopLate, .refusedPeer, .pushDropped, .predecessorDied, .suspended,
+            .separated, .missed,
             .links:
             .warning
         case .administrationEnded(_, _, let refusal): refusal == nil ? .notice : .warning
@@ -86,7 +88,12 @@ extension ShellNote {
         case .childrenDamaged(let slots): "\(slots) damaged records in the children table were dropped"
         case .noteFailed(let text): text
         case .modelBad(let text): "the application model is not used: \(text)"
-        case .modelWarnings(let text): "the application model is used, but not all of it can start: \(text)"
+        case .modelWarnings(let text):
+            "the application model is used, but this node lacks what is named here: a component cannot start here"
+                + " before it is there (after a failed start: 'saf admin repaired' of its unit), or the model says"
+                + " otherwise (SIGHUP to amfd). \(text)"
+        case .descriptionChanged:
+            "cluster.yaml has changed in more than which nodes there are: that takes effect when the node is started anew"
         case .modelDiffers:
             "the model of this node's files is not the one that the cluster runs; SIGHUP to amfd here brings it in"
         case .modelLoaded(let components): "the model is loaded: \(components) components"
