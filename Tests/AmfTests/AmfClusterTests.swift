@@ -6,7 +6,7 @@ import Testing
 
 @testable import AmfEngine
 
-/// Whole clusters from a seed: faults, then all is healed. `SAF_AMF_CLUSTER_SEEDS=n` runs so many seeds.
+/// Whole clusters from a seed: faults, then all is healed. `SAF_SIM_SEED=n SAF_SIM_SEEDS=m` runs m seeds from n on.
 @Suite("amfd on several nodes, simulated")
 struct AmfClusterTests {
     @Test("A service is active on one node, moves when that node dies, and the node comes back")
@@ -122,8 +122,9 @@ struct AmfClusterTests {
     }
 
     static let seeds: [UInt64] = {
-        let count = OSAL.Environment.get("SAF_AMF_CLUSTER_SEEDS").flatMap(UInt64.init) ?? 12
-        return Array(0..<count)
+        let count = OSAL.Environment.get("SAF_SIM_SEEDS").flatMap(UInt64.init) ?? 12
+        let first = OSAL.Environment.get("SAF_SIM_SEED").flatMap(UInt64.init) ?? 0
+        return Array(first..<(first + count))
     }()
 
     @Test(

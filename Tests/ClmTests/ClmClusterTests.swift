@@ -202,7 +202,7 @@ struct ClmClusterTests {
 
     @Test(
         "Any faults in any order: healed, all nodes know the same, and all that clients want",
-        arguments: 0..<100 as Range<UInt64>)
+        arguments: seeds(usual: 0..<100))
     func anyFaults(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var clms = formed(seed)

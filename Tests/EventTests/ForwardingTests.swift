@@ -125,7 +125,7 @@ struct ForwardingTests {
 
     @Test(
         "Kills of every eventd and breaks of every link lose nothing and repeat nothing",
-        arguments: 1...12 as ClosedRange<UInt64>)
+        arguments: seeds(usual: 1..<13))
     func kills(seed: UInt64) {
         let run = Run(seed: seed, limits: limits())
         run.populate()
@@ -164,7 +164,7 @@ struct ForwardingTests {
 
     @Test(
         "Partitions, departures and full queues: what is missing, its reader is told of; then all is as before",
-        arguments: 1...12 as ClosedRange<UInt64>)
+        arguments: seeds(usual: 1..<13))
     func partitions(seed: UInt64) {
         let run = Run(
             seed: seed,

@@ -66,7 +66,7 @@ struct GlobalTests {
 
     @Test(
         "Kills, broken links, partitions and slow disks lose and repeat nothing",
-        arguments: Array(0..<8) + Array(1014..<1019) + [1033])
+        arguments: seeds(usual: 0..<8, failed: Array(1014..<1019) + [1033]).map { Int($0) })
     func chaos(_ run: Int) {
         let seed = UInt64(run) &* 7919 &+ 11
         let world = GlobalWorld(controllers: 2 + run % 2, payloads: run % 3 == 0 ? 2 : 1, seed: seed)
