@@ -93,7 +93,8 @@ extension ShellNote {
                 + " before it is there (after a failed start: 'saf admin repaired' of its unit), or the model says"
                 + " otherwise (SIGHUP to amfd). \(text)"
         case .descriptionChanged:
-            "cluster.yaml has changed in more than which nodes there are: that takes effect when the node is started anew"
+            "cluster.yaml has changed in more than which nodes there are: that takes effect when the node is started"
+                + " anew"
         case .modelDiffers:
             "the model of this node's files is not the one that the cluster runs; SIGHUP to amfd here brings it in"
         case .modelLoaded(let components): "the model is loaded: \(components) components"
