@@ -346,11 +346,13 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
     // Small: one trap per function instead of one per check (the checks stay); what many functions have in common is in
     // one place (the outliner); closures are passed, not copied together with what they are passed to; no calls of the
     // checks for exclusive access, which do nothing in Embedded Swift. `make libraries` has the rest: one optimisation
-    // over all rooms when they are linked, and no debug information.
+    // over all rooms when they are linked, and no debug information. Large functions are not put into larger ones, and
+    // Array.append(_:) is in one place for each type.
     let small = [
         "-wmo", "-Osize", "-enforce-exclusivity=unchecked", "-Xfrontend", "-function-sections", "-Xfrontend",
         "-mergeable-traps", "-Xfrontend", "-disable-stack-protector", "-Xllvm", "-enable-machine-outliner=always",
-        "-Xllvm", "-sil-disable-pass=closure-specialize",
+        "-Xllvm", "-sil-disable-pass=closure-specialize", "-Xllvm", "-sil-inline-overall-caller-block-limit=30",
+        "-Xllvm", "-sil-inline-never-functions=Sa6appendyyxn",
     ]
     let flags = isEmbedded ? small : ["-cross-module-optimization"]
     var settings: [SwiftSetting] = strict + [.define("SAF_LIBRARY"), .unsafeFlags(flags)]

@@ -7,18 +7,22 @@ public import Synchronization
     /// Tricky, 2011, mutex 2).
     public struct Lock<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
         private let word: LockWord
-        private let value: UnsafeMutablePointer<Value>
 
         public init(_ initial: consuming sending Value) {
-            word = LockWord()
-            value = .allocate(capacity: 1)
+            word = LockWord(room: Self.offset + MemoryLayout<Value>.size)
             value.initialize(to: initial)
         }
 
         deinit {
             value.deinitialize(count: 1)
-            value.deallocate()
-            word.end()
+            word.place.deallocate()
+        }
+
+        /// Of the value, behind the word.
+        private static var offset: Int { max(MemoryLayout<UInt64>.size, MemoryLayout<Value>.alignment) }
+
+        private var value: UnsafeMutablePointer<Value> {
+            (word.place + Self.offset).assumingMemoryBound(to: Value.self)
         }
 
         public borrowing func withLock<Result: ~Copyable, Failure: Error>(
@@ -30,33 +34,31 @@ public import Synchronization
         }
     }
 
-    /// The same for all values, and out of line: in each of two hundred places it would be 8 KB.
+    /// The same for all values, and out of line: in each of 120 places it would be 5 KB.
     private struct LockWord {
-        private let word: UnsafeMutablePointer<UInt32>
+        let place: UnsafeMutableRawPointer
 
+        /// - Parameter room: bytes, the word's own included.
         @inline(never)
-        init() {
-            word = .allocate(capacity: 1)
-            word.initialize(to: 0)
+        init(room: Int) {
+            place = .allocate(byteCount: room, alignment: 16)
+            place.initializeMemory(as: UInt32.self, to: 0)
         }
 
-        func end() { word.deallocate() }
-
-        private var state: UnsafeMutablePointer<Atomic<UInt32>> {
-            UnsafeMutableRawPointer(word).assumingMemoryBound(to: Atomic<UInt32>.self)
-        }
+        private var word: UnsafePointer<UInt32> { UnsafePointer(place.assumingMemoryBound(to: UInt32.self)) }
+        private var state: UnsafeMutablePointer<Atomic<UInt32>> { place.assumingMemoryBound(to: Atomic<UInt32>.self) }
 
         @inline(never)
         func take() {
             if state.pointee.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged { return }
             while state.pointee.exchange(2, ordering: .acquiring) != 0 {
-                _ = try? Futex.wait(UnsafePointer(word), expected: 2, deadline: nil)  // whatever it says: look again
+                _ = try? Futex.wait(word, expected: 2, deadline: nil)  // whatever it says: look again
             }
         }
 
         @inline(never)
         func give() {
-            if state.pointee.exchange(0, ordering: .releasing) == 2 { Futex.wake(UnsafePointer(word), count: 1) }
+            if state.pointee.exchange(0, ordering: .releasing) == 2 { Futex.wake(word, count: 1) }
         }
     }
 #else

@@ -74,16 +74,26 @@ public final class Poller {
     @discardableResult
     public func wait(into events: inout [PollEvent], timeout: Duration?) throws(OSError) -> Int {
         events.removeAll(keepingCapacity: true)
-        let limit = timeout.map { max(0, $0.nanoseconds) } ?? -1
-        let count = cosal_epoll_wait(epoll.raw, buffer, COSAL_EVENTS_MAX, limit)
-        if count < 0 {
-            if errno == EINTR { return 0 }
-            throw OSError.last("epoll_pwait2")
-        }
-        for index in 0..<Int(count) {
+        let count = try wait(timeout)
+        for index in 0..<count {
             events.append(PollEvent(token: buffer[index].token, bits: buffer[index].events))
         }
-        return Int(count)
+        return count
+    }
+
+    /// Waits like ``wait(into:timeout:)``; whether what is called `token` is among what is ready.
+    public func wait(for token: UInt64, timeout: Duration?) throws(OSError) -> Bool {
+        var isReady = false
+        for index in 0..<(try wait(timeout)) where buffer[index].token == token { isReady = true }
+        return isReady
+    }
+
+    private func wait(_ timeout: Duration?) throws(OSError) -> Int {
+        let limit = timeout.map { max(0, $0.nanoseconds) } ?? -1
+        let count = cosal_epoll_wait(epoll.raw, buffer, COSAL_EVENTS_MAX, limit)
+        if count >= 0 { return Int(count) }
+        if errno == EINTR { return 0 }
+        throw OSError.last("epoll_pwait2")
     }
 }
 

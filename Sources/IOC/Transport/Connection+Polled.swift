@@ -76,7 +76,7 @@ extension IOCConnection {
     /// Runs `job` in the first ``poll()`` that comes after `delay`; the push descriptor becomes readable then.
     public func runPolled(after delay: Duration, _ job: @escaping @Sendable () -> Void) {
         lock.withLock { _ in
-            polledJobs.append((MonotonicClock.now() + delay, job))
+            polledJobs.append(PolledJob(MonotonicClock.now() + delay, job))
             armTimer()
         }
     }
@@ -142,10 +142,10 @@ extension IOCConnection {
         let now = MonotonicClock.now()
         let due = lock.withLock { _ in
             let due = polledJobs.filter { $0.at <= now }
-            if !due.isEmpty { polledJobs.removeAll { $0.at <= now } }
+            if !due.isEmpty { polledJobs = polledJobs.filter { $0.at > now } }
             return due
         }
-        for entry in due { entry.job() }
+        for entry in due { entry.run() }
     }
 
     /// The descriptor becomes readable when a polled call's time is over, or a connection is to be tried. The caller
@@ -159,6 +159,14 @@ extension IOCConnection {
         // Without a timer a late call ends with the next look.
         try? selection.timer.arm(at: next == .distantFuture ? nil : next)
     }
+}
+
+/// What is to be done in a look from a moment on.
+final class PolledJob: Sendable {
+    let at: Instant
+    let run: @Sendable () -> Void
+
+    init(_ at: Instant, _ run: @escaping @Sendable () -> Void) { (self.at, self.run) = (at, run) }
 }
 
 #if SAF_LIBRARY

@@ -54,7 +54,7 @@ public final class IOCConnection: @unchecked Sendable {
     var isDelivering = false
     var selection: PushSelection?
     var retry = PolledRetry()
-    var polledJobs: [(at: Instant, job: @Sendable () -> Void)] = []
+    var polledJobs: [PolledJob] = []
     #if !SAF_LIBRARY
         var runtimeWatch: RuntimeWatch?
     #endif
@@ -140,7 +140,6 @@ public typealias AddressResolver = @Sendable (_ address: Address, _ deadline: In
 /// What a caller sleeps on: its bell and the socket's hang-up.
 final class Sleeper {
     private let poller: Poller
-    private var events: [PollEvent] = []
 
     init(link: Link) throws(OSError) {
         poller = try Poller()
@@ -151,7 +150,6 @@ final class Sleeper {
 
     /// True when something happened on the socket.
     func sleep(atMost limit: Duration) -> Bool {
-        guard (try? poller.wait(into: &events, timeout: limit)) != nil else { return true }
-        return events.contains { $0.token == 1 }
+        (try? poller.wait(for: 1, timeout: limit)) ?? true
     }
 }

@@ -11,7 +11,7 @@ final class PushSelection {
     /// Rung as long as the owner has something to do that we know nothing of.
     let alert: Doorbell
     let timer: TimerDescriptor
-    private var events: [PollEvent] = []
+    private static let arrivalToken: UInt64 = 5
     private var attached: Link?
     private var arrival: SharedDirectoryWatch?
 
@@ -44,7 +44,8 @@ final class PushSelection {
     /// From now on readable when something appears in `directory`, too. False when it cannot be watched.
     func watch(_ directory: SystemString) -> Bool {
         if arrival != nil { return true }
-        guard let watch = try? DirectoryWatch(directory), (try? poller.add(watch.raw, interest: .read, token: 5)) != nil
+        guard let watch = try? DirectoryWatch(directory),
+            (try? poller.add(watch.raw, interest: .read, token: Self.arrivalToken)) != nil
         else { return false }
         arrival = SharedDirectoryWatch(watch)
         return true
@@ -61,11 +62,11 @@ final class PushSelection {
     /// Afterwards nothing but the alert is readable; what comes later is again. True when something has appeared in the
     /// watched directory.
     func silence() -> Bool {
-        _ = try? poller.wait(into: &events, timeout: .zero)  // takes what is reported once per change
+        let hasArrived = try? poller.wait(for: Self.arrivalToken, timeout: .zero)
         bell.drain()
         timer.drain()
         attached?.ownBell.drain()
-        guard let arrival, events.contains(where: { $0.token == 5 }) else { return false }
+        guard let arrival, hasArrived == true else { return false }
         if !arrival.watch.drain() { unwatch() }
         return true
     }

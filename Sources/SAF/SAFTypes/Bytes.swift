@@ -135,14 +135,31 @@ public struct ByteReader {
 
     public var remaining: Int { source.count - offset }
 
-    public mutating func integer<Value: FixedWidthInteger>(_ type: Value.Type = Value.self) throws(DecodeError) -> Value
-    {
-        let width = MemoryLayout<Value>.size
-        guard remaining >= width else { throw .truncated(needed: width, remaining: remaining) }
-        let value = source.loadUnaligned(fromByteOffset: offset, as: Value.self)
-        offset += width
-        return Value(littleEndian: value)
-    }
+    #if SAF_LIBRARY
+        public mutating func integer<Value: FixedWidthInteger>(
+            _ type: Value.Type = Value.self
+        ) throws(DecodeError) -> Value { Value(truncatingIfNeeded: try word(MemoryLayout<Value>.size)) }
+
+        /// Out of line, for all widths.
+        @inline(never)
+        private mutating func word(_ width: Int) throws(DecodeError) -> UInt64 {
+            guard remaining >= width else { throw .truncated(needed: width, remaining: remaining) }
+            var value: UInt64 = 0
+            for index in 0..<width { value |= UInt64(source[offset &+ index]) &<< UInt64(8 &* index) }
+            offset += width
+            return value
+        }
+    #else
+        public mutating func integer<Value: FixedWidthInteger>(
+            _ type: Value.Type = Value.self
+        ) throws(DecodeError) -> Value {
+            let width = MemoryLayout<Value>.size
+            guard remaining >= width else { throw .truncated(needed: width, remaining: remaining) }
+            let value = source.loadUnaligned(fromByteOffset: offset, as: Value.self)
+            offset += width
+            return Value(littleEndian: value)
+        }
+    #endif
 
     public mutating func bool() throws(DecodeError) -> Bool {
         let raw = try integer(UInt8.self)

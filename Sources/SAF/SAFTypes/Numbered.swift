@@ -58,10 +58,11 @@ private struct NumberedEntries {
         if isThere {
             all[place].object = object
         } else if object != nil {
-            all.insert((number, object), at: place)
+            all.append((number, object))
+            for index in stride(from: all.count - 1, to: place, by: -1) { all.swapAt(index, index - 1) }
         }
         // Removed entries leave together, so that removing costs no moving of all that follow, each time.
-        if all.count > 2 * count + 8 { all.removeAll { $0.object == nil } }
+        if all.count > 2 * count + 8 { all = all.filter { $0.object != nil } }
         return old
     }
 }

@@ -61,23 +61,24 @@
         private static var refusalsMax: Int { 256 }
 
         func noteRefusedOperation(_ words: [UInt8]) {
-            let index = CkptRefusal.operationIndex(in: words)
-            let thread = Environment.threadID
-            refusedOperations.withLock { refused in
-                refused.removeAll { $0.thread == thread }
-                if refused.count >= Self.refusalsMax { refused = [] }
-                if let index { refused.append((thread, index)) }
+            let refused = CkptRefusal.operationIndex(in: words).map { RefusedOperation($0) }
+            refusedOperations.withLock { all in
+                if all.count >= Self.refusalsMax { all = Numbered() }
+                all[Self.thisThread] = refused
             }
         }
 
         /// Which operation of this thread's last call was refused, if its refusal named one.
         public func takeRefusedOperation() -> Int? {
-            let thread = Environment.threadID
-            return refusedOperations.withLock { refused in
-                guard let place = refused.firstIndex(where: { $0.thread == thread }) else { return nil }
-                return refused.remove(at: place).operation
-            }
+            refusedOperations.withLock { $0.remove(Self.thisThread) }?.index
         }
+
+        private static var thisThread: UInt64 { UInt64(UInt32(bitPattern: Environment.threadID)) }
+    }
+
+    final class RefusedOperation: Sendable {
+        let index: Int
+        init(_ index: Int) { self.index = index }
     }
 
     extension Checkpoint {

@@ -26,8 +26,8 @@ public final class CheckpointService: Sendable {
     #if SAF_LIBRARY
         /// Pushes are handed on in their order, whoever polls.
         let polling = Lock(())
-        /// Which operation of a request was refused last, and the thread that asked.
-        let refusedOperations = Lock<[(thread: Int32, operation: Int)]>([])
+        /// Which operation of a request was refused last, by the thread that asked.
+        let refusedOperations = Lock(Numbered<RefusedOperation>())
     #endif
 
     public init(places: Places) {
@@ -119,9 +119,8 @@ public final class CheckpointService: Sendable {
     static func decoded<Value>(
         _ reply: Reply, _ decode: (inout ByteReader) throws(DecodeError) -> Value
     ) throws(AisError) -> Value {
-        for descriptor in reply.descriptors { IO.close(descriptor) }
         var value: Value?
-        reply.body.withUnsafeBytes { bytes in
+        body(of: reply).withUnsafeBytes { bytes in
             var reader = ByteReader(bytes)
             do throws(DecodeError) {
                 let decoded = try decode(&reader)
@@ -131,6 +130,12 @@ public final class CheckpointService: Sendable {
         }
         guard let value else { throw .library }
         return value
+    }
+
+    @inline(never)
+    private static func body(of reply: Reply) -> [UInt8] {
+        for descriptor in reply.descriptors { IO.close(descriptor) }
+        return reply.body
     }
 
     // MARK: Subscriptions

@@ -54,14 +54,23 @@ final class Client: HandleObject, @unchecked Sendable {
     var isFinal: Bool { state.withLock { $0.isFinal } }
 
     /// Throws `.unavailable` when this handle can only be ended any more.
-    func checkUsable() throws(AisError) { if !isUsable { throw .unavailable } }
+    @inline(never)
+    static func usable(_ handle: SaCkptHandleT) throws(AisError) -> Client {
+        let client = try HandleTable.client(handle)
+        guard client.isUsable else { throw .unavailable }
+        return client
+    }
 
     var isUsable: Bool { !isStale.load(ordering: .relaxed) }
 
-    func code(_ error: AisError) -> SaAisErrorT {
+    /// The error as the program may see it.
+    @inline(never)
+    func seen(_ error: AisError) -> AisError {
         if error == .unavailable, version == .b02 { isStale.store(true, ordering: .relaxed) }
-        return version.code(error)
+        return version.seen(error)
     }
+
+    func code(_ error: AisError) -> SaAisErrorT { SaAisErrorT(rawValue: seen(error).rawValue) }
 
     // MARK: What waits to be told
 

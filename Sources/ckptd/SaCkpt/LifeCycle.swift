@@ -17,17 +17,9 @@ func result(_ body: () throws(AisError) -> Void) -> SaAisErrorT {
 /// The same for a handle of saCkptInitialize().
 @inline(__always)
 func withClient(_ handle: SaCkptHandleT, _ body: (Client) throws(AisError) -> Void) -> SaAisErrorT {
-    do throws(AisError) {
-        let client = try HandleTable.client(handle)
-        do throws(AisError) {
-            try client.checkUsable()
-            try body(client)
-            return SA_AIS_OK
-        } catch {
-            return client.code(error)
-        }
-    } catch {
-        return SaAisErrorT(rawValue: error.rawValue)
+    result { () throws(AisError) in
+        let client = try Client.usable(handle)
+        do throws(AisError) { try body(client) } catch { throw client.seen(error) }
     }
 }
 
@@ -36,17 +28,9 @@ func withClient(_ handle: SaCkptHandleT, _ body: (Client) throws(AisError) -> Vo
 func withCheckpoint(
     _ handle: SaCkptCheckpointHandleT, _ body: (OpenCheckpoint) throws(AisError) -> Void
 ) -> SaAisErrorT {
-    do throws(AisError) {
-        let open = try HandleTable.checkpoint(handle)
-        do throws(AisError) {
-            try open.client.checkUsable()
-            try body(open)
-            return SA_AIS_OK
-        } catch {
-            return open.client.code(error)
-        }
-    } catch {
-        return SaAisErrorT(rawValue: error.rawValue)
+    result { () throws(AisError) in
+        let open = try OpenCheckpoint.usable(handle)
+        do throws(AisError) { try body(open) } catch { throw open.seen(error) }
     }
 }
 

@@ -36,6 +36,18 @@ final class OpenCheckpoint: HandleObject, @unchecked Sendable {
         super.init(kind: HandleKind.checkpoint.rawValue)
     }
 
+    /// Throws `.unavailable` when it can only be closed any more.
+    @inline(never)
+    static func usable(_ handle: SaCkptCheckpointHandleT) throws(AisError) -> OpenCheckpoint {
+        let open = try HandleTable.checkpoint(handle)
+        guard open.client.isUsable else { throw .unavailable }
+        return open
+    }
+
+    /// The error as the program may see it.
+    @inline(never)
+    func seen(_ error: AisError) -> AisError { client.seen(error) }
+
     // MARK: Iterations
 
     func begin(_ iteration: Iteration) throws(AisError) {

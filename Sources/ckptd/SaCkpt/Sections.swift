@@ -117,19 +117,16 @@ public func saCkptSectionIterationNext(
     _ sectionIterationHandle: SaCkptSectionIterationHandleT,
     _ sectionDescriptor: UnsafeMutablePointer<SaCkptSectionDescriptorT>!
 ) -> SaAisErrorT {
-    do throws(AisError) {
+    result { () throws(AisError) in
         let iteration = try HandleTable.iteration(sectionIterationHandle)
-        let client = iteration.open.client
+        let open = iteration.open
+        guard open.client.isUsable else { throw .unavailable }
+        guard let sectionDescriptor else { throw .invalidParam }
         do throws(AisError) {
-            try client.checkUsable()
-            guard let sectionDescriptor else { throw .invalidParam }
             sectionDescriptor.pointee = try iteration.next()
-            return SA_AIS_OK
         } catch {
-            return client.code(error)
+            throw open.seen(error)
         }
-    } catch {
-        return SaAisErrorT(rawValue: error.rawValue)
     }
 }
 

@@ -41,11 +41,6 @@ enum InterfaceVersion {
         }
     }
 
-    /// The code as a program of this version may see it.
-    func code(_ error: AisError) -> SaAisErrorT {
-        switch error {
-        case .unavailable where self == .b01: SA_AIS_ERR_TRY_AGAIN
-        default: SaAisErrorT(rawValue: error.rawValue)
-        }
-    }
+    /// The error as a program of this version may see it.
+    func seen(_ error: AisError) -> AisError { error == .unavailable && self == .b01 ? .tryAgain : error }
 }
