@@ -187,6 +187,24 @@ struct LinkTests {
         for node in nodes { node.stop() }
     }
 
+    @Test("Why a node cannot be reached is told once, however often it is tried, and again after it was there")
+    func oneTrouble() {
+        let one = TestNode(net.settings(1))
+        one.reach(second)
+        func attempts() -> Int { one.status(second)?.addresses.map(\.attempts).reduce(0, +) ?? 0 }
+        func told() -> Int { one.seen.withLock { $0.troubles.count { $0.contains("nobody listens") } } }
+        #expect(eventually { attempts() >= 4 })
+        #expect(told() == 1)
+        let two = TestNode(net.settings(2), incarnation: 77)
+        #expect(eventually { one.isUp(second) })
+        two.stop()
+        #expect(eventually { told() == 2 })
+        let before = attempts()
+        #expect(eventually { attempts() >= before + 3 })
+        #expect(told() == 2)
+        one.stop()
+    }
+
     @Test("A node that is not there: TRY_AGAIN at the deadline, with the reason; unknown nodes do not exist")
     func nobody() {
         let one = TestNode(net.settings(1))

@@ -144,7 +144,7 @@ final class TestNode: @unchecked Sendable {
 
     /// Calls and waits for the outcome.
     func call(
-        _ code: UInt16, _ body: [UInt8], to node: NodeID, lane: Lane = .normal, timeout: Duration = .seconds(10)
+        _ code: UInt16, _ body: [UInt8], to node: NodeID, lane: Lane = .normal, timeout: Duration = .seconds(30)
     ) -> Result<[UInt8], CallError> {
         begin(code, body, to: node, lane: lane, timeout: timeout).wait(until: MonotonicClock.now() + .seconds(30)) {
             $0
@@ -152,7 +152,7 @@ final class TestNode: @unchecked Sendable {
     }
 
     func begin(
-        _ code: UInt16, _ body: [UInt8], to node: NodeID, lane: Lane = .normal, timeout: Duration = .seconds(10)
+        _ code: UInt16, _ body: [UInt8], to node: NodeID, lane: Lane = .normal, timeout: Duration = .seconds(30)
     ) -> Monitor<Result<[UInt8], CallError>?> {
         let outcome = Monitor<Result<[UInt8], CallError>?>(nil)
         on { [self] _ in

@@ -169,6 +169,8 @@ extension PeerLinks {
         connection.incarnation = welcome.incarnation
         connection.messages = welcome.messages
         peer.redial.succeeded()
+        peer.isLinked()
+        lastTrouble = ""
         peer.connects += 1
         if case .dialed(_, let index) = connection.role { peer.addressStatus[index].connects += 1 }
         let isNew = peer.knownIncarnation != welcome.incarnation
@@ -215,7 +217,7 @@ extension PeerLinks {
     private func missed(_ peer: PeerNode, _ index: Int, _ reason: String) {
         peer.downReason = "\(name(peer)) at \(reason)"
         if index < peer.addressStatus.count { peer.addressStatus[index].lastError = reason }
-        trouble(peer.downReason)
+        if peer.isNews(reason) { trouble(peer.downReason) }
         step(peer, peer.redial.failed())
     }
 }

@@ -55,6 +55,8 @@ final class PeerNode {
     var calls = CallTable()
     var lanesWanted: [Bool] = [false, false, false, false]
     var downReason = "not connected yet"
+    /// Why it could not be reached since there was a link last: each reason is told once, not with every attempt.
+    private var toldReasons: Set<String> = []
 
     // Incoming.
     var incoming: LinkConnection?
@@ -81,6 +83,15 @@ final class PeerNode {
         (self.node, self.addresses, self.redial) = (node, addresses, redial)
         addressStatus = addresses.map { LinkAddressStatus(address: "\($0)") }
     }
+
+    private static let reasonsMax = 16
+
+    /// Whether a reason is new since there was a link last.
+    func isNews(_ reason: String) -> Bool {
+        toldReasons.count < Self.reasonsMax && toldReasons.insert(reason).inserted
+    }
+
+    func isLinked() { toldReasons = [] }
 
     var id: NodeID { node.id }
 
