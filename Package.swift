@@ -428,8 +428,8 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
             exclude: [
                 "Checkpoint+Async.swift", "Checkpoint+MappedAsync.swift", "CheckpointService+Admin.swift",
                 "CheckpointService+Async.swift",
-                "CheckpointUpdates.swift", "SectionMirror+Async.swift", "Checkpoint+Looking+Async.swift",
-                "ReplicaChanges.swift", "Sections.swift", "BinaryCoding.swift", "BinaryCoding+Encoder.swift",
+                "CheckpointSequence.swift", "SectionMirror+Async.swift", "Checkpoint+Looking+Async.swift",
+                "Checkpoint+Replicas.swift", "Sections.swift", "BinaryCoding.swift", "BinaryCoding+Encoder.swift",
                 "BinaryCoding+Decoder.swift", "Checkpoint+Codable.swift",
             ]),
         library("SAFHandles", "SAF/Handles", ["SAFTypes", "OSAL"]),
