@@ -267,3 +267,18 @@ struct MemberNode {
 
     var isApplied: Bool { told.contains { if case .replication(.applied(_, true)) = $0 { true } else { false } } }
 }
+
+extension Directory {
+    /// Nodes 1 and 2 have joined, without any data.
+    static func ofTwo() -> Directory {
+        var directory = Directory()
+        for member: UInt32 in 1...2 {
+            _ = directory.handle(
+                .joined(
+                    NodeJoin(
+                        node: NodeID(member), incarnation: 1, nodesExpected: 2, time: 9, lineage: 0, newLineage: 1,
+                        held: [], isLast: true)), at: .start)
+        }
+        return directory
+    }
+}

@@ -14,18 +14,9 @@ struct MemberTests {
     private static let id = CheckpointID(rawValue: 2 << 52 | 77)
 
     private var node = MemberNode(1)
-    private var directory = Directory()
+    private var directory = Directory.ofTwo()
 
-    init() {
-        for member: UInt32 in 1...2 {
-            _ = directory.handle(
-                .joined(
-                    NodeJoin(
-                        node: NodeID(member), incarnation: 1, nodesExpected: 2, time: 9, lineage: 0, newLineage: 1,
-                        held: [], isLast: true)), at: .start)
-        }
-        node.feed(.connected(Self.client, Self.process))
-    }
+    init() { node.feed(.connected(Self.client, Self.process)) }
 
     private func origin(_ number: UInt64 = 0, isRetransmission: Bool = false) -> RequestOrigin {
         RequestOrigin(

@@ -38,14 +38,19 @@ struct ReaderTests {
         seed % 3 == 0 ? StoreLimits(logBytesMin: 512, logBytesMax: 1024) : StoreLimits(logBytesMin: 1024)
     }
 
+    private static func world(_ seed: UInt64, _ recorder: CrashRecorder) throws -> StoreWorld {
+        recorder.isBackwards = seed % 2 == 1
+        var world = try StoreWorld(seed: seed, recorder: recorder, limits: limits(seed))
+        world.image.setService(.readable)
+        return world
+    }
+
     @Test(
         "What a reader gets is wholly old or wholly new, whatever stores come in between",
         arguments: 0..<30 as Range<UInt64>)
     func anyInterleaving(seed: UInt64) throws {
         let recorder = CrashRecorder()
-        recorder.isBackwards = seed % 2 == 1
-        var world = try StoreWorld(seed: seed, recorder: recorder, limits: Self.limits(seed))
-        world.image.setService(.readable)
+        var world = try Self.world(seed, recorder)
         var random = SeededRandom(seed: seed &+ 1000)
         let window = Window()
         window.show(world.image.memory.content)
@@ -191,9 +196,7 @@ struct ReaderTests {
         arguments: 0..<16 as Range<UInt64>)
     func everyMoment(seed: UInt64) throws {
         let recorder = CrashRecorder()
-        recorder.isBackwards = seed % 2 == 1
-        var world = try StoreWorld(seed: seed, recorder: recorder, limits: Self.limits(seed))
-        world.image.setService(.readable)
+        var world = try Self.world(seed, recorder)
         for _ in 0..<3 {
             let (transaction, payload) = world.step(operationsMax: 2, sizeMax: 200)
             try world.commit(transaction, payload)

@@ -166,14 +166,7 @@ private struct FenceStand {
     private let id = CheckpointID(rawValue: 2 << 52 | 77)
 
     init() {
-        var directory = Directory()
-        for member: UInt32 in 1...2 {
-            _ = directory.handle(
-                .joined(
-                    NodeJoin(
-                        node: NodeID(member), incarnation: 1, nodesExpected: 2, time: 9, lineage: 0, newLineage: 1,
-                        held: [], isLast: true)), at: .start)
-        }
+        var directory = Directory.ofTwo()
         let attributes = CreationAttributes(
             flags: .writeAllReplicas, checkpointSize: 100, retentionDuration: 1_000, sectionsMax: 1,
             sectionSizeMax: 100)

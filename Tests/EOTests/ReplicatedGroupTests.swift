@@ -20,6 +20,16 @@ private struct LedgerCluster {
 
     init(nodes: Int) { network = SimulatedNetwork(nodes: nodes, seed: 1) }
 
+    /// Some of them, or all, started and settled.
+    static func settled(
+        nodes: Int, _ started: [Int]? = nil, _ adjust: (inout ReplicatedConfiguration) -> Void = { _ in }
+    ) -> LedgerCluster {
+        var cluster = LedgerCluster(nodes: nodes)
+        for node in started ?? Array(1...nodes) { cluster.start(node, adjust) }
+        cluster.settle()
+        return cluster
+    }
+
     mutating func start(
         _ node: Int, ledger: Ledger = Ledger(), _ adjust: (inout ReplicatedConfiguration) -> Void = { _ in }
     ) {
@@ -161,9 +171,7 @@ struct ReplicatedGroupTests {
 
     @Test("What a member proposed before it was cut off is not applied when it is back, if the others have gone on")
     func late() {
-        var cluster = LedgerCluster(nodes: 3)
-        for node in 1...3 { cluster.start(node) }
-        cluster.settle()
+        var cluster = LedgerCluster.settled(nodes: 3)
         // It does not know yet that it is alone; some of it has been handed down, some waits.
         cluster.add(1...80, at: 3)
         cluster.connect([[1, 2], [3]])
@@ -183,9 +191,7 @@ struct ReplicatedGroupTests {
 
     @Test("What was proposed in a majority that is lost for a moment is applied once it is there again")
     func momentary() {
-        var cluster = LedgerCluster(nodes: 3)
-        for node in 1...3 { cluster.start(node) }
-        cluster.settle()
+        var cluster = LedgerCluster.settled(nodes: 3)
         cluster.add(1...80, at: 3)
         cluster.connect([[1], [2], [3]])
         cluster.settle()
@@ -241,9 +247,7 @@ struct ReplicatedGroupTests {
 
     @Test("A once-only effect for a node that was away is performed when it is back, without anything else happening")
     func nodeComesBack() {
-        var cluster = LedgerCluster(nodes: 3)
-        for node in 1...3 { cluster.start(node) }
-        cluster.settle()
+        var cluster = LedgerCluster.settled(nodes: 3)
         cluster.crash(1)
         cluster.settle()
         cluster.propose(.alarm(request: 7), 7, at: 2)  // one for node 1
@@ -257,9 +261,7 @@ struct ReplicatedGroupTests {
     @Test(
         "When the group is lost everywhere and made anew, the members remember, and what they had asked has no answer")
     func rejoin() throws {
-        var cluster = LedgerCluster(nodes: 3)
-        for node in 1...3 { cluster.start(node) }
-        cluster.settle()
+        var cluster = LedgerCluster.settled(nodes: 3)
         cluster.add(1...5, at: 2)
         cluster.settle()
         cluster.add(6...6, at: 2)
@@ -308,9 +310,9 @@ struct ReplicatedGroupTests {
 
     @Test("With links a snapshot goes there only; the group carries none of it")
     func byLink() {
-        var cluster = LedgerCluster(nodes: 3)
-        for node in [1, 2] { cluster.start(node) { ($0.carriesSnapshots, $0.formationGrace) = (true, .zero) } }
-        cluster.settle()
+        var cluster = LedgerCluster.settled(nodes: 3, [1, 2]) {
+            ($0.carriesSnapshots, $0.formationGrace) = (true, .zero)
+        }
         cluster.add(1...9, at: 1)
         cluster.settle()
         cluster.start(3) { $0.carriesSnapshots = true }
@@ -321,9 +323,9 @@ struct ReplicatedGroupTests {
 
     @Test("Links that bring nothing: the next oldest tries, then the group is used")
     func linksDown() {
-        var cluster = LedgerCluster(nodes: 3)
-        for node in [1, 2] { cluster.start(node) { ($0.carriesSnapshots, $0.formationGrace) = (true, .zero) } }
-        cluster.settle()
+        var cluster = LedgerCluster.settled(nodes: 3, [1, 2]) {
+            ($0.carriesSnapshots, $0.formationGrace) = (true, .zero)
+        }
         cluster.add(1...9, at: 1)
         cluster.settle()
         cluster.areLinksUp = false
@@ -338,9 +340,9 @@ struct ReplicatedGroupTests {
 
     @Test("A joiner without links is served through the group")
     func joinerWithoutLinks() {
-        var cluster = LedgerCluster(nodes: 3)
-        for node in [1, 2] { cluster.start(node) { ($0.carriesSnapshots, $0.formationGrace) = (true, .zero) } }
-        cluster.settle()
+        var cluster = LedgerCluster.settled(nodes: 3, [1, 2]) {
+            ($0.carriesSnapshots, $0.formationGrace) = (true, .zero)
+        }
         cluster.add(1...9, at: 1)
         cluster.settle()
         cluster.start(3)
@@ -350,9 +352,9 @@ struct ReplicatedGroupTests {
 
     @Test("A slow link is waited for as long as something comes")
     func slowLink() {
-        var cluster = LedgerCluster(nodes: 3)
-        for node in [1, 2] { cluster.start(node) { ($0.carriesSnapshots, $0.formationGrace) = (true, .zero) } }
-        cluster.settle()
+        var cluster = LedgerCluster.settled(nodes: 3, [1, 2]) {
+            ($0.carriesSnapshots, $0.formationGrace) = (true, .zero)
+        }
         cluster.areLinksUp = false
         cluster.add(1...2, at: 1)
         cluster.settle()

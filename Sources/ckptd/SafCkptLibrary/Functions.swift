@@ -16,6 +16,17 @@ private func text(_ text: UnsafePointer<CChar>?, max: Int = .max) throws(Failure
     return SystemString(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self)
 }
 
+private func withElement(
+    _ handle: SafCkptLibraryDataSetHandleT, _ key: UnsafePointer<SafCkptLibraryKeyT>?,
+    _ body: (DataSet, UnsafePointer<SafCkptLibraryKeyT>) throws(Failure) -> Void
+) -> SaAisErrorT {
+    result { () throws(Failure) in
+        let set = try DataSet.of(handle)
+        guard let key else { throw Failure(.invalidParam) }
+        try body(set, key)
+    }
+}
+
 /// PATH_MAX of Linux, its NUL excluded.
 private let pathMax = 4_095
 
@@ -121,9 +132,7 @@ public func safCkptLibraryElementWrite(
     _ dataSetHandle: SafCkptLibraryDataSetHandleT, _ key: UnsafePointer<SafCkptLibraryKeyT>!,
     _ value: UnsafeRawPointer!, _ version: SaUint32T
 ) -> SaAisErrorT {
-    result { () throws(Failure) in
-        let set = try DataSet.of(dataSetHandle)
-        guard let key else { throw Failure(.invalidParam) }
+    withElement(dataSetHandle, key) { set, key throws(Failure) in
         try apply(.change(set.put(key, value, version: version)), set)
     }
 }
@@ -133,9 +142,7 @@ public func safCkptLibraryElementRead(
     _ dataSetHandle: SafCkptLibraryDataSetHandleT, _ key: UnsafePointer<SafCkptLibraryKeyT>!,
     _ value: UnsafeMutableRawPointer!
 ) -> SaAisErrorT {
-    result { () throws(Failure) in
-        let set = try DataSet.of(dataSetHandle)
-        guard let key else { throw Failure(.invalidParam) }
+    withElement(dataSetHandle, key) { set, key throws(Failure) in
         try set.read(set.content(key), key, to: value)
     }
 }
@@ -145,9 +152,7 @@ public func safCkptLibraryElementCheck(
     _ dataSetHandle: SafCkptLibraryDataSetHandleT, _ key: UnsafePointer<SafCkptLibraryKeyT>!,
     _ version: UnsafeMutablePointer<SaUint32T>!
 ) -> SaAisErrorT {
-    result { () throws(Failure) in
-        let set = try DataSet.of(dataSetHandle)
-        guard let key else { throw Failure(.invalidParam) }
+    withElement(dataSetHandle, key) { set, key throws(Failure) in
         let found = try set.content(key).version
         if let version { version.pointee = found }
     }
@@ -157,9 +162,7 @@ public func safCkptLibraryElementCheck(
 public func safCkptLibraryElementDelete(
     _ dataSetHandle: SafCkptLibraryDataSetHandleT, _ key: UnsafePointer<SafCkptLibraryKeyT>!
 ) -> SaAisErrorT {
-    result { () throws(Failure) in
-        let set = try DataSet.of(dataSetHandle)
-        guard let key else { throw Failure(.invalidParam) }
+    withElement(dataSetHandle, key) { set, key throws(Failure) in
         try apply(.change(.delete(key: LibraryRecord.key(set.name, element: key.pointee.bytes))), set)
     }
 }
