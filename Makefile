@@ -111,6 +111,7 @@ install: release install-libraries ## install into $(DESTDIR)$(PREFIX)
 	ln -sf ../lib/swiftsaf/saf "$(DESTDIR)$(PREFIX)/bin/saf"
 	ln -sf ../lib/swiftsaf/amfd "$(DESTDIR)$(PREFIX)/bin/amfd"
 	cp -R deploy/examples deploy/sysctl "$(DESTDIR)$(PREFIX)/share/swiftsaf/"
+	install -m 0644 Sources/saf/Config/README.md "$(DESTDIR)$(PREFIX)/share/swiftsaf/configuration.md"
 	install -d "$(DESTDIR)$(UNITS)"
 	sed -e 's|@PREFIX@|$(PREFIX)|' deploy/systemd/swiftsaf.service.in > "$(DESTDIR)$(UNITS)/swiftsaf.service"
 	deploy/man/generate "$(DESTDIR)$(PREFIX)/lib/swiftsaf" "$(DESTDIR)$(PREFIX)/share/man" $(VERSION)

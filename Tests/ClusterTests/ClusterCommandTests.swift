@@ -33,7 +33,8 @@ struct ClusterCommandTests {
         for node in 2...3 {
             let name = LabOptions.nodeName(node)
             let file = "\(lab.folder)/\(name).safjoin"
-            #expect(try saf(["cluster", "invite", name, file], lab, on: 1).isSuccess)
+            let invited = try saf(["cluster", "invite", name, file], lab, on: 1)
+            #expect(invited.isSuccess && invited.output.contains(" --corosync-conf /etc/corosync/corosync.conf\n"))
             #expect(try File.stat(file).mode & 0o777 == 0o600)
             let wrong = try saf(["cluster", "join", file], lab, on: 5 - node)
             #expect(wrong.complaints.contains("the invitation is for '\(name)'"), "\(wrong)")

@@ -7,7 +7,7 @@ public enum ClusterText {
         let (cluster, corosync) = (plan.description, plan.corosync)
         let standard = ClusterDescription.alone(name: cluster.local.name)
         var lines = [
-            "# The same on all nodes. Every key: Sources/saf/Config/README.md; saf config check tells mistakes."
+            "# The same on all nodes. Every key: share/swiftsaf/configuration.md; saf config check tells mistakes."
         ]
         lines.append("cluster: \(quoted(cluster.clusterName))")
         lines.append("engine: \(cluster.groupEngine == .corosync ? "corosync" : "alone")")

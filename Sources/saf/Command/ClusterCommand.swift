@@ -81,8 +81,8 @@ extension ClusterCommand {
                 cluster \(name): \(plan.description.nodes.count) nodes; this one is \(plan.description.local.name)
                 Everything is in \(ClusterFiles.here.folder). Now:
                 \(others.isEmpty ? "" : others + "\n")\(hint)
-                systemctl enable --now swiftsaf (or, without systemd: amfd --guard)
                 saf doctor
+                systemctl enable --now swiftsaf (or, without systemd: amfd --guard)
 
                 """)
         }
@@ -154,9 +154,15 @@ extension ClusterCommand {
                 }
                 try File.writeAtomically(target, bundle.encoded, durable: true, mode: 0o600)
             } catch { throw ClusterCommand.failure("no invitation can be made", error) }
+            // As it was done here.
+            let system = CorosyncConfiguration.systemPath
+            let isThere = (try? File.readText(system, limit: 1 << 20)) == CorosyncConfiguration.text(plan)
             StandardOutput.write(
-                "\(target): bring it to \(node), run there: saf cluster join \(node)\(ClusterBundle.fileSuffix); "
-                    + "then remove it, it holds keys\n")
+                """
+                \(target): bring it to \(node), run there, and remove it then, it holds keys:
+                  saf cluster join \(node)\(ClusterBundle.fileSuffix)\(isThere ? " --corosync-conf \(system)" : "")
+
+                """)
         }
     }
 
@@ -199,8 +205,8 @@ extension ClusterCommand {
                     """
                     this is node \(bundle.node) of cluster \(plan.description.clusterName). Now:
                     \(hint)
-                    systemctl enable --now swiftsaf (or, without systemd: amfd --guard)
                     saf doctor
+                    systemctl enable --now swiftsaf (or, without systemd: amfd --guard)
 
                     """)
             } catch { throw ClusterCommand.failure("the cluster cannot be joined", error) }

@@ -57,9 +57,10 @@ struct ClusterFiles {
         let target = path ?? corosyncConfiguration
         try File.makeDirectories(File.parent(of: target))
         try File.writeAtomically(target, text: CorosyncConfiguration.text(plan), durable: true)
-        if target == CorosyncConfiguration.systemPath { return "systemctl restart corosync" }
+        let start = "systemctl enable corosync && systemctl restart corosync"
+        if target == CorosyncConfiguration.systemPath { return "\(start) (or, without systemd: corosync)" }
         return """
-            cp \(target) \(CorosyncConfiguration.systemPath) && systemctl restart corosync
+            cp \(target) \(CorosyncConfiguration.systemPath) && \(start)
             (or, without systemd: corosync -f -c \(target))
             """
     }
