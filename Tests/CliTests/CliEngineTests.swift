@@ -129,7 +129,7 @@ struct CliEngineTests {
         "Wrong lines say what was expected",
         arguments: [
             ("clmd nodse", "clmd has no command 'nodse'; did you mean nodes?\nit has: names, nodes"),
-            ("clmdd nodes", "'clmdd' is not known here; did you mean clmd?\nregistered: clmd, counter"),
+            ("clmdd nodes", "'clmdd' is not known on this node; did you mean clmd?\nregistered: clmd, counter"),
             ("clmd names x", "names: <type> is 'x'; a whole number from 0 to 99 expected\nusage: clmd names [<type>]"),
             (
                 "clmd names 100",
@@ -220,7 +220,7 @@ struct CliEngineTests {
         _ = engine.handle(.settlingTimeOver, at: .start)
         guard case .page(2, let page)? = engine.handle(.execute(2, asked, from: 9), at: .start).first
         else { return #expect(Bool(false)) }
-        #expect(page.text == "'clmd' is not known here\nnobody has registered commands yet")
+        #expect(page.text == "'clmd' is not known on this node\nnobody has registered commands yet")
     }
 
     @Test("Long output comes in pages, whole and in order; an unread rest is dropped after a time")

@@ -9,6 +9,9 @@ public struct CallError: Error, Hashable, Sendable {
     #if SAF_LIBRARY
         /// The daemon's own words: they may say more than a code does to the client itself.
         public let said: [UInt8]
+    #else
+        /// A daemon said so; else nothing was heard of it.
+        public let isAnswer: Bool
     #endif
 
     public init(_ code: AisError, _ text: Words) {
@@ -16,6 +19,8 @@ public struct CallError: Error, Hashable, Sendable {
         self.text = text
         #if SAF_LIBRARY
             said = []
+        #else
+            isAnswer = false
         #endif
     }
 
@@ -25,12 +30,23 @@ public struct CallError: Error, Hashable, Sendable {
         text = Words(decoding: said, as: UTF8.self)
         #if SAF_LIBRARY
             self.said = Array(said)
+        #else
+            isAnswer = true
         #endif
     }
 }
 
 #if !SAF_LIBRARY
     extension CallError: CustomStringConvertible {
+        public static func == (left: CallError, right: CallError) -> Bool {
+            left.code == right.code && left.text == right.text
+        }
+
+        public func hash(into hasher: inout Hasher) {
+            hasher.combine(code)
+            hasher.combine(text)
+        }
+
         public var description: String { text.isEmpty ? "\(code)" : "\(text): \(code)" }
     }
 #endif

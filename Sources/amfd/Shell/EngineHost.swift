@@ -468,15 +468,17 @@ final class EngineHost {
     }
 
     /// Why nothing is decided here; nil: it is. What the status shows may be of the past then.
-    var clusterProblem: String? { isSynchronised ? nil : refusalText(.tryAgain) }
+    var clusterProblem: String? {
+        switch cluster.status {
+        case .outside: "amfd is in no cluster at this moment: Corosync does not run, or has just started"
+        case .withoutQuorum: "this part of the cluster has no quorum; until it has, nothing can be changed here"
+        case .forming, .synchronising: "the members of the cluster have changed and agree on its state"
+        case .synchronised: nil
+        }
+    }
 
     private func refusalText(_ error: AisError) -> String {
-        switch cluster.status {
-        case .outside: "amfd is in no cluster at this moment (Corosync does not run, or has just started); try again"
-        case .withoutQuorum: "this part of the cluster has no quorum, so nothing can be changed here; try again"
-        case .forming, .synchronising: "the members of the cluster have changed and agree on its state; try again"
-        case .synchronised: "amfd cannot take it now (\(error)); try again"
-        }
+        (clusterProblem ?? "amfd cannot take it now (\(error))") + "; try again"
     }
 
     /// Too much waits to be applied, or nothing is applied. What a component or its death brought about must not be

@@ -22,6 +22,11 @@ public final class CheckpointService: Sendable {
     private let followers = Lock(Numbered<Follower>())
     let keeping = Lock(false)
     private let refusalText = Lock<Words>("")
+    #if !SAF_LIBRARY
+        private let refusalIsAnswer = Atomic(false)
+        /// Whether ckptd said ``lastRefusal``; else nothing was heard of it.
+        public var isLastRefusalAnswer: Bool { refusalIsAnswer.load(ordering: .relaxed) }
+    #endif
     private let seenDrops = Lock<UInt64>(0)
     #if SAF_LIBRARY
         /// Pushes are handed on in their order, whoever polls.
@@ -78,6 +83,8 @@ public final class CheckpointService: Sendable {
         refusalText.withLock { $0 = error.text }
         #if SAF_LIBRARY
             noteRefusedOperation(error.said)
+        #else
+            refusalIsAnswer.store(error.isAnswer, ordering: .relaxed)
         #endif
         return error.code
     }

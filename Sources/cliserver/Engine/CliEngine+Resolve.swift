@@ -81,7 +81,7 @@ extension CliEngine {
             let hint = nearest.isEmpty ? "" : "; did you mean \(nearest.joined(separator: " or "))?"
             let who = names.map { NameMatching.shortForm(of: $0, among: names) }.joined(separator: ", ")
             let known = names.isEmpty ? "nobody has registered commands yet" : "registered: \(who)"
-            return .failure(Refusal(text: "'\(word)' is not known here\(hint)\n\(known)"))
+            return .failure(Refusal(text: "'\(word)' is not known on this node\(hint)\n\(known)"))
         }
     }
 

@@ -32,13 +32,19 @@ struct Checkpoints {
         }
     }
 
-    /// Every checkpoint of the cluster; nil on a node alone.
+    /// Every checkpoint of the cluster; nil on a node alone. Warns when what this node knows is of the past.
     func cluster() throws -> [ClusterCheckpoint]? {
-        do throws(AisError) { return try clusterQuietly() } catch { throw failure(error, "ckpt list") }
+        do throws(AisError) {
+            guard let (found, isOld) = try clusterQuietly() else { return nil }
+            if isOld {
+                StandardError.write("saf: this node takes no part in the cluster now: what follows was known last\n")
+            }
+            return found
+        } catch { throw failure(error, "ckpt list") }
     }
 
     /// The same for who has something else to show: nobody is told of a failure.
-    func clusterQuietly() throws(AisError) -> [ClusterCheckpoint]? {
+    func clusterQuietly() throws(AisError) -> (found: [ClusterCheckpoint], isOld: Bool)? {
         var found: [ClusterCheckpoint] = []
         var after = CheckpointID(rawValue: 0)
         while true {
@@ -50,7 +56,7 @@ struct Checkpoints {
                 throw error
             }
             found += page.checkpoints
-            guard page.hasMore, let last = page.checkpoints.last else { return found }
+            guard page.hasMore, let last = page.checkpoints.last else { return (found, !page.isActing) }
             after = last.checkpoint
         }
     }
@@ -117,7 +123,8 @@ struct Checkpoints {
         switch error {
         case .tryAgain, .timeout, .access, .accessDenied, .unavailable:
             return Tool.explain(
-                CallErrorText.of(error, words), doing: what, by: .ckptd, mayHaveChanged: mayHaveChanged)
+                CallErrorText.of(error, words, isAnswer: service.isLastRefusalAnswer), doing: what, by: .ckptd,
+                mayHaveChanged: mayHaveChanged)
         default: return Tool.fail("saf: \(what): \(words.isEmpty ? "\(error)" : words)")
         }
     }

@@ -6,7 +6,7 @@ import SAFTypes
 import SafText
 
 extension ClusterSights {
-    /// Asks corosync and ckptd of this node, a second each at most; what does not answer is left out.
+    /// Asks corosync and ckptd of this node, two seconds each at most; what does not answer is left out.
     static func gather() -> ClusterSights {
         var sights = ClusterSights()
         let own = (try? ClusterDescription.load(Tool.places))?.localNode
@@ -18,9 +18,17 @@ extension ClusterSights {
             sights.linksProblem = error.description
         }
         do throws(AisError) {
-            if let checkpoints = try Checkpoints(timeout: .seconds(1)).clusterQuietly() { sights.take(checkpoints) }
+            if let (checkpoints, isOld) = try Checkpoints(timeout: .seconds(2)).clusterQuietly() {
+                sights.take(checkpoints)
+                sights.isOld = isOld
+            }
         } catch {
-            sights.checkpointsProblem = "ckptd of this node does not answer"
+            if error == .access || error == .accessDenied {
+                sights.checkpointsProblem = "ckptd does not tell them this user"
+            } else {
+                sights.silence = "ckptd of this node does not answer"
+                sights.checkpointsProblem = sights.silence
+            }
         }
         return sights
     }

@@ -1,15 +1,23 @@
 import CkptProtocol
 import CliProtocol
+import IOCCluster
 import SAFTypes
 import SafText
 
 /// Words about the replicas of a checkpoint.
 enum ReplicaText {
+    private static let cluster = try? ClusterDescription.load(Tool.places)
+
+    /// How people call it, where that is known.
+    private static func name(_ node: NodeID) -> String {
+        "node " + (cluster?.nodes.first { $0.id == node }.map { "\($0.name)" } ?? "\(node)")
+    }
+
     static func line(_ checkpoint: ClusterCheckpoint, _ summary: CheckpointSummary?) -> String {
         let size = summary.map { ", \(PrintableBytes.size($0.descriptor.memoryUsed))" } ?? ""
         let change = checkpoint.change.map { ", change \($0)" } ?? ""
         let places = checkpoint.replicas.map { place($0, checkpoint) }.joined(separator: ", ")
-        let openings = checkpoint.openings.map { "\($0.count) on node \($0.node)" }.joined(separator: ", ")
+        let openings = checkpoint.openings.map { "\($0.count) on \(name($0.node))" }.joined(separator: ", ")
         return
             "\(checkpoint.name)\(checkpoint.isUnlinked ? " (unlinked)" : "")  replicas on \(places)\(size)\(change), "
             + (openings.isEmpty ? "not open\n" : "open: \(openings)\n")
@@ -17,7 +25,7 @@ enum ReplicaText {
 
     private static func place(_ replica: ReplicaStatus, _ checkpoint: ClusterCheckpoint) -> String {
         let isActive = replica.node == checkpoint.active
-        return "node \(replica.node)\(isActive ? " (active)" : replica.state == .current ? "" : " (\(word(replica)))")"
+        return "\(name(replica.node))\(isActive ? " (active)" : replica.state == .current ? "" : " (\(word(replica)))")"
     }
 
     private static func word(_ replica: ReplicaStatus) -> String {
@@ -31,7 +39,7 @@ enum ReplicaText {
     /// What is not as it should be, and how far it has come; nil when nothing is missing.
     static func trouble(_ checkpoint: ClusterCheckpoint) -> String? {
         var parts = checkpoint.replicas.filter { $0.state != .current }.map { replica in
-            "node \(replica.node) \(word(replica))" + (lag(replica, checkpoint).map { ", \($0) updates behind" } ?? "")
+            "\(name(replica.node)) \(word(replica))" + (lag(replica, checkpoint).map { ", \($0) updates behind" } ?? "")
         }
         if isWaiting(checkpoint) { parts.append("to give up waiting: \(salvage(checkpoint))") }
         if checkpoint.isElecting { parts.append("the next active replica is being elected") }
@@ -44,14 +52,18 @@ enum ReplicaText {
         if checkpoint.isElecting {
             text += "  epoch \(checkpoint.epoch), the next active replica is being elected\n"
         } else if let active = checkpoint.active {
-            text += "  epoch \(checkpoint.epoch), active on node \(active)\n"
+            text += "  epoch \(checkpoint.epoch), active on \(name(active))\n"
         } else {
             text += "  no active replica\n"
         }
         for replica in checkpoint.replicas {
             let isActive = replica.node == checkpoint.active
-            text += "  replica on node \(replica.node)  \(word(replica))\(isActive ? ", active" : "")"
-            text += !replica.isKnown ? ", does not answer" : ", epoch \(replica.epoch), change \(replica.change)"
+            text += "  replica on \(name(replica.node))  \(word(replica))\(isActive ? ", active" : "")"
+            if !replica.isKnown {
+                text += ", does not answer"
+            } else if !replica.isPartial {
+                text += ", epoch \(replica.epoch), change \(replica.change)"
+            }
             if let lag = lag(replica, checkpoint) { text += ", \(lag) behind" }
             text += "\n"
         }
@@ -59,7 +71,7 @@ enum ReplicaText {
             text += "  to take the newest replica that is there: \(salvage(checkpoint))\n"
         }
         for openings in checkpoint.openings {
-            text += "  open \(openings.count) times on node \(openings.node)\n"
+            text += "  open \(openings.count == 1 ? "once" : "\(openings.count) times") on \(name(openings.node))\n"
         }
         return text
     }
@@ -80,7 +92,7 @@ enum ReplicaText {
             case .synchronising: state = " (synchronising)"
             case .absent: state = " (away)"
             }
-            return "node \(replica.node)\(replica.node == set.active ? " (active)" : state)"
+            return "\(name(replica.node))\(replica.node == set.active ? " (active)" : state)"
         }
         let note =
             set.isElecting ? ", the next active one is being elected" : set.active == nil ? ", none is active" : ""

@@ -58,6 +58,7 @@ enum Tool {
         _ error: CallError, doing what: String, by daemon: WellKnownService = .amfd, mayHaveChanged: Bool = false
     ) -> any Error {
         switch error.code {
+        case .tryAgain where error.isAnswer: return fail("saf: \(what): \(error.text)", .unavailable)
         case .tryAgain, .timeout:
             guard let silence = silence(of: daemon) else { break }
             let outcome =
@@ -102,5 +103,9 @@ enum Tool {
 
 /// An AIS code of a Client room with the service's own words.
 enum CallErrorText {
-    static func of(_ error: AisError, _ words: String = "") -> CallError { CallError(error, words) }
+    static func of(_ error: AisError, _ words: String = "", isAnswer: Bool = false) -> CallError {
+        var words = words
+        return isAnswer
+            ? words.withUTF8 { CallError(error, said: UnsafeRawBufferPointer($0)) } : CallError(error, words)
+    }
 }

@@ -31,7 +31,11 @@ public struct ClusterSights: Hashable, Sendable {
     public var checkpoints: Int?
     /// Why they are not known.
     public var checkpointsProblem: String?
+    /// A daemon of this node that ought to answer, and does not.
+    public var silence: String?
     public var placements: [Placement] = []
+    /// The node that answers takes no part: so it was when it last did.
+    public var isOld = false
     /// A line for each checkpoint with a replica that lacks something, or without an active one.
     public var incomplete: [String] = []
 
@@ -42,13 +46,15 @@ public struct ClusterSights: Hashable, Sendable {
         Set(links.map(\.node)).sorted().filter { node in !links.contains { $0.node == node && $0.isUp } }
     }
 
-    /// What an operator should look at: a node that cannot be reached is one trouble, however many links it has, and
-    /// none when nobody expects it: it is in no model yet.
+    /// What an operator should look at: nodes that cannot be reached are one trouble, however many links they have, and
+    /// none when nobody expects them: they are in no model yet.
     func troubles(expected: [NodeID], name: (NodeID) -> String) -> [String] {
         let lost = unreachable
         let single = links.filter { !$0.isUp && !lost.contains($0.node) }
-        return lost.filter(expected.contains).map { "no link to \(name($0)) is up" }
+        let unreached = lost.filter(expected.contains).map(name)
+        return (unreached.isEmpty ? [] : ["no link to \(unreached.joined(separator: ", ")) is up"])
             + single.map { "link \($0.number) to \(name($0.node)) is down" }
+            + [silence].compactMap(\.self)
     }
 
     /// Of so many checkpoints that are not complete the first are told.
@@ -79,7 +85,9 @@ public struct ClusterSights: Hashable, Sendable {
         table.rows.append(
             .flow(
                 .init(
-                    title: .init("checkpoints: \(checkpoints)" + (places.isEmpty ? "" : "; replicas:"), .faint),
+                    title: .init(
+                        "checkpoints\(isOld ? " as last known" : ""): \(checkpoints)"
+                            + (places.isEmpty ? "" : "; replicas:"), .faint),
                     parts: places.map { .init($0, .faint) }, separator: ", ")))
         for line in incomplete.prefix(Self.incompleteMax) {
             table.rows.append(.flow(.text(line, .attention, indent: 2)))

@@ -35,7 +35,7 @@ extension StatusText {
         }
         return [
             "count": .integer(Int64(count)), "placements": .array(placements),
-            "incomplete": .array(sights.incomplete.map { .string($0) }),
+            "incomplete": .array(sights.incomplete.map { .string($0) }), "old": .bool(sights.isOld),
         ]
     }
 

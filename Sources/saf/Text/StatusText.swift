@@ -58,7 +58,7 @@ private struct StatusRendering {
     let sights: ClusterSights?
     let now: SaTime
     private let allNames: [String]
-    private static let troublesMax = 5
+    private static let troublesMax = 8
 
     init(report: StatusReport, sights: ClusterSights?, now: SaTime) {
         self.report = report

@@ -5,7 +5,8 @@ import SAFTypes
 enum StatusTrouble {
     static func all(in report: StatusReport, _ sights: ClusterSights? = nil) -> [String] {
         var found = report.problems
-        for node in report.nodes where node.isMember && !node.isHeard { found.append("node \(node.name) is silent") }
+        let silent = report.nodes.filter { $0.isMember && !$0.isHeard }.map(\.name)
+        if !silent.isEmpty { found.append("nothing is heard of \(silent.joined(separator: ", "))") }
         for node in report.nodes where !node.isMember { found.append("node \(node.name) is not a member") }
         found += sights?.troubles(expected: report.nodes.map(\.id)) { id in report.nodeName(id) } ?? []
         // That of a node that is away is no news.

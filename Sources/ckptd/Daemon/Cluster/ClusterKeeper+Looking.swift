@@ -9,7 +9,8 @@ import SAFTypes
 extension ClusterKeeper {
     /// A page of at most so many checkpoints; each node is asked once for a page.
     static let pageMax: UInt32 = 1_000
-    private static let askTimeout = Duration.seconds(1)
+    /// Who looks waits for a second or more.
+    private static let askTimeout = Duration.milliseconds(500)
 
     /// `then` is called once, as soon as every node with a replica has said how far it is, or did not in time.
     func list(after: CheckpointID, limit: UInt32, then: @escaping (ClusterListReply) -> Void) {
@@ -48,7 +49,8 @@ extension ClusterKeeper {
         let single = page.count == 1 ? page[0].id : nil
         let holders = Set(page.flatMap { $0.replicas.filter { $0.value != .absent }.keys })
         for peer in holders.sorted() where peer != node {
-            guard let links else { continue }
+            // Who has no link does not answer in time.
+            guard let links, links.isUp(peer) else { continue }
             collection.left += 1
             links.ask(single, of: peer, timeout: Self.askTimeout) { add($0) }
         }

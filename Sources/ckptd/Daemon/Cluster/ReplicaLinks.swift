@@ -61,6 +61,7 @@ final class ReplicaLinks {
     }
 
     var status: [LinkStatus] { links.status }
+    func isUp(_ node: NodeID) -> Bool { links.isUp(node) }
 
     /// A view says that these nodes are there, and no others: what was asked of another is known to have no answer.
     func follow(_ nodes: [NodeID]) { links.follow(nodes) }
