@@ -8,7 +8,7 @@ import Testing
 private final class Findings: Sendable {
     private let found = Monitor<[UInt64: LifeWatcher.Finding]>([:])
     func add(_ token: UInt64, _ finding: LifeWatcher.Finding) { found.update { $0[token] = finding } }
-    func wait(_ token: UInt64, within limit: Duration = .seconds(10)) -> LifeWatcher.Finding? {
+    func wait(_ token: UInt64, within limit: Duration = .seconds(30)) -> LifeWatcher.Finding? {
         found.wait(until: MonotonicClock.now() + limit) { $0[token] }
     }
 }
@@ -31,7 +31,7 @@ private final class Holder {
     }
 
     func hear() throws -> String {
-        guard try IO.waitUntil(ears.first.raw, readable: true, deadline: MonotonicClock.now() + .seconds(20)) else {
+        guard try IO.waitUntil(ears.first.raw, readable: true, deadline: MonotonicClock.now() + .seconds(30)) else {
             return ""
         }
         var bytes = [UInt8](repeating: 0, count: 64)
