@@ -291,8 +291,8 @@ let package = Package(
         tests(
             "CApiTests",
             [
-                "CkptClient", "CkptProtocol", "OSAL", "EngineKit", "SAFTypes", "IOCCluster", "ClmClient", "ckptd",
-                "clmd",
+                "CkptClient", "CkptLibrary", "CkptProtocol", "OSAL", "EngineKit", "SAFTypes", "IOCCluster", "ClmClient",
+                "ckptd", "clmd",
             ],
             exclude: ["Programs", "README.md"]),
         tests(

@@ -99,9 +99,13 @@ public struct DatabaseError: Error, Hashable, Sendable {
         case otherFormat
         /// Another process has it open.
         case inUse
+        /// There is none, and none was to be made; nothing was written.
+        case absent
         /// The engine's library is not on this machine.
         case missing
         case tooBig
+        /// This process can have no more memory; nothing was changed.
+        case noMemory
         case closed
         /// Anything else; nothing was changed.
         case failed

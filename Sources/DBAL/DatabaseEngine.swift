@@ -11,11 +11,12 @@ public enum DatabaseEngine: String, CaseIterable, Sendable {
 
     /// Opens or creates the database at `path`; what an engine keeps beside it begins with the same name.
     ///
+    /// - Parameter isNew: whether SQLite may make something of an empty file; the other engines do.
     /// - Throws: `.missing` with the library that is not there; `.damaged`, `.otherFormat`, `.inUse`, `.full`,
-    ///   `.failed`.
-    public func open(_ path: String) throws(DatabaseError) -> any Database {
+    ///   `.failed`, `.absent`.
+    public func open(_ path: String, creating isNew: Bool = true) throws(DatabaseError) -> any Database {
         switch self {
-        case .sqlite: try SQLiteDatabase(path: path)
+        case .sqlite: try SQLiteDatabase(path: path, creating: isNew)
         case .berkeleydb: try BerkeleyDatabase(path: path)
         case .gdbm: try GdbmDatabase(path: path)
         }

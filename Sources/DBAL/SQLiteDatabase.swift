@@ -36,10 +36,13 @@ public final class SQLiteDatabase: Database {
 
     /// Opens or creates the file; beside it SQLite keeps `-wal` while it is open.
     ///
-    /// - Throws: `.damaged`, `.otherFormat`, `.inUse`, `.full`, `.failed` (the directory is missing, no permission).
-    public init(path: SystemString) throws(DatabaseError) {
+    /// - Parameter isNew: whether it may be made.
+    /// - Throws: `.damaged`, `.otherFormat`, `.inUse`, `.full`, `.failed` (the directory is missing, no permission);
+    ///   `.absent` for a file that has nothing in it and may not be made.
+    public init(path: SystemString, creating isNew: Bool = true) throws(DatabaseError) {
         self.path = path
-        let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE
+        let flags =
+            SQLITE_OPEN_READWRITE | (isNew ? SQLITE_OPEN_CREATE : 0) | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE
         var opened: OpaquePointer?
         let code = path.withCString { sqlite3_open_v2($0, &opened, flags, nil) }
         handle = opened
@@ -47,9 +50,12 @@ public final class SQLiteDatabase: Database {
             try check(code, "open")
             // One owner: no shared memory for readers that never come, and a second opener is refused.
             try runOnce("PRAGMA locking_mode=EXCLUSIVE")
+            // Nothing is written to another's file, not even how its journal is kept.
+            let isEmpty = try isEmpty()
+            if isEmpty, !isNew { throw DatabaseError(.absent, "\(path): there is no database in it") }
             try runOnce("PRAGMA journal_mode=WAL")
             try runOnce("PRAGMA synchronous=FULL")
-            try claimFormat()
+            if isEmpty { try claim() }
         } catch {
             close()
             throw error
@@ -82,17 +88,19 @@ public final class SQLiteDatabase: Database {
     public func value(of key: [UInt8]) throws(DatabaseError) -> [UInt8]? {
         let statement = try prepared(.value)
         defer { sqlite3_reset(statement) }
-        bind(key, to: statement, at: 1)
-        return try step(statement) ? blob(statement, 0) : nil
+        try bind(key, to: statement, at: 1)
+        return try step(statement) ? try blob(statement, 0) : nil
     }
 
     public func records(from key: [UInt8], limit: Int) throws(DatabaseError) -> [DatabaseRecord] {
         let statement = try prepared(.records)
         defer { sqlite3_reset(statement) }
-        bind(key, to: statement, at: 1)
+        try bind(key, to: statement, at: 1)
         sqlite3_bind_int64(statement, 2, Int64(max(0, limit)))
         var found: [DatabaseRecord] = []
-        while try step(statement) { found.append(DatabaseRecord(key: blob(statement, 0), value: blob(statement, 1))) }
+        while try step(statement) {
+            found.append(DatabaseRecord(key: try blob(statement, 0), value: try blob(statement, 1)))
+        }
         return found
     }
 
@@ -111,22 +119,25 @@ public final class SQLiteDatabase: Database {
     // MARK: Format
 
     /// A new file gets our marks, all at once: a process that dies here leaves a file that the next one takes for new.
-    /// Another's is refused before anything is written to it.
-    private func claimFormat() throws(DatabaseError) {
-        let (id, format) = (try number("PRAGMA application_id"), try number("PRAGMA user_version"))
-        if id == 0, format == 0, try number("SELECT count(*) FROM sqlite_schema") == 0 {
-            return try transaction { () throws(DatabaseError) in
-                try runOnce("PRAGMA application_id=1396786737")
-                try runOnce("PRAGMA user_version=1")
-                try runOnce("CREATE TABLE record(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
-            }
+    private func claim() throws(DatabaseError) {
+        try transaction { () throws(DatabaseError) in
+            try runOnce("PRAGMA application_id=1396786737")
+            try runOnce("PRAGMA user_version=1")
+            try runOnce("CREATE TABLE record(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
         }
+    }
+
+    /// Whether nobody has made anything of the file; another's is refused.
+    private func isEmpty() throws(DatabaseError) -> Bool {
+        let (id, format) = (try number("PRAGMA application_id"), try number("PRAGMA user_version"))
+        if id == 0, format == 0, try number("SELECT count(*) FROM sqlite_schema") == 0 { return true }
         guard id == Self.applicationID else {
             throw DatabaseError(.otherFormat, "\(path): an SQLite file of another program (application id \(id))")
         }
         guard format == Self.format else {
             throw DatabaseError(.otherFormat, "\(path): format \(format); \(Self.format) expected")
         }
+        return false
     }
 
     private func number(_ sql: StaticString) throws(DatabaseError) -> Int {
@@ -149,7 +160,7 @@ public final class SQLiteDatabase: Database {
             sqlite3_reset(statement)
             sqlite3_clear_bindings(statement)
         }
-        for (index, value) in values.enumerated() { bind(value, to: statement, at: Int32(index + 1)) }
+        for (index, value) in values.enumerated() { try bind(value, to: statement, at: Int32(index + 1)) }
         while try step(statement) {}
     }
 
@@ -180,20 +191,24 @@ public final class SQLiteDatabase: Database {
     }
 
     /// SQLite takes a copy: what is bound may go.
-    private func bind(_ bytes: [UInt8], to statement: OpaquePointer, at index: Int32) {
+    private func bind(_ bytes: [UInt8], to statement: OpaquePointer, at index: Int32) throws(DatabaseError) {
         let copied = unsafeBitCast(-1, to: sqlite3_destructor_type.self)  // SQLITE_TRANSIENT
-        _ = bytes.withUnsafeBytes { raw in
+        let code = bytes.withUnsafeBytes { raw in
             if let base = raw.baseAddress, raw.count > 0 {
                 sqlite3_bind_blob64(statement, index, base, UInt64(raw.count), copied)
             } else {
                 sqlite3_bind_zeroblob(statement, index, 0)
             }
         }
+        try check(code, "bind")
     }
 
-    private func blob(_ statement: OpaquePointer, _ column: Int32) -> [UInt8] {
+    private func blob(_ statement: OpaquePointer, _ column: Int32) throws(DatabaseError) -> [UInt8] {
         let count = Int(sqlite3_column_bytes(statement, column))
-        guard count > 0, let base = sqlite3_column_blob(statement, column) else { return [] }
+        guard count > 0 else { return [] }
+        guard let base = sqlite3_column_blob(statement, column), ForeignMemory.canAllocate(count) else {
+            throw DatabaseError(.noMemory, "\(path): a value of \(count) bytes")
+        }
         return Array(UnsafeRawBufferPointer(start: base, count: count))
     }
 
@@ -214,6 +229,7 @@ public final class SQLiteDatabase: Database {
             case SQLITE_CORRUPT, SQLITE_NOTADB: .damaged
             case SQLITE_BUSY, SQLITE_LOCKED: .inUse
             case SQLITE_TOOBIG: .tooBig
+            case SQLITE_NOMEM: .noMemory
             default: .failed
             }
         throw DatabaseError(kind, "\(path): \(doing()): \(words)")

@@ -42,6 +42,13 @@ public enum ForeignMemory {
 
     public static func free(_ memory: UnsafeMutableRawPointer?) { Glibc.free(memory) }
 
+    /// Whether so many bytes could be had just now. Swift's own memory ends the process when there is none, so what may
+    /// be large is asked for first; another thread may still come between.
+    @inline(never)
+    public static func canAllocate(_ count: Int) -> Bool {
+        count < 128 << 10 || cosal_can_allocate(count)  // less is needed anyway, here and there
+    }
+
     /// A copy; nil when there is no memory left.
     public static func copy(_ bytes: UnsafeRawBufferPointer) -> UnsafeMutableRawPointer? {
         guard let memory = allocate(bytes.count) else { return nil }

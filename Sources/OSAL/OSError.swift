@@ -46,6 +46,8 @@ public struct OSError: Error, Sendable, Equatable {
     public var isPeerGone: Bool { code == EPIPE || code == ECONNRESET || code == ENOTCONN }
     /// EADDRINUSE: a living process has this address.
     public var isAddressInUse: Bool { code == EADDRINUSE }
+    /// ENOMEM: this process can have no more memory, or none at all is left.
+    public var isOutOfMemory: Bool { code == ENOMEM }
     /// EACCES or EPERM: not allowed.
     public var isNotPermitted: Bool { code == EACCES || code == EPERM }
 }

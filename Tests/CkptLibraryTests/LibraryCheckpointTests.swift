@@ -52,6 +52,36 @@ struct LibraryCheckpointTests {
         return nil
     }
 
+    @Test("An empty file is no checkpoint, and becomes one only if that is wanted", arguments: DatabaseEngine.allCases)
+    func empty(engine: DatabaseEngine) throws {
+        try withFolder { path in
+            _ = try File.openForAppending(path)
+            #expect(kind { _ = try LibraryCheckpoint.open(path, engine: engine, creating: false) } == .notExist)
+            #expect(try !LibraryCheckpoint.exists(path) && File.stat(path).size == 0)
+            try LibraryCheckpoint.delete(path)
+            #expect(!File.exists(path))
+        }
+    }
+
+    @Test("A database of SQLite without a table is nobody's: none, and not touched unless it is to be made")
+    func untouched() throws {
+        try withFolder { path in
+            // sqlite.org/fileformat2.html: one page of 4,096 bytes, a leaf without a cell.
+            var page = [UInt8](repeating: 0, count: 4_096)
+            page.replaceSubrange(0..<24, with: Array("SQLite format 3".utf8) + [0, 16, 0, 1, 1, 0, 64, 32, 32])
+            for (place, value) in [(27, 1), (31, 1), (59, 1), (95, 1), (100, 13), (105, 16)] as [(Int, UInt8)] {
+                page[place] = value
+            }
+            try File.writeAtomically(path, page, durable: false)
+            #expect(kind { _ = try LibraryCheckpoint.open(path, creating: false) } == .notExist)
+            #expect(try File.readAll(path) == page)
+            let set = try DataSet("raw", .bytes())
+            let checkpoint = try LibraryCheckpoint.open(path)
+            try checkpoint.write([1], to: set)
+            #expect(try checkpoint.read(set) == [1])
+        }
+    }
+
     @Test("Values and elements are there after it was closed", arguments: DatabaseEngine.allCases)
     func kept(engine: DatabaseEngine) throws {
         try withFolder { path in

@@ -52,14 +52,30 @@ public struct CallError: Error, Hashable, Sendable {
 #endif
 
 /// The answer to a call.
-public struct Reply: Hashable, Sendable {
-    public let body: [UInt8]
+public struct Reply: Sendable {
+    private let bytes: [UInt8]
+    /// A large body stays where the server has put it, sealed: to copy it could end the process for want of memory.
+    private let memory: Mapping?
     /// Owned by the receiver: wrap each in a `Descriptor` or close it.
     public let descriptors: [Int32]
 
     public init(body: [UInt8], descriptors: [Int32]) {
-        self.body = body
+        (bytes, memory) = (body, nil)
         self.descriptors = descriptors
+    }
+
+    init(memory: Mapping, descriptors: [Int32]) {
+        (bytes, self.memory) = ([], memory)
+        self.descriptors = descriptors
+    }
+
+    /// A copy, if it is large.
+    public var body: [UInt8] { memory.map { Array($0.bytes) } ?? bytes }
+
+    /// The body where it lies, however large it is.
+    public func withBody(_ use: (UnsafeRawBufferPointer) -> Void) {
+        guard let memory else { return bytes.withUnsafeBytes(use) }
+        withExtendedLifetime(memory) { use(UnsafeRawBufferPointer(memory.bytes)) }
     }
 }
 

@@ -150,7 +150,7 @@ extension IOCConnection {
 
     private static func outcome(of call: PendingCall) -> Result<Reply, CallError> {
         if let error = call.error { return .failure(error) }
-        return .success(Reply(body: call.replyBody, descriptors: call.replyDescriptors))
+        return .success(call.reply)
     }
 
     private func learn(_ start: Instant, _ end: Instant) {

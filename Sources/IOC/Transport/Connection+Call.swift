@@ -173,9 +173,7 @@ extension IOCConnection {
     func complete(_ call: PendingCall, _ result: Result<Reply, CallError>) -> Bool {
         forget(call)
         switch result {
-        case .success(let reply):
-            call.replyBody = reply.body
-            call.replyDescriptors = reply.descriptors
+        case .success(let reply): call.reply = reply
         case .failure(let error): call.error = error
         }
         call.isDone = true
@@ -200,7 +198,7 @@ extension IOCConnection {
         if isReader, let wake { read(wake, for: call, until: deadline) }
         if !call.isDone { waitForTurn(call, deadline, timeout) }
         let error = call.error
-        let reply = Reply(body: call.replyBody, descriptors: call.replyDescriptors)
+        let reply = call.reply
         recycle(call)
         if let error { throw error }
         return reply

@@ -233,6 +233,6 @@ extension IOCConnection {
             if isSocket, let reason = hangUp(link), !call.isDone { throw CallError(.tryAgain, reason) }
         }
         if let error = call.error { throw error }
-        return Reply(body: call.replyBody, descriptors: call.replyDescriptors)
+        return call.reply
     }
 }

@@ -18,7 +18,7 @@ extension IOCConnection {
         do throws(DecodeError) {
             while taken < 256, let lane = link.reader.readyLane() {
                 let isTaken = try link.receive(lane) { header, body, descriptors in
-                    violation = deliver(header, body, descriptors, &finished) ?? violation
+                    violation = deliver(header, body, link.bodyMemory, descriptors, &finished) ?? violation
                 }
                 if !isTaken { break }
                 taken += 1
@@ -36,13 +36,16 @@ extension IOCConnection {
 
     /// Hands one frame to its call or to the pushes; a text when the server may not send such a frame.
     private func deliver(
-        _ header: FrameHeader, _ body: UnsafeRawBufferPointer, _ descriptors: [Int32], _ finished: inout [PendingCall]
+        _ header: FrameHeader, _ body: UnsafeRawBufferPointer, _ memory: Mapping?, _ descriptors: [Int32],
+        _ finished: inout [PendingCall]
     ) -> Words? {
         switch header.kind {
         case .reply, .failure:
             let result: Result<Reply, CallError>
             if header.kind == .reply {
-                result = .success(Reply(body: Array(body), descriptors: descriptors))
+                result = .success(
+                    memory.map { Reply(memory: $0, descriptors: descriptors) }
+                        ?? Reply(body: Array(body), descriptors: descriptors))
             } else {
                 for descriptor in descriptors { IO.close(descriptor) }
                 let error = AisError(rawValue: header.status) ?? .library
@@ -76,7 +79,7 @@ extension IOCConnection {
         if let error = call.error {
             completion(.failure(error))
         } else {
-            completion(.success(Reply(body: call.replyBody, descriptors: call.replyDescriptors)))
+            completion(.success(call.reply))
         }
     }
 

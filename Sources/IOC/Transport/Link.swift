@@ -69,6 +69,8 @@ final class Link {
     private var bulkWriter: BulkWriter?
     private var bulkReader: BulkReader?
     private var hasSentLarge = false
+    /// Of the body that is being handed over, if it has a memory of its own.
+    private(set) var bodyMemory: Mapping?
 
     private struct Carriage {
         var number: UInt64
@@ -436,9 +438,17 @@ final class Link {
             }
             mapping = try Mapping.map(last, count: size, writable: false)
         } catch {
-            throw .badValue("large body: \(error)")
+            guard error.isOutOfMemory, header.kind == .reply else { throw .badValue("large body: \(error)") }
+            // The call ends with that; the connection stands.
+            for descriptor in descriptors { IO.close(descriptor) }
+            var failure = header
+            failure.kind = .failure
+            failure.status = AisError.noMemory.rawValue
+            return handle(failure, UnsafeRawBufferPointer(start: nil, count: 0), [])
         }
         IO.close(last)
-        withExtendedLifetime(mapping) { handle(header, UnsafeRawBufferPointer(mapping.bytes), descriptors.dropLast()) }
+        bodyMemory = mapping
+        defer { bodyMemory = nil }
+        handle(header, UnsafeRawBufferPointer(mapping.bytes), descriptors.dropLast())
     }
 }

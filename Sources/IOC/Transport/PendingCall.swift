@@ -28,8 +28,7 @@ final class PendingCall: @unchecked Sendable {
     var wasSent = false
     var isDone = false
     var error: CallError?
-    var replyBody: [UInt8] = []
-    var replyDescriptors: [Int32] = []
+    var reply = Reply(body: [], descriptors: [])
     var completion: (@Sendable (Result<Reply, CallError>) -> Void)?
 
     /// Its thread sleeps on the word, or is about to: whoever reads for itself costs nobody a system call.
@@ -69,8 +68,7 @@ final class PendingCall: @unchecked Sendable {
         wasSent = false
         isDone = false
         error = nil
-        replyBody = []
-        replyDescriptors = []
+        reply = Reply(body: [], descriptors: [])
         completion = nil
         kind = .blocking
         isSleeping = false

@@ -98,7 +98,7 @@ typedef struct {
 
 /* ---- Files --------------------------------------------------------------------------------------------------- */
 
-/** A flag of safCkptLibraryOpen(): make it if it is not there. */
+/** A flag of safCkptLibraryOpen(): make it if it is not there. An empty file is none, and becomes one. */
 #define SAF_CKPT_LIBRARY_CREATE 0x1
 
 /**
@@ -117,14 +117,18 @@ SaAisErrorT safCkptLibraryOpen(const char *path, SaUint32T flags, SafCkptLibrary
 /** Closes it with all its data sets. Not closing it loses nothing. @return SA_AIS_OK. */
 SaAisErrorT safCkptLibraryClose(SafCkptLibraryHandleT libraryHandle);
 
-/** Whether there is one. @return SA_AIS_OK; SA_AIS_ERR_NOT_EXIST; SA_AIS_ERR_INVALID_PARAM (as for an open). */
+/**
+ * Whether there is one, without looking inside.
+ *
+ * @return SA_AIS_OK; SA_AIS_ERR_NOT_EXIST; SA_AIS_ERR_INVALID_PARAM (as for an open).
+ */
 SaAisErrorT safCkptLibraryCheck(const char *path);
 
 /**
  * Removes one, with the files beside it.
  *
  * @return SA_AIS_OK; SA_AIS_ERR_INVALID_PARAM (as for an open); SA_AIS_ERR_NOT_EXIST; SA_AIS_ERR_BUSY (it is open);
- *         SA_AIS_ERR_VERSION (none of ours; not touched). One that is damaged is removed.
+ *         SA_AIS_ERR_VERSION (none of ours; not touched). One that is damaged, or was never wholly made, is removed.
  */
 SaAisErrorT safCkptLibraryDelete(const char *path);
 

@@ -15,6 +15,7 @@ extension Checkpoint {
     ) throws(AisError) -> UpdateReply {
         guard id.count <= SectionID.sizeMax, data.count <= Int(UInt32.max) else { throw .invalidParam }
         if let change = updateDirect(kind, id, offset, data) { return UpdateReply(change: change, generated: []) }
+        guard ForeignMemory.canAllocate(data.count) else { throw .noMemory }
         try beginUpdate()
         defer { endUpdate() }
         return try perform(
@@ -29,11 +30,48 @@ extension Checkpoint {
     /// Does what the batch says, as ``writeBlocking(ifChangeIs:timeout:_:)``.
     @discardableResult
     public func writeBlocking(_ batch: UpdateBatch, timeout: Duration) throws(AisError) -> UpdateReply {
+        guard ForeignMemory.canAllocate(batch.byteCount) else { throw .noMemory }
         try beginUpdate()
         defer { endUpdate() }
         return try perform(.update, timeout, { Self.encode(batch, nil, $0, &$1) }) { reader throws(DecodeError) in
             try reader.value()
         }
+    }
+
+    /// Reads several parts as of one and the same change, without memory of our own for them.
+    ///
+    /// - Parameter take: copies the parts, one after the other, valid meanwhile; they may come again, all of them. The
+    ///   last time counts. False: there is no memory (`.noMemory`).
+    public func readBlocking(
+        _ ranges: [ReadRange], timeout: Duration, _ take: (Int, UnsafeRawBufferPointer) -> Bool
+    ) throws(AisError) {
+        _ = try openHandle()
+        var isOutOfMemory = false
+        let change = withMapped { replica in
+            replica.read(ranges) { index, part in
+                isOutOfMemory = !take(index, part)
+                return !isOutOfMemory
+            }
+        }
+        if change != nil { return }
+        if isOutOfMemory { throw .noMemory }
+        try askForParts(ranges, timeout, take)
+    }
+
+    /// All sections as of one and the same change, where the answer lies: `take` decodes them from behind the head of a
+    /// ``SnapshotReply`` to the end, and says whether it found the memory for them. Returns the change.
+    public func readAllBlocking(
+        timeout: Duration, _ take: (Int, inout ByteReader) throws(DecodeError) -> Bool
+    ) throws(AisError) -> UInt64 {
+        var change: UInt64 = 0
+        let isTaken = try perform(.snapshot, timeout, { CkptRequest.snapshot($0).encode(to: &$1) }) {
+            reader throws(DecodeError) in
+            let head = try SnapshotReply.head(&reader)
+            change = head.change
+            return try take(head.count, &reader)
+        }
+        guard isTaken else { throw .noMemory }
+        return change
     }
 
     /// As ``openBlocking(_:_:creating:timeout:in:)``, without waiting: `then` is called once, and must not block.

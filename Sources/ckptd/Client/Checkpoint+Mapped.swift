@@ -43,7 +43,19 @@ extension Checkpoint {
         }
     }
 
-    func readMapped(_ ranges: [ReadRange]) -> ReadReply? { withMapped { $0.read(ranges) } }
+    func readMapped(
+        _ ranges: [ReadRange], ask: (Checkpoint) -> MappedReplica? = { $0.askForReplica() }
+    ) -> ReadReply? {
+        var parts: [[UInt8]] = []
+        let change = withMapped(ask: ask) { replica in
+            replica.read(ranges) { index, part in
+                if index == 0 { parts = [] }
+                parts.append(Array(part))
+                return true
+            }
+        }
+        return change.map { ReadReply(change: $0, parts: parts) }
+    }
 
     /// - Parameter ask: gets a replica, or begins to and has none yet.
     func withMapped<Value>(

@@ -6,7 +6,7 @@ import SAFTypes
 // As Checkpoint+Mapped, for those that must not wait: until the replica is mapped, ckptd is asked for the data.
 extension Checkpoint {
     func readMappedAlready(_ ranges: [ReadRange]) -> ReadReply? {
-        withMapped(ask: { $0.beginAskingForReplica() }) { $0.read(ranges) }
+        readMapped(ranges, ask: { $0.beginAskingForReplica() })
     }
 
     private func beginAskingForReplica() -> MappedReplica? {

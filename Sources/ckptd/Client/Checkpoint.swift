@@ -333,11 +333,33 @@ public final class Checkpoint: Sendable {
         if let copied { return copied }
         // To ask would take as much again, of our own.
         if isOutOfMemory { throw .noMemory }
-        let id = SectionID(Array(section))
-        let data = try ask([ReadRange(id: id, offset: offset, count: count)], timeout).parts.first ?? []
-        guard let target = buffer(data.count), target.count >= data.count else { throw .noMemory }
-        target.copyBytes(from: data)
-        return data.count
+        var size = 0
+        try askForParts([ReadRange(id: SectionID(Array(section)), offset: offset, count: count)], timeout) { _, part in
+            size = part.count
+            guard let target = buffer(size), target.count >= size else { return false }
+            if size > 0 { target.copyMemory(from: part) }
+            return true
+        }
+        return size
+    }
+
+    /// Asks for the data and hands it over where the answer lies, part after part; valid during `take` only, which says
+    /// whether it found the memory for it.
+    func askForParts(
+        _ ranges: [ReadRange], _ timeout: Duration, _ take: (Int, UnsafeRawBufferPointer) -> Bool
+    ) throws(AisError) {
+        let isTaken = try perform(.read, timeout, { CkptRequest.read($0, ranges).encode(to: &$1) }) {
+            reader throws(DecodeError) in
+            var isTaken = true
+            var count = 0
+            _ = try ReadReply.visit(&reader) { index, part in
+                count += 1
+                if isTaken, index < ranges.count { isTaken = take(index, part) }
+            }
+            guard count == ranges.count else { throw .badValue("\(count) parts") }
+            return isTaken
+        }
+        guard isTaken else { throw .noMemory }
     }
 
     public func readAllBlocking(timeout: Duration = .seconds(10)) throws(AisError) -> SnapshotReply {

@@ -127,22 +127,26 @@ public final class CheckpointService: Sendable {
         _ reply: Reply, _ decode: (inout ByteReader) throws(DecodeError) -> Value
     ) throws(AisError) -> Value {
         var value: Value?
-        body(of: reply).withUnsafeBytes { bytes in
-            var reader = ByteReader(bytes)
-            do throws(DecodeError) {
-                let decoded = try decode(&reader)
-                try reader.finish()
-                value = decoded
-            } catch {}  // an answer we cannot read is the library's error, below
-        }
+        try read(reply) { reader throws(DecodeError) in value = try decode(&reader) }
         guard let value else { throw .library }
         return value
     }
 
     @inline(never)
-    private static func body(of reply: Reply) -> [UInt8] {
+    private static func read(
+        _ reply: Reply, _ take: (inout ByteReader) throws(DecodeError) -> Void
+    ) throws(AisError) {
         for descriptor in reply.descriptors { IO.close(descriptor) }
-        return reply.body
+        var isRead = false
+        reply.withBody { bytes in
+            var reader = ByteReader(bytes)
+            do throws(DecodeError) {
+                try take(&reader)
+                try reader.finish()
+                isRead = true
+            } catch {}  // an answer we cannot read is the library's error, below
+        }
+        guard isRead else { throw .library }
     }
 
     // MARK: Subscriptions

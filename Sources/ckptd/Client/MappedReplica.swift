@@ -97,24 +97,20 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
         return .ask
     }
 
-    /// As ``read(_:_:)``, of several sections after one and the same change.
-    func read(_ ranges: [ReadRange]) -> Outcome<ReadReply> {
+    /// As ``read(_:_:)``, of several sections after one and the same change, which is returned.
+    ///
+    /// - Parameter take: copies one after the other; as `body` there. False: it cannot.
+    func read(_ ranges: [ReadRange], _ take: (Int, UnsafeRawBufferPointer) -> Bool) -> Outcome<UInt64> {
         guard isReadable else { return isOfOldMembership ? .replaced : .ask }
         for _ in 0..<Self.attemptsMax {
             guard let step = file.step else { continue }
             let change = file.change(after: step)
-            var parts: [[UInt8]] = []
-            parts.reserveCapacity(ranges.count)
             var sections: [SectionSnapshot] = []
             sections.reserveCapacity(ranges.count)
             var isBusy = false
             for range in ranges where !isBusy {
-                switch range.id.bytes.withUnsafeBytes({ find($0) }) {
-                case .section(let section):
-                    let bytes = file.bytes(section)
-                    guard let place = part(of: bytes.count, range.offset, range.count) else { return .ask }
-                    parts.append(Array(bytes[place]))
-                    sections.append(section)
+                switch find(range) {
+                case .section(let section): sections.append(section)
                 case .busy: isBusy = true
                 // Only ckptd can stop those that write it meanwhile.
                 case .ask, .direct: return .ask
@@ -122,7 +118,14 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
                 case .retired: return .replaced
                 }
             }
-            if !isBusy, file.holds(step: step, sections) { return .done(ReadReply(change: change, parts: parts)) }
+            if isBusy { continue }
+            for index in ranges.indices {
+                let bytes = file.bytes(sections[index])
+                guard let place = part(of: bytes.count, ranges[index].offset, ranges[index].count),
+                    take(index, UnsafeRawBufferPointer(rebasing: bytes[place]))
+                else { return .ask }
+            }
+            if file.holds(step: step, sections) { return .done(change) }
         }
         return .ask
     }
@@ -133,6 +136,9 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
         guard count <= file.sectionSizeMax || count > UInt64(Int.max - 1) else { return nil }
         return offset..<(offset + min(size - offset, Int(clamping: count)))
     }
+
+    @inline(never)
+    private func find(_ range: ReadRange) -> ReplicaReader.Found { range.id.bytes.withUnsafeBytes { find($0) } }
 
     @inline(__always)
     func find(_ id: UnsafeRawBufferPointer) -> ReplicaReader.Found {

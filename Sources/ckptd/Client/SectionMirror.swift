@@ -124,7 +124,7 @@ public final class SectionMirror: Sendable {
         if creates {
             batch.put(section, data)
         } else {
-            section.bytes.withUnsafeBytes { batch.add(.overwrite, id: $0, data: data) }
+            batch.overwrite(section, data)
         }
         state.withLock { state in
             batch.tag(section, state.lastTag)

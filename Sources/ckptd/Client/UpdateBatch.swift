@@ -7,6 +7,8 @@ public import SAFTypes
 public struct UpdateBatch: Sendable {
     var writer: ByteWriter
     var count: UInt32 = 0
+    /// What is in it by now, as it is sent.
+    public var byteCount: Int { writer.count }
 
     /// - Parameter bytes: about how much will be added; memory for more is found as needed.
     public init(reserving bytes: Int = 256) { writer = ByteWriter(reserving: bytes) }
@@ -33,6 +35,10 @@ public struct UpdateBatch: Sendable {
 
     /// Replaces the section's data, its size included.
     public mutating func overwrite(_ section: SectionID, _ data: [UInt8]) { add(.overwrite, section, data) }
+
+    public mutating func overwrite(_ section: SectionID, _ data: UnsafeRawBufferPointer) {
+        add(.overwrite, section, 0, 0, data)
+    }
 
     /// Replaces the section's data, or creates the section when there is none.
     ///

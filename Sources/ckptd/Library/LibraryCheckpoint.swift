@@ -25,13 +25,15 @@ public final class LibraryCheckpoint: Sendable {
     /// - Parameters:
     ///   - path: of its file; what the engine keeps beside it begins with the same name. The folder must exist.
     ///   - engine: a file belongs to the engine that made it.
-    ///   - isNew: whether it may be made.
+    ///   - isNew: whether it may be made, of an empty file, too.
     /// - Throws: `.notExist`, `.inUse`, `.damaged`, `.otherFormat`, `.missing`, `.full`, `.failed`.
     public static func open(
         _ path: String, engine: DatabaseEngine = .sqlite, creating isNew: Bool = true
     ) throws(LibraryCheckpointError) -> LibraryCheckpoint {
         LibraryCheckpoint(
-            try LibraryStore.open(path, creating: isNew) { () throws(DatabaseError) in try engine.open(path) })
+            try LibraryStore.open(path, creating: isNew) { () throws(DatabaseError) in
+                try engine.open(path, creating: isNew)
+            })
     }
 
     private init(_ store: LibraryStore) { self.store = store }
@@ -45,7 +47,9 @@ public final class LibraryCheckpoint: Sendable {
     ///
     /// - Throws: `.notExist`, `.failed`.
     public static func delete(_ path: String) throws(LibraryCheckpointError) {
-        guard exists(path) else { throw LibraryCheckpointError(.notExist, "\(path) does not exist") }
+        guard exists(path) || File.exists(path) else {
+            throw LibraryCheckpointError(.notExist, "\(path) does not exist")
+        }
         do throws(OSError) {
             try File.removeTree(path + "-log")
         } catch {

@@ -22,6 +22,8 @@ public struct LibraryCheckpointError: Error, Hashable, Sendable {
         case invalid
         /// A serializer refused.
         case serializer
+        /// This process can have no more memory; nothing was changed.
+        case noMemory
         case closed
         /// Anything else; nothing was changed.
         case failed
@@ -41,9 +43,11 @@ public struct LibraryCheckpointError: Error, Hashable, Sendable {
             case .full: .full
             case .damaged: .damaged
             case .otherFormat: .otherFormat
+            case .absent: .notExist
             case .inUse: .inUse
             case .missing: .missing
             case .tooBig: .invalid
+            case .noMemory: .noMemory
             case .closed: .closed
             case .failed: .failed
             }
@@ -62,6 +66,7 @@ public struct LibraryCheckpointError: Error, Hashable, Sendable {
         case .otherFormat: .version
         case .missing: .notSupported
         case .invalid: .invalidParam
+        case .noMemory: .noMemory
         case .closed: .badHandle
         }
     }

@@ -48,6 +48,7 @@ package final class LibraryStore: Sendable {
                 guard try database.records(from: [], limit: 1).isEmpty else {
                     throw DatabaseError(.otherFormat, "\(path): another kind of database")
                 }
+                guard isNew else { throw DatabaseError(.absent, "\(path) has nothing in it") }
                 try database.put(LibraryRecord.formKey, LibraryRecord.form)
             }
             return LibraryStore(path, database)
@@ -62,7 +63,10 @@ package final class LibraryStore: Sendable {
     }
 
     /// Whether there is one at that path, of whatever engine.
-    package static func exists(_ path: SystemString) -> Bool { File.exists(path) || File.exists(path + "-log") }
+    package static func exists(_ path: SystemString) -> Bool { hasFile(path) || File.exists(path + "-log") }
+
+    /// An empty file is what somebody else has made, or what was left by who died while making it.
+    package static func hasFile(_ path: SystemString) -> Bool { ((try? File.stat(path))?.size ?? 0) > 0 }
 
     /// Removes the files of SQLite: first the one that makes it a checkpoint, for what is left of the others alone is
     /// nothing to a new one. (sqlite.org/fileformat2.html: a log belongs to a file that is not empty.)

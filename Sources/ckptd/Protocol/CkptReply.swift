@@ -100,11 +100,20 @@ public struct ReadReply: Hashable, Sendable, WireCodable {
     }
 
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
-        change = try reader.integer()
+        var parts: [[UInt8]] = []
+        change = try Self.visit(&reader) { _, part in parts.append(Array(part)) }
+        self.parts = parts
+    }
+
+    /// Goes through the parts of an answer where they lie, in order; returns the change.
+    public static func visit(
+        _ reader: inout ByteReader, _ body: (Int, UnsafeRawBufferPointer) -> Void
+    ) throws(DecodeError) -> UInt64 {
+        let change = try reader.integer(UInt64.self)
         let count = Int(try reader.integer(UInt32.self))
         guard count <= CkptProtocolLimits.operationsMax else { throw .badValue("\(count) parts; fewer expected") }
-        parts = []
-        for _ in 0..<count { parts.append(try reader.byteString()) }
+        for index in 0..<count { body(index, try reader.byteStringView()) }
+        return change
     }
 }
 
@@ -156,6 +165,19 @@ public struct SectionContent: Hashable, Sendable, WireCodable {
 
 /// ckptd → client: all sections at one change number. change u64 · count u32 · contents.
 public struct SnapshotReply: Hashable, Sendable, WireCodable {
+    /// What an answer says before its sections: their change, and how many follow.
+    public static func head(_ reader: inout ByteReader) throws(DecodeError) -> (change: UInt64, count: Int) {
+        (try reader.integer(), Int(try reader.integer(UInt32.self)))
+    }
+
+    /// One of them, its data where it lies.
+    @inline(never)
+    public static func section(
+        _ reader: inout ByteReader
+    ) throws(DecodeError) -> (SectionDescriptor, UnsafeRawBufferPointer) {
+        (try reader.value(), try reader.byteStringView())
+    }
+
     public var change: UInt64
     public var sections: [SectionContent]
 

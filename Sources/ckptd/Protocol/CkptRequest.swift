@@ -37,6 +37,8 @@ public enum CkptCode: UInt16, Hashable, Sendable, CaseIterable {
 public enum CkptProtocolLimits {
     /// Operations of one update, sections of one read.
     public static let operationsMax = 65_536
+    /// What a request carries, all of it.
+    public static let requestBytesMax = 64 << 20
     /// Executed requests that ckptd remembers of an open.
     public static let executedMax = 28
     /// Descriptors in one page of a listing.

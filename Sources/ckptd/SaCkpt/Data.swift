@@ -37,7 +37,9 @@ public func saCkptCheckpointWrite(
                 return
             }
             guard numberOfElements <= CkptProtocolLimits.operationsMax else { throw .noResources }
-            var batch = UpdateBatch(reserving: roomNeeded(ioVector, Int(numberOfElements)))
+            var batch = try batch(of: Int(numberOfElements)) {
+                ioVector[$0].dataBuffer == nil ? 0 : ioVector[$0].dataSize
+            }
             for index in 0..<Int(numberOfElements) {
                 place = index
                 let element = ioVector[index]
@@ -53,18 +55,20 @@ public func saCkptCheckpointWrite(
     }
 }
 
-/// Bytes of a batch that writes these, so that it is not copied again and again while it grows.
-private func roomNeeded(_ elements: UnsafePointer<SaCkptIOVectorElementT>, _ count: Int) -> Int {
-    let most = 64 << 20  // what a request carries
-    var bytes = 0
+/// A batch with room for `count` operations, so that it is not copied again and again while it grows.
+///
+/// - Parameter size: of an operation's data; 0 where there is none, for what is wrong is said when it is added.
+/// - Throws: `.noResources` more than a request carries; `.noMemory`.
+@inline(never)
+func batch(of count: Int, _ size: (Int) -> SaSizeT) throws(AisError) -> UpdateBatch {
+    let most = CkptProtocolLimits.requestBytesMax
+    var bytes = count * SectionOperation.fixedSize
     for index in 0..<count {
-        // What is wrong with an element is said when it is added.
-        let size = Int(clamping: elements[index].dataSize)
-        bytes += min(size, most - bytes) + SectionOperation.fixedSize
-        bytes += Int(elements[index].sectionId.idLen)
-        if bytes >= most { return most }
+        guard size(index) <= SaSizeT(most - bytes) else { throw .noResources }
+        bytes += Int(size(index))
     }
-    return bytes
+    guard ForeignMemory.canAllocate(bytes) else { throw .noMemory }
+    return UpdateBatch(reserving: bytes)
 }
 
 @c @implementation
@@ -89,8 +93,7 @@ public func saCkptCheckpointRead(
                         id: SectionID(Array(try element.sectionId.bytes)), offset: element.dataOffset, count: count))
             }
             place = nil
-            let reply = try open.checkpoint.readBlocking(ranges, timeout: InterfaceVersion.usual)
-            try hand(reply, to: ioVector, Int(numberOfElements))
+            try readSeveral(ranges, ioVector, open)
         } catch {
             note(error, place, numberOfElements, erroneousVectorIndex, open)
             throw error
@@ -128,27 +131,34 @@ private func readOne(
     }
 }
 
-/// Copies what was read to where the caller wants it; all or nothing.
-private func hand(
-    _ reply: ReadReply, to elements: UnsafeMutablePointer<SaCkptIOVectorElementT>, _ count: Int
+/// Copies what is read to where the caller wants it. Memory is handed out for all elements that want it, or for none.
+private func readSeveral(
+    _ ranges: [ReadRange], _ elements: UnsafeMutablePointer<SaCkptIOVectorElementT>, _ open: OpenCheckpoint
 ) throws(AisError) {
-    guard reply.parts.count == count else { throw .library }
-    var made: [(index: Int, memory: UnsafeMutableRawPointer)] = []
-    for index in 0..<count where elements[index].dataBuffer == nil {
-        guard let memory = ForeignMemory.allocate(reply.parts[index].count) else {
-            for entry in made { ForeignMemory.free(entry.memory) }
-            throw .noMemory
-        }
-        made.append((index, memory))
-    }
-    for entry in made { elements[entry.index].dataBuffer = entry.memory }
-    for index in 0..<count {
-        reply.parts[index].withUnsafeBytes { bytes in
-            if let source = bytes.baseAddress, !bytes.isEmpty {
-                elements[index].dataBuffer?.copyMemory(from: source, byteCount: bytes.count)
+    let count = ranges.count
+    let draft = ForeignMemory.copy(
+        UnsafeRawBufferPointer(start: elements, count: count * MemoryLayout<SaCkptIOVectorElementT>.stride))
+    guard let draft else { throw .noMemory }
+    defer { ForeignMemory.free(draft) }
+    let read = draft.assumingMemoryBound(to: SaCkptIOVectorElementT.self)
+    do throws(AisError) {
+        try open.checkpoint.readBlocking(ranges, timeout: InterfaceVersion.usual) { index, part in
+            if elements[index].dataBuffer == nil {
+                ForeignMemory.free(read[index].dataBuffer)
+                read[index].dataBuffer = ForeignMemory.allocate(part.count)
             }
-            elements[index].readSize = SaSizeT(bytes.count)
+            guard let target = read[index].dataBuffer else { return false }
+            if let source = part.baseAddress { target.copyMemory(from: source, byteCount: part.count) }
+            read[index].readSize = SaSizeT(part.count)
+            return true
         }
+    } catch {
+        for index in 0..<count where elements[index].dataBuffer == nil { ForeignMemory.free(read[index].dataBuffer) }
+        throw error
+    }
+    for index in 0..<count {
+        elements[index].dataBuffer = read[index].dataBuffer
+        elements[index].readSize = read[index].readSize
     }
 }
 

@@ -18,7 +18,7 @@ public func safCkptUpdate(
         var place: Int?
         do throws(AisError) {
             guard numberOfChanges <= CkptProtocolLimits.operationsMax else { throw .noResources }
-            var batch = UpdateBatch()
+            var batch = try batch(of: Int(numberOfChanges)) { changes[$0].data == nil ? 0 : changes[$0].dataSize }
             for index in 0..<Int(numberOfChanges) {
                 place = index
                 try batch.add(changes[index])
@@ -40,7 +40,8 @@ extension UpdateBatch {
         switch change.kind {
         case SAF_CKPT_SECTION_CREATED:
             guard !id.isEmpty else { throw .invalidParam }
-            add(.create, id: id, expiration: change.expirationTime, data: try foreignData(change.data, change.dataSize))
+            add(
+                .create, id: id, expiration: change.expirationTime, data: try foreignData(change.data, change.dataSize))
         case SAF_CKPT_SECTION_WRITTEN:
             add(.write, id: id, offset: change.dataOffset, data: try foreignData(change.data, change.dataSize))
         case SAF_CKPT_SECTION_OVERWRITTEN:
@@ -77,35 +78,57 @@ public func safCkptSectionsGet(
 ) -> SaAisErrorT {
     withCheckpoint(checkpointHandle) { open throws(AisError) in
         guard let sections, let numberOfSections else { throw .invalidParam }
-        let snapshot = try open.checkpoint.readAllBlocking(timeout: InterfaceVersion.usual)
-        sections.pointee = try foreignSections(snapshot.sections)
-        numberOfSections.pointee = SaUint32T(snapshot.sections.count)
-        if let changeNumber { changeNumber.pointee = snapshot.change }
+        var made: (structures: UnsafeMutablePointer<SafCkptSectionT>?, count: Int) = (nil, 0)
+        let change: UInt64
+        do throws(AisError) {
+            change = try open.checkpoint.readAllBlocking(timeout: InterfaceVersion.usual) {
+                count, reader throws(DecodeError) in
+                made.count = count
+                if count == 0 { return true }
+                made.structures = try foreignSections(count, &reader)
+                return made.structures != nil
+            }
+        } catch {
+            ForeignMemory.free(made.structures)
+            throw error
+        }
+        sections.pointee = made.structures
+        numberOfSections.pointee = SaUint32T(made.count)
+        if let changeNumber { changeNumber.pointee = change }
     }
 }
 
-/// One piece of memory for all: the structures, then of each section the data, where anything may lie, and its id.
-private func foreignSections(_ sections: [SectionContent]) throws(AisError) -> UnsafeMutablePointer<SafCkptSectionT>? {
-    guard !sections.isEmpty else { return nil }
-    let head = sections.count * MemoryLayout<SafCkptSectionT>.stride
+/// One piece of memory for all: the structures, then of each section the data, where anything may lie, and its id. Nil
+/// when there is none.
+private func foreignSections(
+    _ count: Int, _ reader: inout ByteReader
+) throws(DecodeError) -> UnsafeMutablePointer<SafCkptSectionT>? {
+    let head = count * MemoryLayout<SafCkptSectionT>.stride
     var size = head
-    for section in sections { size = aligned(size) + section.data.count + section.id.bytes.count }
-    guard let memory = ForeignMemory.allocate(size) else { throw .noMemory }
-    let structures = memory.bindMemory(to: SafCkptSectionT.self, capacity: sections.count)
+    var ahead = reader
+    for _ in 0..<count {
+        let (descriptor, data) = try SnapshotReply.section(&ahead)
+        size = aligned(size) + data.count + descriptor.id.bytes.count
+    }
+    guard let memory = ForeignMemory.allocate(size) else {
+        reader = ahead
+        return nil
+    }
+    let structures = memory.bindMemory(to: SafCkptSectionT.self, capacity: count)
     var place = head
-    for (index, section) in sections.enumerated() {
+    for index in 0..<count {
+        // The same bytes as before: it does not fail now.
+        let (descriptor, bytes) = try SnapshotReply.section(&reader)
         place = aligned(place)
         let data = memory + place
-        let id = data + section.data.count
-        section.data.withUnsafeBytes {
-            if let source = $0.baseAddress { data.copyMemory(from: source, byteCount: $0.count) }
-        }
-        section.id.bytes.withUnsafeBytes {
+        if let source = bytes.baseAddress { data.copyMemory(from: source, byteCount: bytes.count) }
+        let id = data + bytes.count
+        descriptor.id.bytes.withUnsafeBytes {
             if let source = $0.baseAddress { id.copyMemory(from: source, byteCount: $0.count) }
         }
         structures[index] = SafCkptSectionT(
-            descriptor: SaCkptSectionDescriptorT(section.descriptor, id: id), data: section.data.isEmpty ? nil : data)
-        place += section.data.count + section.id.bytes.count
+            descriptor: SaCkptSectionDescriptorT(descriptor, id: id), data: bytes.isEmpty ? nil : data)
+        place += bytes.count + descriptor.id.bytes.count
     }
     return structures
 }
@@ -147,6 +170,8 @@ public func safCkptSectionOverwriteDifferential(
         guard let sectionId else { throw .invalidParam }
         let section = SectionID(Array(try sectionId.pointee.bytes))
         let data = try foreignData(dataBuffer, dataSize)
+        // What is kept, what is to be sent, and the request.
+        guard ForeignMemory.canAllocate(3 * data.count) else { throw .noMemory }
         guard let mirror = open.mirror(of: section) else { throw .badHandle }
         let before = mirror.statistics.bytesSent
         do throws(AisError) {

@@ -16,10 +16,11 @@ extension SaCkptSectionIdT {
     }
 }
 
-/// A caller's data; throws where there is said to be some, and there is none.
+/// A caller's data; throws where there is said to be some, and there is none, or more than a request carries.
 func foreignData(_ data: UnsafeRawPointer?, _ size: SaSizeT) throws(AisError) -> UnsafeRawBufferPointer {
     guard size > 0 else { return UnsafeRawBufferPointer(start: nil, count: 0) }
     guard let data, size <= SaSizeT(Int.max) else { throw .invalidParam }
+    guard size <= SaSizeT(CkptProtocolLimits.requestBytesMax) else { throw .noResources }
     return UnsafeRawBufferPointer(start: data, count: Int(size))
 }
 

@@ -76,6 +76,8 @@ final class DataSet: HandleObject, @unchecked Sendable {
         guard size <= SaSizeT(LibraryRecord.contentBytesMax), size == 0 || data != nil else {
             throw Failure(.invalidParam)
         }
+        // The record, and what SQLite makes of it.
+        guard ForeignMemory.canAllocate(2 * Int(size)) else { throw Failure(.noMemory) }
         return LibraryRecord.put(key, version: version, UnsafeRawBufferPointer(start: data, count: Int(size)))
     }
 

@@ -50,7 +50,7 @@ public func safCkptLibraryClose(_ libraryHandle: SafCkptLibraryHandleT) -> SaAis
 @c @implementation
 public func safCkptLibraryCheck(_ path: UnsafePointer<CChar>!) -> SaAisErrorT {
     result { () throws(Failure) in
-        guard File.exists(try text(path, max: pathMax)) else { throw Failure(.notExist) }
+        guard LibraryStore.hasFile(try text(path, max: pathMax)) else { throw Failure(.notExist) }
     }
 }
 

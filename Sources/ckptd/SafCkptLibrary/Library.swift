@@ -31,7 +31,9 @@ final class Library: HandleObject, @unchecked Sendable {
 
     private static func open(_ path: SystemString, creating isNew: Bool) throws(Failure) -> LibraryStore {
         try stored { () throws(LibraryCheckpointError) in
-            try LibraryStore.open(path, creating: isNew) { () throws(DatabaseError) in try SQLiteDatabase(path: path) }
+            try LibraryStore.open(path, creating: isNew) { () throws(DatabaseError) in
+                try SQLiteDatabase(path: path, creating: isNew)
+            }
         }
     }
 
@@ -39,8 +41,8 @@ final class Library: HandleObject, @unchecked Sendable {
     static func delete(_ path: SystemString) throws(Failure) {
         guard File.exists(path) else { throw Failure(.notExist) }
         do throws(Failure) { try open(path, creating: false).close() } catch {
-            // What cannot be read any more may go.
-            if error.code != SA_AIS_ERR_LIBRARY { throw error }
+            // What cannot be read any more may go, and what was never wholly made.
+            if error.code != SA_AIS_ERR_LIBRARY, error.code != SA_AIS_ERR_NOT_EXIST { throw error }
         }
         try stored { () throws(LibraryCheckpointError) in try LibraryStore.deleteFiles(path) }
     }

@@ -128,8 +128,25 @@ static void files(void)
     EXPECT(SA_AIS_OK, safCkptLibraryDelete(other));
     EXPECT(SA_AIS_ERR_NOT_EXIST, safCkptLibraryCheck(other));
 
-    /* None of ours: a file of other bytes is damaged, and one of another program is not touched. */
+    /* Nobody's, be it somebody who died while making it: none, and nothing is made of it unasked. */
+    struct stat status;
     int fd = open(other, O_CREAT | O_WRONLY, 0600);
+    HOLDS(fd >= 0 && close(fd) == 0);
+    EXPECT(SA_AIS_ERR_NOT_EXIST, safCkptLibraryOpen(other, 0, &second));
+    EXPECT(SA_AIS_ERR_NOT_EXIST, safCkptLibraryCheck(other));
+    HOLDS(stat(other, &status) == 0 && status.st_size == 0);
+    EXPECT(SA_AIS_OK, safCkptLibraryDelete(other));
+    HOLDS(stat(other, &status) != 0);
+    fd = open(other, O_CREAT | O_WRONLY, 0600);
+    HOLDS(fd >= 0 && close(fd) == 0);
+    MUST(SA_AIS_OK, safCkptLibraryOpen(other, SAF_CKPT_LIBRARY_CREATE, &second));
+    EXPECT(SA_AIS_OK, safCkptLibraryClose(second));
+    MUST(SA_AIS_OK, safCkptLibraryOpen(other, 0, &second));
+    EXPECT(SA_AIS_OK, safCkptLibraryClose(second));
+    EXPECT(SA_AIS_OK, safCkptLibraryDelete(other));
+
+    /* None of ours: a file of other bytes is damaged, and one of another program is not touched. */
+    fd = open(other, O_CREAT | O_WRONLY, 0600);
     HOLDS(fd >= 0 && write(fd, long_path, 4096) == 4096 && close(fd) == 0);
     EXPECT(SA_AIS_ERR_LIBRARY, safCkptLibraryOpen(other, 0, &second));
     EXPECT(SA_AIS_OK, safCkptLibraryDelete(other));
@@ -396,6 +413,41 @@ static void failing(void)
     free(large.data);
 }
 
+/* No memory. */
+static void poor(void)
+{
+    enum { SIZE = 40 << 20 }; /* malloc() never keeps so much for later */
+    SafCkptLibraryDataSetHandleT set = set_of("larger", NULL, 0), small = set_of("small", NULL, 0);
+    SafCkptLibraryBytesT large = {calloc(1, SIZE), SIZE}, bytes = {"small", 5}, found = {NULL, 7};
+    EXPECT(SA_AIS_OK, safCkptLibraryDataSetWrite(set, &large, 0));
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    HOLDS(statm != NULL && fscanf(statm, "%lu", &pages) == 1);
+    if (statm) fclose(statm);
+    struct rlimit limit, before;
+    getrlimit(RLIMIT_AS, &before);
+    for (unsigned long room = 8; room < 140; room += 33) {
+        limit = before;
+        limit.rlim_cur = pages * (unsigned long)sysconf(_SC_PAGESIZE) + (room << 20);
+        HOLDS(setrlimit(RLIMIT_AS, &limit) == 0);
+        SaAisErrorT code = safCkptLibraryDataSetRead(set, &found);
+        if (room < 40) HOLDS(code == SA_AIS_ERR_NO_MEMORY);
+        HOLDS(code == SA_AIS_OK || (code == SA_AIS_ERR_NO_MEMORY && found.data == NULL && found.dataSize == 7));
+        if (code == SA_AIS_OK) free(found.data);
+        found = (SafCkptLibraryBytesT){NULL, 7};
+        code = safCkptLibraryDataSetWrite(set, &large, 0);
+        if (room < 40) HOLDS(code == SA_AIS_ERR_NO_MEMORY);
+        HOLDS(code == SA_AIS_OK || code == SA_AIS_ERR_NO_MEMORY);
+    }
+    HOLDS(setrlimit(RLIMIT_AS, &before) == 0);
+    EXPECT(SA_AIS_OK, safCkptLibraryDataSetWrite(small, &bytes, 0));
+    EXPECT(SA_AIS_OK, safCkptLibraryDataSetRead(set, &found));
+    HOLDS(found.dataSize == SIZE && memcmp(found.data, large.data, SIZE) == 0);
+    free(found.data);
+    free(large.data);
+    EXPECT(SA_AIS_OK, safCkptLibraryDataSetDelete(set));
+}
+
 /* A child has none of its parent's handles, and may have files of its own. */
 static void forked(void)
 {
@@ -489,6 +541,7 @@ int main(int count, char **arguments)
     elements();
     updates();
     failing();
+    poor();
     forked();
     threads();
     damaged();

@@ -41,6 +41,65 @@ static void many(void)
     for (int i = 0; i < COUNT; i += 100) EXPECT(SA_AIS_ERR_BAD_HANDLE, saCkptCheckpointClose(checkpoints[i]));
 }
 
+/* Leaves this process so many bytes of memory beside what it has; 0: no limit. */
+static void leave(unsigned long bytes)
+{
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    HOLDS(statm != NULL && fscanf(statm, "%lu", &pages) == 1);
+    if (statm) fclose(statm);
+    struct rlimit limit;
+    HOLDS(getrlimit(RLIMIT_AS, &limit) == 0);
+    limit.rlim_cur = bytes == 0 ? limit.rlim_max : pages * (unsigned long)sysconf(_SC_PAGESIZE) + bytes;
+    HOLDS(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+/* Several at once, and all: from the replica, and from the service. */
+static void noMemoryForMany(SaCkptHandleT handle, char *data, unsigned long size)
+{
+    SaCkptCheckpointCreationAttributesT creation = attributes(SA_CKPT_WR_ALL_REPLICAS, 4, size);
+    SaCkptCheckpointHandleT checkpoint = made(handle, "safCkpt=memory of many", creation);
+    EXPECT(SA_AIS_OK, create_section(checkpoint, "a", data, size));
+    EXPECT(SA_AIS_OK, create_section(checkpoint, "b", "small", 5));
+    char some[8];
+    SaCkptIOVectorElementT elements[2] = {piece("a", some, sizeof some, 0), piece("b", some, sizeof some, 0)};
+    SaUint32T index = 77, count = 77;
+    SafCkptSectionT *sections = NULL;
+    SaUint64T change = 77;
+    SafCkptChangeT changes[2] = {0};
+    for (int i = 0; i < 2; i++) {
+        changes[i].kind = SAF_CKPT_SECTION_OVERWRITTEN;
+        changes[i].sectionId = id_of(i == 0 ? "a" : "b");
+        changes[i].data = data;
+        changes[i].dataSize = size / 2;
+    }
+    EXPECT(SA_AIS_OK, saCkptCheckpointRead(checkpoint, elements, 2, NULL)); /* it is mapped now */
+    for (int room = 8; room <= 56; room += 16) {
+        leave((unsigned long)room << 20);
+        elements[0] = piece("b", NULL, 0, 0);
+        elements[1] = piece("a", NULL, 0, 0);
+        if (room < 40) {
+            EXPECT(SA_AIS_ERR_NO_MEMORY, saCkptCheckpointRead(checkpoint, elements, 2, &index));
+            HOLDS(elements[0].dataBuffer == NULL && elements[1].dataBuffer == NULL && index == 77);
+        }
+        /* The answer lies in memory of its own, and is copied to what is handed out: twice the size. */
+        EXPECT(SA_AIS_ERR_NO_MEMORY, safCkptSectionsGet(checkpoint, &sections, &count, &change));
+        HOLDS(sections == NULL && count == 77 && change == 77);
+        if (room < 40) EXPECT(SA_AIS_ERR_NO_MEMORY, safCkptUpdate(checkpoint, changes, 2, &index, NULL));
+        if (room < 40) EXPECT(SA_AIS_ERR_NO_MEMORY, overwrite(checkpoint, "a", data, size));
+        HOLDS(index == 77 && holds(checkpoint, "b", "small", 5));
+    }
+    leave(0);
+    EXPECT(SA_AIS_OK, safCkptSectionsGet(checkpoint, &sections, &count, &change));
+    HOLDS(count == 2 && sections[0].descriptor.sectionSize == size && memcmp(sections[0].data, data, size) == 0);
+    HOLDS(sections[1].descriptor.sectionSize == 5 && memcmp(sections[1].data, "small", 5) == 0);
+    safCkptSectionsFree(sections);
+    EXPECT(SA_AIS_OK, saCkptCheckpointRead(checkpoint, elements, 2, NULL));
+    HOLDS(elements[1].readSize == size && memcmp(elements[1].dataBuffer, data, size) == 0);
+    for (int i = 0; i < 2; i++) free(elements[i].dataBuffer);
+    EXPECT(SA_AIS_OK, safCkptUpdate(checkpoint, changes, 2, NULL, NULL));
+}
+
 /* Memory for what the library is to hand out is not to be had: said so, and nothing else is lost. */
 static void noMemory(void)
 {
@@ -50,19 +109,12 @@ static void noMemory(void)
     SaCkptHandleT handle = start(NULL, 2);
     SaCkptCheckpointHandleT checkpoint = made(handle, "safCkpt=memory", attributes(SA_CKPT_WR_ALL_REPLICAS, 2, SIZE));
     EXPECT(SA_AIS_OK, create_section(checkpoint, "big", data, SIZE));
+    noMemoryForMany(handle, data, SIZE);
     free(data);
     SaCkptIOVectorElementT element = piece("big", some, sizeof some, 0);
     EXPECT(SA_AIS_OK, saCkptCheckpointRead(checkpoint, &element, 1, NULL)); /* it is mapped now */
 
-    unsigned long pages = 0;
-    FILE *statm = fopen("/proc/self/statm", "r");
-    HOLDS(statm != NULL && fscanf(statm, "%lu", &pages) == 1);
-    if (statm) fclose(statm);
-    struct rlimit limit, tight;
-    HOLDS(getrlimit(RLIMIT_AS, &limit) == 0);
-    tight = limit;
-    tight.rlim_cur = pages * (unsigned long)sysconf(_SC_PAGESIZE) + (8 << 20);
-    HOLDS(setrlimit(RLIMIT_AS, &tight) == 0);
+    leave(8 << 20);
     SaUint32T index = 77;
     element = piece("big", NULL, 0, 0);
     EXPECT(SA_AIS_ERR_NO_MEMORY, saCkptCheckpointRead(checkpoint, &element, 1, &index));
@@ -71,7 +123,7 @@ static void noMemory(void)
     EXPECT(SA_AIS_OK, saCkptCheckpointRead(checkpoint, &element, 1, NULL));
     EXPECT(SA_AIS_OK, overwrite(checkpoint, "big", "small", 5));
     HOLDS(holds(checkpoint, "big", "small", 5));
-    HOLDS(setrlimit(RLIMIT_AS, &limit) == 0);
+    leave(0);
     EXPECT(SA_AIS_OK, saCkptFinalize(handle));
 }
 

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -33,6 +34,13 @@
 static inline struct timespec cosal_timespec(uint64_t nanoseconds) {
     const uint64_t second = 1000000000u;
     return (struct timespec){.tv_sec = (time_t)(nanoseconds / second), .tv_nsec = (long)(nanoseconds % second)};
+}
+
+/* Whether malloc(3) has so many bytes just now: compilers leave out a malloc whose memory is only freed. */
+static inline bool cosal_can_allocate(size_t count) {
+    void *volatile memory = malloc(count);
+    free(memory);
+    return memory != NULL;
 }
 
 /* ---- variadic calls ------------------------------------------------------------------------------------------ */
