@@ -6,6 +6,8 @@ public struct FileStatus: Equatable, Sendable {
     public enum Kind: Sendable { case file, directory, link, socket, pipe, device }
     public let kind: Kind
     public let size: Int
+    /// Bytes that it takes, holes left out and what is behind its end included.
+    public let allocated: Int
     /// Permission bits.
     public let mode: UInt32
     public let userID: UInt32
@@ -95,6 +97,7 @@ extension FileStatus {
             default: .file
             }
         size = Int(raw.st_size)
+        allocated = Int(raw.st_blocks) * 512
         mode = UInt32(raw.st_mode) & 0o7777
         userID = raw.st_uid
         groupID = raw.st_gid

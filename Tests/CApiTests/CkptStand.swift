@@ -26,6 +26,7 @@ final class CkptStand {
     }
 
     var pid: Int32 { daemon?.pid ?? 0 }
+    var isRunning: Bool { daemon?.isRunning == true }
     /// ckptd, if it runs.
     var running: Int32? { daemon?.pid }
 

@@ -94,6 +94,42 @@ struct FaultTests {
         try stand.run(CToolchain.compile("full.c"))
     }
 
+    @Test(
+        "Who may write directly, and does whatever can be done with what it got, ends nobody of another user",
+        .enabled(if: Environment.userID == 0 && File.canForbidCutting))
+    func hostile() throws {
+        let stand = try CkptStand(started: false)
+        let shm = stand.places.shmDirectory
+        try File.makeDirectories(shm, mode: 0o755)
+        try File.setMode(stand.root, 0o755)
+        try #require(try Self.run("/bin/mount", ["-t", "tmpfs", "-o", "size=4m,mode=755", "tmpfs", shm]) == 0)
+        defer {
+            stand.kill()
+            _ = try? Self.run("/bin/umount", ["-l", shm])  // a stand that stays behind is seen
+        }
+        try stand.start()
+        let program = try CToolchain.compile("hostile.c")
+        func said(_ word: String, _ name: String, _ command: StartedCommand) throws {
+            try stand.wait(for: "\(name) to say \(word)") {
+                (try? File.readText("\(stand.root)/\(name).out"))?.contains(word) == true || !command.isRunning
+            }
+            if !command.isRunning { throw CToolError("\(try command.wait())") }
+        }
+        let attacker = try stand.begin(program, ["attack", stand.root, "65534"], as: "attacker")
+        try said("direct", "attacker", attacker)
+        let victim = try stand.begin(program, ["victim", stand.root], as: "victim")
+        try said("reading", "victim", victim)
+        let pid = stand.pid
+        _ = try File.openForAppending(stand.root + "/go")
+        let outcome = try victim.wait()
+        #expect(outcome.succeeded, "\(outcome)")
+        _ = try File.openForAppending(stand.root + "/stop")
+        let end = try attacker.wait()
+        #expect(end.succeeded, "\(end)")
+        #expect(stand.isRunning && stand.pid == pid)
+        try stand.run(program, ["repair", stand.root])
+    }
+
     private static func run(_ program: String, _ arguments: [String]) throws -> Int32 {
         let child = try Process.spawn(SpawnOptions(path: program, arguments: [program] + arguments))
         _ = try IO.waitUntil(child.rawPidfd, readable: true, deadline: MonotonicClock.now() + .seconds(30))

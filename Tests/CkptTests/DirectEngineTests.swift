@@ -26,7 +26,7 @@ struct DirectEngineTests {
             .update(
                 handle, [world.operation(.create, "a", count: 10), world.operation(.create, "b", count: 10)])
         ).get()
-        if let opened = world.engine.handles[handle] { _ = world.engine.wantsDirect(handle, opened) }
+        if let opened = world.engine.handles[handle] { _ = world.engine.directAccess(handle, opened, 0) }
         return (world, handle)
     }
 
@@ -84,6 +84,31 @@ struct DirectEngineTests {
         #expect(Self.grants(world) == [0])
         _ = try world.ask(.subscribe(other, after: nil), from: EngineWorld.other).get()
         #expect(Self.recalls(world) == [0])
+    }
+
+    private func access(
+        _ world: inout EngineWorld, _ handle: HandleID, _ session: ClientSession, user: UInt32?
+    ) throws -> DirectAccess {
+        guard case .mapping(_, let access) = try world.ask(.map(handle), from: session, user: user).get() else {
+            throw AisError.library
+        }
+        return access
+    }
+
+    @Test("The direct file is mapped by processes of one user: who wants to write it first")
+    func oneUser() throws {
+        let (first, second) = (EngineWorld.client, EngineWorld.other)
+        var world = EngineWorld()
+        let writer = try world.open([.read, .write], Self.attributes(), from: first)
+        let reader = try world.open([.read], from: second)
+        let other = try world.open([.read, .write], from: second)
+        #expect(try access(&world, reader, second, user: 7) == .none, "nobody has wanted to write it")
+        #expect(try access(&world, writer, first, user: nil) == .none, "who could cut it off")
+        #expect(try access(&world, writer, first, user: 8) == .write)
+        #expect(try access(&world, reader, second, user: 7) == .none)
+        #expect(try access(&world, other, second, user: 0) == .none, "root neither")
+        #expect(try access(&world, reader, second, user: 8) == .read)
+        #expect(try access(&world, other, second, user: 8) == .write)
     }
 
     /// `a` is direct and has become 30 bytes by 5 writes.

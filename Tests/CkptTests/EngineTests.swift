@@ -76,7 +76,8 @@ struct EngineWorld {
     }
 
     mutating func ask(
-        _ request: CkptRequest, from session: ClientSession = client, repeating earlier: UInt64? = nil
+        _ request: CkptRequest, from session: ClientSession = client, user: UInt32? = 0,
+        repeating earlier: UInt64? = nil
     ) -> Result<CkptAnswer, AisError> {
         if earlier == nil { number += 1 }
         let identity = RequestIdentity(session: session, number: earlier ?? number)
@@ -84,7 +85,7 @@ struct EngineWorld {
             .request(
                 request,
                 RequestOrigin(
-                    identity: identity, process: Self.process(session), isRetransmission: earlier != nil,
+                    identity: identity, process: Self.process(session), user: user, isRetransmission: earlier != nil,
                     isAdministrator: true),
                 time: time))
         var answers: [Result<CkptAnswer, AisError>] = []

@@ -28,7 +28,7 @@ struct TellingEngineTests {
             _ = try world.ask(.subscribe(follower, after: nil), from: EngineWorld.other).get()
             let opened = try #require(world.engine.handles[handle])
             id = opened.checkpoint
-            _ = world.engine.wantsDirect(handle, opened)
+            _ = world.engine.directAccess(handle, opened, 0)
             for section in ["a", "b"] as [SectionID] { try write(section) }
         }
 
@@ -216,13 +216,13 @@ struct TellingEngineTests {
         #expect(world.world.effects.contains(.stopDirect(world.id)))
         #expect(world.world.timers[.telling(world.id)] != nil, "what it wrote before is told")
         let opened = try #require(world.world.engine.handles[world.handle])
-        let lateMayWrite = world.world.engine.wantsDirect(world.handle, opened)
+        let lateMayWrite = world.world.engine.directAccess(world.handle, opened, 0) == .write
         #expect(!lateMayWrite, "what it maps it can only read")
         // Another process may write, but nobody without asking.
         let next = ClientSession(high: 7, low: 7)
         let successor = try world.world.open([.read, .write], from: next)
         let mapped = try #require(world.world.engine.handles[successor])
-        let nextMayWrite = world.world.engine.wantsDirect(successor, mapped)
+        let nextMayWrite = world.world.engine.directAccess(successor, mapped, 0) == .write
         #expect(nextMayWrite)
         func write(_ section: SectionID) throws -> Bool {
             let operations = [world.world.operation(.overwrite, section, count: 10)]

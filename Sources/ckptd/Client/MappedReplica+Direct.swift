@@ -2,30 +2,19 @@ import CkptLayout
 import OSAL
 import SAFTypes
 
-/// The direct file of a checkpoint, as it was mapped.
-struct DirectMapping: Sendable {
-    private let mapping: Mapping
-    /// Which life of the file it is.
-    let generation: UInt64
-
-    init(_ mapping: Mapping, generation: UInt64) { (self.mapping, self.generation) = (mapping, generation) }
-
-    var bytes: UnsafeMutableRawBufferPointer { mapping.bytes }
-}
-
 // Sections that their writers write themselves.
 extension MappedReplica {
     private static let readsMax = 4
 
     @inline(__always)
     private func section(_ place: DirectPlace) -> DirectSection? {
-        guard let direct, direct.generation == file.directGeneration else { return nil }
+        guard let direct, directGeneration == file.directGeneration else { return nil }
         return DirectSection(place, in: direct.bytes)
     }
 
     /// There is something else to be mapped, or what is mapped cannot be used.
     private func missing<Value>() -> Outcome<Value> {
-        direct?.generation == file.directGeneration ? .ask : .replaced
+        directGeneration == file.directGeneration ? .ask : .replaced
     }
 
     /// The section, if its writers write it themselves.

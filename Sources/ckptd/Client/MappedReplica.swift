@@ -24,8 +24,10 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
     private let mapping: Mapping
     let lease: Mapping
     let file: ReplicaFile
-    /// Sections that their writers write themselves: nil as long as there is nothing to be mapped.
-    let direct: DirectMapping?
+    /// Sections that their writers write themselves: nil as long as there is nothing to be mapped, or not for us.
+    let direct: Mapping?
+    /// Which life of the direct file ckptd had when it gave us that.
+    let directGeneration: UInt64
     /// Who this process is in their locks; 0: it may not write them.
     let owner: UInt32
     private let lock = Lock(())
@@ -44,14 +46,15 @@ final class MappedReplica: @unchecked Sendable {  // the reader is locked, all e
     ///
     /// - Parameter isStrict: it is not read any more when the node has left the cluster.
     init?(
-        _ mapping: Mapping, lease: Mapping, direct: DirectMapping?, owner: UInt32, connection: UInt64, isStrict: Bool
+        _ mapping: Mapping, lease: Mapping, direct: Mapping?, _ answer: MapReply, connection: UInt64, isStrict: Bool
     ) {
         guard let file = ReplicaFile(UnsafeRawBufferPointer(mapping.bytes)) else { return nil }
         self.mapping = mapping
         self.lease = lease
         self.file = file
         self.direct = direct
-        self.owner = owner
+        directGeneration = answer.directGeneration
+        owner = answer.owner
         self.connection = connection
         membership = isStrict ? LeasePage.membership(UnsafeRawPointer(lease.base)) : nil
         reader = .allocate(capacity: 1)

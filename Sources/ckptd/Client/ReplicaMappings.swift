@@ -28,20 +28,18 @@ final class ReplicaMappings: Sendable {
     /// - Parameter isStrict: as of ``MappedReplica``.
     func take(_ reply: Reply, isStrict: Bool) -> MappedReplica? {
         defer { for descriptor in reply.descriptors { IO.close(descriptor) } }
-        guard let answer = try? MapReply(decoding: reply.body), answer.hasReplica,  // none, or not our protocol
+        guard var answer = try? MapReply(decoding: reply.body), answer.hasReplica,  // none, or not our protocol
             reply.descriptors.count >= 2
         else { return nil }
         let connection = self.connection
         guard let lease = lease(reply.descriptors[1], connection) else { return nil }
         guard let mapping = Self.map(reply.descriptors[0]) else { return nil }
-        let isWriter = answer.owner != 0
         let direct =
             answer.hasDirect && reply.descriptors.count >= 3
-            ? Self.map(reply.descriptors[2], writable: isWriter).map {
-                DirectMapping($0, generation: answer.directGeneration)
-            } : nil
-        return MappedReplica(
-            mapping, lease: lease, direct: direct, owner: answer.owner, connection: connection, isStrict: isStrict)
+            ? Self.map(reply.descriptors[2], writable: answer.owner != 0) : nil
+        // What cannot be mapped now is asked for again.
+        if answer.hasDirect, direct == nil { answer.directGeneration = .max }
+        return MappedReplica(mapping, lease: lease, direct: direct, answer, connection: connection, isStrict: isStrict)
     }
 
     private func lease(_ descriptor: Int32, _ connection: UInt64) -> Mapping? {

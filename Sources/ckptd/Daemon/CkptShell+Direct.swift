@@ -35,9 +35,10 @@ extension CkptShell {
         withRecalled(payload) { go(.telling(id, sights, isResting: isResting)) }
     }
 
-    /// Who could cut off the direct file could end others who map it: only who could do so anyway.
-    func mayWriteDirect(_ peer: Peer) -> Bool {
-        File.canForbidCutting || [0, Environment.userID].contains(peer.info.credentials.uid)
+    /// Whose process may have direct files. Where their writers can cut them off, only who could end ckptd anyway.
+    func directUser(_ peer: Peer) -> UInt32? {
+        let user = peer.info.credentials.uid
+        return File.canForbidCutting || [0, Environment.userID].contains(user) ? user : nil
     }
 }
 

@@ -207,8 +207,8 @@ final class CkptShell {
         }
         var origin = RequestOrigin(
             identity: RequestIdentity(session: Self.session(request.peer), number: request.id.number),
-            process: Self.process(request.peer), isRetransmission: request.isRetransmission,
-            isAdministrator: isAdministrator(request.peer))
+            process: Self.process(request.peer), user: directUser(request.peer),
+            isRetransmission: request.isRetransmission, isAdministrator: isAdministrator(request.peer))
         if isStrict, !code.isForAnyNode, let refusal = membership.state.refusal(of: Self.session(request.peer)) {
             return request.fail(refusal.code, refusal.text)
         }
@@ -461,7 +461,7 @@ final class CkptShell {
         case .subscription(let id, let handle, let after, let change, let sections):
             guard case .client(let request) = asker else { return }
             return startSubscription(id, handle, after, change, sections, request)
-        case .mapping(let id, let flags, let isDirect): return replyMapping(id, flags, isDirect: isDirect)
+        case .mapping(let id, let access): return replyMapping(id, access)
         case .adminList(let reply): writer.value(reply)
         case .adminSections(let reply, let id, let sections, let dataMax):
             writer.bool(reply.hasMore)
@@ -489,23 +489,21 @@ final class CkptShell {
         }
     }
 
-    private func replyMapping(_ id: CheckpointID, _ flags: OpenFlags, isDirect: Bool) {
+    private func replyMapping(_ id: CheckpointID, _ access: DirectAccess) {
         guard case .client(let request) = asker else { return }
-        let isDirect = isDirect && mayWriteDirect(request.peer)
-        let owner = isDirect ? Self.process(request.peer).lockOwner : 0
+        var reply = MapReply(
+            hasReplica: true, owner: access == .write ? Self.process(request.peer).lockOwner : 0,
+            directGeneration: files.directGeneration(id))
         do throws(OSError) {
             let file = try files.openForReading(id)
             let lease = try files.openLease()
             keeper?.lease.isUsed()
-            let isWriter = isDirect && flags.contains(.write)
-            if let direct = try files.openDirect(id, writable: isWriter) {
-                writer.value(
-                    MapReply(
-                        hasReplica: true, hasDirect: true, owner: owner, directGeneration: files.directGeneration(id)))
+            if access != .none, let direct = try files.openDirect(id, writable: access == .write) {
+                reply.hasDirect = true
+                writer.value(reply)
                 writer.bytes.withUnsafeBytes { request.reply($0, descriptors: [file.raw, lease.raw, direct.raw]) }
             } else {
-                writer.value(
-                    MapReply(hasReplica: true, owner: owner, directGeneration: files.directGeneration(id)))
+                writer.value(reply)
                 writer.bytes.withUnsafeBytes { request.reply($0, descriptors: [file.raw, lease.raw]) }
             }
         } catch {

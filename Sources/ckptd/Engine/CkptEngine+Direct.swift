@@ -170,15 +170,22 @@ extension CkptEngine {
 
     // MARK: Granting
 
-    /// Who has this handle wants to write directly, and may if it can be done at all.
-    mutating func wantsDirect(_ id: HandleID, _ handle: Handle) -> Bool {
-        guard handle.flags.contains([.read, .write]), let checkpoint = checkpoints[handle.checkpoint],
-            checkpoint.attributes.mayBeDirect, let slot = checkpoint.openerSlots[id],
-            let record = checkpoint.openers[slot]?.record,
-            !fence.isLate(ProcessIdentity(id: record.processID, start: record.processStart))
-        else { return false }
+    /// What who has this handle gets of the direct file, now or when there is one.
+    ///
+    /// It belongs to one user, that of the first process that wants to write it. Who can write it can take memory out
+    /// of it, and touching that when no more is left ends a process (SIGBUS): what a user can do to his own anyway.
+    mutating func directAccess(_ id: HandleID, _ handle: Handle, _ user: UInt32?) -> DirectAccess {
+        guard let user, let checkpoint = checkpoints[handle.checkpoint], checkpoint.attributes.mayBeDirect,
+            let slot = checkpoint.openerSlots[id], let record = checkpoint.openers[slot]?.record
+        else { return .none }
+        let isWriter =
+            handle.flags.contains([.read, .write])
+            && !fence.isLate(ProcessIdentity(id: record.processID, start: record.processStart))
+        guard (checkpoint.directUser ?? (isWriter ? user : nil)) == user else { return .none }
+        if !isWriter { return .read }
+        checkpoints[handle.checkpoint]?.directUser = user
         checkpoints[handle.checkpoint]?.setDirectWriter(opener: slot)
-        return true
+        return .write
     }
 
     /// After an update: its section is left to its writer, if that is worth it.

@@ -237,8 +237,8 @@ public struct CkptEngine: Engine, Sendable {
         case .map(let id):
             let handle = try opened(id, origin)
             try require(.read, handle.flags, checkpoints[handle.checkpoint]?.name)
-            let isDirect = wantsDirect(id, handle)
-            return [.reply(origin.identity, .mapping(handle.checkpoint, handle.flags, isDirect: isDirect))]
+            let access = directAccess(id, handle, origin.user)
+            return [.reply(origin.identity, .mapping(handle.checkpoint, direct: access))]
         case .adminList(let after, let limit): return try adminList(after, limit, origin, now)
         case .adminSections(let name, let after, let limit, let dataMax):
             return try adminSections(name, after, limit, dataMax, origin, source, now)

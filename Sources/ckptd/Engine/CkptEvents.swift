@@ -17,6 +17,8 @@ public struct ProcessIdentity: Hashable, Sendable {
 public struct RequestOrigin: Hashable, Sendable {
     public var identity: RequestIdentity
     public var process: ProcessIdentity
+    /// Whose process it is; nil: who must not have what can be written directly.
+    public var user: UInt32?
     /// The client is not sure that an earlier sending was not executed.
     public var isRetransmission: Bool
     /// May look at all checkpoints without opening them.
@@ -25,11 +27,12 @@ public struct RequestOrigin: Hashable, Sendable {
     public var epochs: [AssignmentEpoch]
 
     public init(
-        identity: RequestIdentity, process: ProcessIdentity, isRetransmission: Bool = false,
+        identity: RequestIdentity, process: ProcessIdentity, user: UInt32? = 0, isRetransmission: Bool = false,
         isAdministrator: Bool = false, epochs: [AssignmentEpoch] = []
     ) {
         self.identity = identity
         self.process = process
+        self.user = user
         self.isRetransmission = isRetransmission
         self.isAdministrator = isAdministrator
         self.epochs = epochs
@@ -154,12 +157,14 @@ public enum CkptAnswer: Hashable, Sendable {
     case snapshot(CheckpointID, change: UInt64, [StoredSection])
     /// From after `after` if the store still has what followed it, otherwise from a snapshot; then every update.
     case subscription(CheckpointID, HandleID, after: UInt64?, change: UInt64, [StoredSection])
-    /// What may be mapped of the checkpoint by who opened it so; the shell opens the files.
-    /// `isDirect`: who may write sections directly, when they are granted.
-    case mapping(CheckpointID, OpenFlags, isDirect: Bool)
+    /// What may be mapped of the checkpoint for reading, and how the direct file; the shell opens the files.
+    case mapping(CheckpointID, direct: DirectAccess)
     case adminList(AdminListReply)
     case adminSections(AdminSectionsReply, CheckpointID, [StoredSection], dataMax: Int)
 }
+
+/// What a process may do with a checkpoint's direct file.
+public enum DirectAccess: Hashable, Sendable { case none, read, write }
 
 /// Worth a line in the log.
 public enum CkptNote: Hashable, Sendable {

@@ -34,6 +34,8 @@ struct OpenCheckpoint: Hashable, Sendable {
     var sections = SectionIndex()
     /// Sections that their writers write themselves, by their slots.
     var direct: [Int: Direct] = [:]
+    /// Whose processes alone may map what is written directly; nil: nobody has wanted to write it yet.
+    var directUser: UInt32?
     /// Others are told what is written there.
     var isTold = false
     /// Another replica is to be the active one: no section is left to its writers.

@@ -107,7 +107,7 @@ extension CheckpointFiles {
         _ = try? File.remove(directPath(id))
     }
 
-    /// For a process that may; nil: there is none.
+    /// For a process of the user whose the file is; nil: there is none.
     public func openDirect(_ id: CheckpointID, writable: Bool) throws(OSError) -> Descriptor? {
         try entries[id]?.direct?.open(writable: writable)
     }

@@ -47,11 +47,22 @@ final class DirectFile {
     var path: String { file.path }
     var bytes: Int { mapping.count }
 
-    /// Somebody may have cut it off: then nothing in it is touched any more.
+    /// Somebody may have cut it off: then nothing in it is touched any more. Who has made it longer, or has taken
+    /// memory beyond its end, gains nothing.
     var isWhole: Bool {
-        if shield.hasFaulted { return false }
-        do throws(OSError) { return try File.stat(descriptor: file.raw).size >= mapping.count } catch { return false }
+        do throws(OSError) {
+            let status = try File.stat(descriptor: file.raw)
+            if status.size > mapping.count || status.allocated > mapping.count + Self.slack {
+                try file.truncate(to: mapping.count)
+            }
+            return !shield.hasFaulted && status.size >= mapping.count
+        } catch {
+            return false
+        }
     }
+
+    /// The kernel may give a large page where a small one would do.
+    private static let slack = 2 << 20
 
     func section(_ place: DirectPlace) -> DirectSection? { DirectSection(place, in: mapping.bytes) }
 
