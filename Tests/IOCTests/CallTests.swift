@@ -216,6 +216,71 @@ struct CallTests {
         server.stop()
     }
 
+    private static func outcome(
+        _ client: IOCConnection, _ code: UInt16, _ body: [UInt8], late: (@Sendable (Reply) -> Void)? = nil
+    ) async -> AisError? {
+        do throws(CallError) {
+            _ = try await client.call(code, body, timeout: .seconds(300), late: late)
+            return nil
+        } catch {
+            return error.code
+        }
+    }
+
+    /// As `eventually`, but leaves the thread to other tasks.
+    private static func comes(_ condition: () -> Bool) async -> Bool {
+        let deadline = MonotonicClock.now() + .seconds(30)
+        while !condition() {
+            if MonotonicClock.now() > deadline { return false }
+            await Task.yield()
+        }
+        return true
+    }
+
+    @Test("A cancelled task waits no longer; its answer goes where late ones go; before the call it calls nobody")
+    func cancelled() async throws {
+        let server = TestServer(home.places)
+        let client = IOCConnection(to: .wellKnown(.ckptd), places: home.places)
+        _ = try await client.call(Code.echo, [1], timeout: .seconds(30))
+        let start = MonotonicClock.now()
+        let late = Monitor<[UInt8]>([])
+        let waiting = (0..<3).map { index in
+            Task {
+                await Self.outcome(client, Code.later, [UInt8(index)]) { reply in late.update { $0 += reply.body } }
+            }
+        }
+        #expect(await Self.comes { server.executions.load(ordering: .relaxed) == 4 })
+        waiting[0].cancel()
+        waiting[1].cancel()
+        #expect(await waiting[0].value == .interrupt)
+        #expect(await waiting[1].value == .interrupt)
+        server.thread.sync { [server] _ in
+            for request in server.kept { request.reply([7]) }
+            server.kept = []
+        }
+        #expect(await waiting[2].value == nil)
+        #expect(await Self.comes { late.update { $0 } == [7, 7] })
+        #expect(try await client.call(Code.echo, [2], timeout: .seconds(30)).body == [2])
+
+        let asked = server.executions.load(ordering: .relaxed)
+        let before = Task { () -> AisError? in
+            withUnsafeCurrentTask { $0?.cancel() }
+            return await Self.outcome(client, Code.echo, [])
+        }
+        #expect(await before.value == .interrupt)
+        #expect(server.executions.load(ordering: .relaxed) == asked)
+
+        // Nobody is there to whom it could be sent.
+        server.stop()
+        let away = Task { await Self.outcome(client, Code.echo, []) }
+        #expect(await Self.comes { client.lock.withLock { _ in client.calls.count } == 1 })
+        away.cancel()
+        #expect(await away.value == .interrupt)
+        #expect(client.lock.withLock { _ in client.calls.count } == 0)
+        #expect(MonotonicClock.now() - start < .seconds(150))
+        client.close()
+    }
+
     @Test("Pushes come to the handler in order, without a call")
     func pushes() throws {
         let server = TestServer(home.places)

@@ -55,16 +55,25 @@ extension IOCConnection {
         for call in finished { resume(call) }
     }
 
-    /// Calls and suspends until the answer is there.
+    /// Calls and suspends until the answer is there, or the task is cancelled (`.interrupt`).
+    ///
+    /// A task that is cancelled before calls nobody. When it is cancelled later, and the request was sent, it may be
+    /// executed or not; it goes on inside, within its timeout, without anybody who waits.
+    ///
+    /// - Parameter late: gets the answer that came too late for a cancelled task; it must not block.
     public func call(
-        _ code: UInt16, _ body: [UInt8], lane: Lane = .normal, timeout: Duration
+        _ code: UInt16, _ body: [UInt8], lane: Lane = .normal, timeout: Duration,
+        late: (@Sendable (Reply) -> Void)? = nil
     ) async throws(CallError) -> Reply {
+        if Task.isCancelled { throw cancelled }
         let start = MonotonicClock.now()
         let call = try beginAsync(code, body, lane, timeout)
         // Hot: the answer is there before suspending would be over.
         if let answer = tryAtOnce(call) { return try answer.get() }
-        let result: Result<Reply, CallError> = await withUnsafeContinuation { continuation in
-            whenDone(call) { continuation.resume(returning: $0) }
+        let result: Result<Reply, CallError> = await withTaskCancellationHandler {
+            await withUnsafeContinuation { continuation in whenDone(call) { continuation.resume(returning: $0) } }
+        } onCancel: {
+            abandon(call, late)
         }
         learn(start, MonotonicClock.now())
         return try result.get()
@@ -138,9 +147,28 @@ extension IOCConnection {
         }
     }
 
+    private var cancelled: CallError { CallError(.interrupt, "the task that called \(name) was cancelled") }
+
+    /// Nobody waits for the call any more. One that was sent goes on: ``call(_:_:lane:timeout:late:)``.
+    private func abandon(_ call: PendingCall, _ late: (@Sendable (Reply) -> Void)?) {
+        let waiting = lock.withLock { _ -> (@Sendable (Result<Reply, CallError>) -> Void)? in
+            if call.isDone || call.isAbandoned { return nil }
+            call.isAbandoned = true
+            let waiting = call.completion
+            call.completion = { result in
+                guard case .success(let reply) = result else { return }
+                if let late { late(reply) } else { for descriptor in reply.descriptors { IO.close(descriptor) } }
+            }
+            if !call.wasSent { _ = complete(call, .failure(cancelled)) }
+            return waiting
+        }
+        waiting?(.failure(cancelled))
+    }
+
     /// Hands the outcome to `then`, now if it is there, else when it comes.
     private func whenDone(_ call: PendingCall, _ then: @escaping @Sendable (Result<Reply, CallError>) -> Void) {
         let outcome = lock.withLock { _ -> Result<Reply, CallError>? in
+            if call.isAbandoned { return .failure(cancelled) }
             if call.isDone { return Self.outcome(of: call) }
             call.completion = then
             return nil

@@ -30,6 +30,8 @@ final class PendingCall: @unchecked Sendable {
     var error: CallError?
     var reply = Reply(body: [], descriptors: [])
     var completion: (@Sendable (Result<Reply, CallError>) -> Void)?
+    /// The task that made it was cancelled, and does not wait any more.
+    var isAbandoned = false
 
     /// Its thread sleeps on the word, or is about to: whoever reads for itself costs nobody a system call.
     var isSleeping = false
@@ -70,6 +72,7 @@ final class PendingCall: @unchecked Sendable {
         error = nil
         reply = Reply(body: [], descriptors: [])
         completion = nil
+        isAbandoned = false
         kind = .blocking
         isSleeping = false
         deadline = .distantFuture

@@ -63,7 +63,7 @@ public final class Component: Sendable {
     final class Shared: Sendable {
         struct State {
             var haStates: [SaName: HAState] = [:]
-            var registration: CheckedContinuation<Result<Void, AisError>, Never>?
+            var registration: AwaitedAnswer?
         }
         let state = Mutex(State())
     }
@@ -90,15 +90,16 @@ public final class Component: Sendable {
         let shared = Shared()
         let mailbox = AssignmentMailbox()
         let runtime = try RuntimeThread()
-        let outcome = await withCheckedContinuation { waiting in
-            shared.state.withLock { $0.registration = waiting }
-            runtime.post { loop in
-                runtime.driver = ComponentDriver(
-                    loop: loop, places: places, name: name, timeout: timeout, shared: shared, runtime: runtime,
-                    mailbox: mailbox)
+        do throws(AisError) {
+            try await AwaitedAnswer.get { answer in
+                shared.state.withLock { $0.registration = answer }
+                runtime.post { loop in
+                    runtime.driver = ComponentDriver(
+                        loop: loop, places: places, name: name, timeout: timeout, shared: shared, runtime: runtime,
+                        mailbox: mailbox)
+                }
             }
-        }
-        if case .failure(let error) = outcome {
+        } catch {
             runtime.post { _ in runtime.driver?.close() }
             throw error
         }
@@ -152,38 +153,32 @@ public final class Component: Sendable {
         key: String, invoked: HealthcheckInvocation = .byAmf, recovery: RecommendedRecovery = .noRecommendation,
         _ isHealthy: @escaping @Sendable () async -> Bool
     ) async throws(AisError) {
-        let outcome = await withCheckedContinuation { (waiting: CheckedContinuation<Result<Void, AisError>, Never>) in
-            runtime.post { [runtime] _ in
-                guard let driver = runtime.driver else { return waiting.resume(returning: .failure(.badHandle)) }
-                driver.startHealthcheck(key, invoked, recovery, isHealthy) { waiting.resume(returning: $0) }
-            }
-        }
-        try outcome.get()
+        try await answer { driver, then in driver.startHealthcheck(key, invoked, recovery, isHealthy, then: then) }
     }
 
     /// - Throws: `.notExist` not started.
     /// - Source: saAmfHealthcheckStop().
     public func stopHealthcheck(key: String) async throws(AisError) {
-        let outcome = await withCheckedContinuation { (waiting: CheckedContinuation<Result<Void, AisError>, Never>) in
-            runtime.post { [runtime] _ in
-                guard let driver = runtime.driver else { return waiting.resume(returning: .failure(.badHandle)) }
-                driver.stopHealthcheck(key) { waiting.resume(returning: $0) }
-            }
-        }
-        try outcome.get()
+        try await answer { driver, then in driver.stopHealthcheck(key, then: then) }
     }
 
     /// Hangs up; amfd then waits for this component to come back, or to end.
     public func close() { runtime.post { [runtime] _ in runtime.driver?.close() } }
 
     private func ask(_ request: AmfRequest) async throws(AisError) {
-        let outcome = await withCheckedContinuation { (waiting: CheckedContinuation<Result<Void, AisError>, Never>) in
+        try await answer { driver, then in driver.ask(request, then: then) }
+    }
+
+    /// What the driver answers, or `.interrupt` when the task is cancelled: it is asked in any case.
+    private func answer(
+        _ begin: @escaping @Sendable (ComponentDriver, @escaping @Sendable (Result<Void, AisError>) -> Void) -> Void
+    ) async throws(AisError) {
+        try await AwaitedAnswer.get { answer in
             runtime.post { [runtime] _ in
-                guard let driver = runtime.driver else { return waiting.resume(returning: .failure(.badHandle)) }
-                driver.ask(request) { waiting.resume(returning: $0) }
+                guard let driver = runtime.driver else { return answer.give(.failure(.badHandle)) }
+                begin(driver) { answer.give($0) }
             }
         }
-        try outcome.get()
     }
 }
 
@@ -313,7 +308,7 @@ final class ComponentDriver {
             defer { state.registration = nil }
             return state.registration
         }
-        waiting?.resume(returning: outcome)
+        waiting?.give(outcome)
     }
 
     // MARK: Callbacks

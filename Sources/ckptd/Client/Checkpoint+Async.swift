@@ -3,6 +3,9 @@ import IOC
 public import SAFTypes
 
 /// The same for tasks: nobody's thread waits.
+///
+/// A task that is cancelled does not wait any longer: every call throws `.interrupt` then. What it has sent may be done
+/// all the same; a checkpoint that is opened too late is closed again.
 extension Checkpoint {
     /// Opens a checkpoint, creating it when `creating` is given and there is none of this name.
     ///
@@ -17,7 +20,8 @@ extension Checkpoint {
     ) async throws(AisError) -> Checkpoint {
         service.keepConnected()
         let body = openBody(name, flags, attributes)
-        let reply = try await service.call(.open, timeout: timeout, body: body) { reader throws(DecodeError) in
+        let reply = try await service.call(.open, timeout: timeout, body: body, late: service.closeLate) {
+            reader throws(DecodeError) in
             try reader.value(OpenReply.self)
         }
         return Checkpoint(name, flags, attributes, reply, service)
@@ -76,7 +80,8 @@ extension Checkpoint {
             guard error == .badHandle, !isClosed.load(ordering: .acquiring) else { throw error }
         }
         let body = Self.openBody(name, flags, attributes)
-        let reply = try await service.call(.open, timeout: timeout, body: body) { reader throws(DecodeError) in
+        let reply = try await service.call(.open, timeout: timeout, body: body, late: service.closeLate) {
+            reader throws(DecodeError) in
             try reader.value(OpenReply.self)
         }
         let fresh = adopt(reply, instead: handle)

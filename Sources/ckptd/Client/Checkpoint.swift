@@ -87,7 +87,7 @@ public final class Checkpoint: Sendable {
 
     /// It is closed here in any case.
     func closedLater(_ error: AisError) -> AisError {
-        if error == .tryAgain || error == .timeout { service.closeSoon(handle) }
+        if error == .tryAgain || error == .timeout || error == .interrupt { service.closeSoon(handle) }
         return error
     }
 

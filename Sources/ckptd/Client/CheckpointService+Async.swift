@@ -35,6 +35,13 @@ extension CheckpointService {
         }
     }
 
+    /// What was opened for a task that was cancelled meanwhile is closed.
+    @Sendable func closeLate(_ reply: Reply) {
+        guard let open = try? Self.decoded(reply, { reader throws(DecodeError) in try reader.value(OpenReply.self) })
+        else { return }  // not our protocol
+        closeSoon(open.handle)
+    }
+
     /// Calls without waiting; `then` must not block.
     func callSoon(
         _ code: CkptCode, _ body: [UInt8], timeout: Duration,
@@ -45,12 +52,14 @@ extension CheckpointService {
         ClientRuntime.shared?.post(after: delay, job)
     }
 
+    /// - Parameter late: gets what is answered after the task was cancelled.
     func call<Value>(
-        _ code: CkptCode, timeout: Duration, body: [UInt8], _ decode: (inout ByteReader) throws(DecodeError) -> Value
+        _ code: CkptCode, timeout: Duration, body: [UInt8], late: (@Sendable (Reply) -> Void)? = nil,
+        _ decode: (inout ByteReader) throws(DecodeError) -> Value
     ) async throws(AisError) -> Value {
         let reply: Reply
         do throws(CallError) {
-            reply = try await connection.call(frameCode(code), body, timeout: timeout)
+            reply = try await connection.call(frameCode(code), body, timeout: timeout, late: late)
         } catch {
             throw failure(error)
         }

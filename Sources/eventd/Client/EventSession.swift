@@ -103,7 +103,8 @@ final class EventSession: Sendable {
             state.withLock { $0.instances[instance]?.channel = opened.channel }
         } catch {
             state.withLock { _ = $0.instances.removeValue(forKey: instance) }
-            if error == .timeout { tell(.close(instance: instance)) }  // it may be open there
+            // It may be open there.
+            if error == .timeout || error == .interrupt { tell(.close(instance: instance)) }
             throw error
         }
         return instance
@@ -125,7 +126,9 @@ final class EventSession: Sendable {
             // Our number, so it is ours: opened anew after eventd had lost everything.
             if error != .exist {
                 _ = remove(id, of: instance)
-                if error == .timeout { tell(.unsubscribe(instance: instance, subscription: id)) }
+                if error == .timeout || error == .interrupt {
+                    tell(.unsubscribe(instance: instance, subscription: id))
+                }
                 throw error
             }
         }

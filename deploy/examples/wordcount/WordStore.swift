@@ -53,7 +53,7 @@ struct WordStore: Sendable {
                 for section in all.sections { text.take(section.id, section.data) }
                 return text
             } catch {
-                if !error.isPassing {
+                if !error.isPassing, error != .interrupt {
                     Log.error("the counts cannot be read: \(error)", area: "WRD")
                     return nil
                 }
