@@ -171,6 +171,33 @@ struct DirectorySalvageTests {
         #expect(world.entry?.active == NodeID(2) && world.state(1) == nil)
     }
 
+    @Test("When who was chosen to be active leaves meanwhile, another can be chosen of what is left")
+    func chosenLeaves() {
+        var world = World()
+        world.attributes.flags = [.writeActiveReplica, .collocated]
+        for node: UInt32 in 1...3 { world.join(node) }
+        for node: UInt32 in 1...3 { world.open(on: node) }
+        world.tell(.setActive(Self.id, NodeID(1)))
+        for node: UInt32 in 1...3 { world.report(node, 0) }
+        #expect(world.entry?.active == NodeID(1))
+        world.leave(2)
+        world.leave(3)
+        world.join(3, 5)
+        world.open(on: 3)
+        #expect(world.state(3) == .synchronising)
+        world.tell(.setActive(Self.id, NodeID(3)))
+        world.leave(1)
+        world.join(1)
+        #expect(world.entry?.awaited == [NodeID(2)])
+        world.leave(3)
+        world.join(3, 5)
+        world.join(2)
+        #expect(world.entry?.active == nil && world.entry?.isLost == false && world.entry?.awaited == [])
+        world.tell(.setActive(Self.id, NodeID(3)))
+        world.report(3, 5)
+        #expect(world.entry?.active == NodeID(3))
+    }
+
     @Test("Among members that speak version 2 everybody decides as they do: nobody is waited for")
     func olderMembers() throws {
         var old = World.lost(version: 2)
@@ -253,6 +280,27 @@ struct DirectorySalvageTests {
         world.tell(.recoveryOver)
         world.report(2, 9)
         #expect(world.entry?.active == NodeID(2) && world.entry?.awaited == [])
+    }
+
+    @Test("What one has acknowledged alone is passed over when the others have gone on before they hear of it")
+    func passedOver() throws {
+        var world = World(isPersistent: true)
+        for node: UInt32 in 1...3 { world.join(node) }
+        world.open(on: 1)
+        world.open(on: 2)
+        world.becomesCurrent(2)
+        let known = try #require(world.entry?.epoch)
+        // Node 2 leads alone in an epoch that nobody else hears of, and loses its power; the others' ckptds come back
+        // with what they remember.
+        world.leave(1, 2, 3)
+        world.join(3)
+        world.join(1, 30, epoch: known)
+        #expect(world.entry?.awaited == [])
+        #expect(world.entry?.active == NodeID(1))
+        let epoch = try #require(world.entry?.epoch)
+        #expect(epoch > known)
+        world.join(2, 40, epoch: known + 1)
+        #expect(world.entry?.active == NodeID(1) && world.state(2) == .synchronising)
     }
 
     // MARK: What is no more

@@ -69,16 +69,27 @@ struct DirectoryTests {
         let seen = SeenActivity(epoch: entry.epoch, successor: nil)
         let late: [DirectoryEvent] = [
             .unlink(entry.name, seen: Self.id, by: identity(1)),
-            .setRetention(Self.id, 7, seen: entry.retention),
+            .setRetention(Self.id, 7, seen: entry.retentionChanges),
             .setActive(Self.id, NodeID(2), seen: seen),
         ]
-        #expect(!isOutdated(directory.handle(.setRetention(Self.id, 5, seen: entry.retention), at: .start)))
+        #expect(!isOutdated(directory.handle(.setRetention(Self.id, 5, seen: entry.retentionChanges), at: .start)))
         let open = DirectoryEvent.open(
             entry.name, handle: HandleID(rawValue: 9), on: NodeID(3), id: Self.id, attributes: nil)
         _ = directory.handle(open, at: .start)
         _ = directory.handle(.current(Self.id, NodeID(3), epoch: entry.epoch), at: .start)
         #expect(!isOutdated(directory.handle(.setActive(Self.id, NodeID(3), seen: seen), at: .start)))
         #expect(isOutdated(directory.handle(late[1], at: .start)))
+        // Changed back it is another decision all the same, also for who was told of the state as a whole.
+        let back = DirectoryEvent.setRetention(Self.id, entry.retention)
+        for version: UInt16 in 2...3 {
+            var copy = try Self.bytes(directory).withUnsafeBytes { raw throws(DecodeError) in
+                var reader = ByteReader(raw)
+                return try Directory(decoding: &reader)
+            }
+            _ = copy.handle(back, version: version, at: .start)
+            let isLate = isOutdated(copy.handle(late[1], version: version, at: .start))
+            #expect(isLate == (version == 3) && copy.entry(Self.id)?.retention == (isLate ? entry.retention : 7))
+        }
         #expect(isOutdated(directory.handle(late[2], at: .start)), "another one is to be active")
         #expect(directory.entry(Self.id)?.successor == NodeID(3))
         let again = DirectoryEvent.setActive(Self.id, NodeID(3), seen: seen)

@@ -20,7 +20,7 @@ struct PendingRequest {
         case close(OpenedHandle)
         // What it is about is what was there when it came: see DirectoryEvent.
         case unlink(SaName, seen: CheckpointID)
-        case setRetention(CheckpointID, SaTime, seen: SaTime)
+        case setRetention(CheckpointID, SaTime, seen: Int64)
         case setActive(CheckpointID, seen: SeenActivity)
         case exists(SaName)
     }
@@ -127,7 +127,7 @@ extension ClusterKeeper {
         case .unlink(let name): return beginUnlink(name, origin, request)
         case .setRetention(_, let duration):
             let id = try admit(decoded, origin)
-            return .setRetention(id, duration, seen: directory.host.core.entry(id)?.retention ?? -1)
+            return .setRetention(id, duration, seen: directory.host.core.entry(id)?.retentionChanges ?? -1)
         case .setActiveReplica:
             let id = try admit(decoded, origin)
             let entry = directory.host.core.entry(id)

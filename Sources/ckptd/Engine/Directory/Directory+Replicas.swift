@@ -107,7 +107,8 @@ extension Directory {
     /// Whoever had everything is lost for good: what the others have is better than nothing. Who has nothing says so.
     /// Those who left with a replica are waited for: one of them may have more, and all that was acknowledged.
     private func salvage(_ entry: inout DirectoryEntry, _ now: Instant, _ effects: inout [DirectoryEffect]) {
-        guard entry.hasNobody, entry.electsItself, !isRecovering else { return }
+        // Who was to be active may be gone by now: then there are replicas to choose from when somebody sets another.
+        guard entry.hasNobody, entry.electsItself || entry.salvageDeadline != nil, !isRecovering else { return }
         if waitsForWhoLeft, entry.salvageDeadline == nil, !entry.departed.isEmpty || !entry.replicas.isEmpty {
             entry.salvageDeadline = now + Self.salvageMax
             effects.append(.startTimer(.salvage, at: now + Self.salvageMax))

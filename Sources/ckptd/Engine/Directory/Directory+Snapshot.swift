@@ -75,7 +75,8 @@ extension DirectoryEntry: WireCodable {
 extension Directory {
     /// lineage u64 · floor u64 · recovering u8 · members (node · incarnation · complete · held) · away · entries ·
     /// memories (node · stamp · complete · checkpoints) · from version 2 on: highest epoch u64 · from version 3 on: of
-    /// each entry where there are some, nodes that left with a replica (id u64 · nodes · (deadline u64)); buried.
+    /// each entry where there are some, nodes that left with a replica (id u64 · nodes · (deadline u64)); buried;
+    /// how often the retention duration was changed, where it was (id u64 · count i64).
     public func encode(to writer: inout ByteWriter, version: UInt16 = versions.upperBound) {
         writer.integer(lineage)
         writer.integer(epochFloor)
@@ -108,6 +109,12 @@ extension Directory {
             if let deadline = entry.salvageDeadline { writer.integer(deadline.nanoseconds) }
         }
         writer.value(buried)
+        let changed = entries.filter { $0.value.retentionChanges != 0 }
+        writer.integer(UInt32(changed.count))
+        for (id, entry) in changed {
+            writer.integer(id.rawValue)
+            writer.integer(entry.retentionChanges)
+        }
     }
 
     public init(decoding reader: inout ByteReader, version: UInt16 = versions.upperBound) throws(DecodeError) {
@@ -143,5 +150,9 @@ extension Directory {
             entries[id]?.salvageDeadline = deadline
         }
         buried = try reader.value()
+        for _ in 0..<(try reader.integer(UInt32.self)) {
+            let id = CheckpointID(rawValue: try reader.integer())
+            entries[id]?.retentionChanges = try reader.integer()
+        }
     }
 }

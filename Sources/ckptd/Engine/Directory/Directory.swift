@@ -64,7 +64,10 @@ public struct Directory: Engine, Sendable {
         if version != self.version {
             self.version = version
             if !waitsForWhoLeft {
-                for id in entries.keys { entries[id]?.forgetWhoLeft() }
+                for id in entries.keys {
+                    entries[id]?.forgetWhoLeft()
+                    entries[id]?.retentionChanges = 0
+                }
                 buried = Graveyard()
             }
         }
@@ -249,7 +252,7 @@ public struct Directory: Engine, Sendable {
     }
 
     private mutating func setRetention(
-        _ id: CheckpointID, _ duration: SaTime, _ seen: SaTime?, _ now: Instant, _ effects: inout [DirectoryEffect]
+        _ id: CheckpointID, _ duration: SaTime, _ seen: Int64?, _ now: Instant, _ effects: inout [DirectoryEffect]
     ) {
         guard let entry = entries[id] else {
             return effects.append(.refused(.badHandle, "the checkpoint is no more"))
@@ -258,10 +261,15 @@ public struct Directory: Engine, Sendable {
             return effects.append(
                 .refused(.badOperation, "checkpoint \(entry.name) is unlinked and ends with its last close"))
         }
-        guard entry.retention == seen ?? entry.retention || entry.retention == duration else {
+        // As it is to be: perhaps by an earlier sending.
+        guard entry.retentionChanges == seen ?? entry.retentionChanges || entry.retention == duration else {
             return effects.append(.outdated("checkpoint \(entry.name) has been given another retention duration"))
         }
-        change(id, now, &effects) { $0.retention = duration }
+        let isCounted = waitsForWhoLeft
+        change(id, now, &effects) { entry in
+            if isCounted, entry.retention != duration { entry.retentionChanges += 1 }
+            entry.retention = duration
+        }
     }
 
     private func find(_ name: SaName, _ effects: inout [DirectoryEffect]) {

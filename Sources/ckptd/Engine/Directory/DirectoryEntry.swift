@@ -20,6 +20,8 @@ public struct DirectoryEntry: Hashable, Sendable {
     /// As created; the retention duration in force is ``retention``.
     public let attributes: CreationAttributes
     public internal(set) var retention: SaTime
+    /// A duration that is in force again is another than before. Since version 3.
+    public internal(set) var retentionChanges: Int64 = 0
     public internal(set) var isUnlinked = false
     /// Whose request unlinked it.
     public internal(set) var unlinker: RequestIdentity?

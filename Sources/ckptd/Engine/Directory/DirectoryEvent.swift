@@ -18,8 +18,8 @@ public enum DirectoryEvent: Hashable, Sendable {
     case close([OpenedHandle])
     /// `seen`: the checkpoint that had the name; ``unknown``: none.
     case unlink(SaName, seen: CheckpointID? = nil, by: RequestIdentity)
-    /// `seen`: the duration that was in force.
-    case setRetention(CheckpointID, SaTime, seen: SaTime? = nil)
+    /// `seen`: how often it had been changed (``DirectoryEntry/retentionChanges``); -1: the checkpoint was not known.
+    case setRetention(CheckpointID, SaTime, seen: Int64? = nil)
     case setActive(CheckpointID, NodeID, seen: SeenActivity? = nil)
     /// Said by the active replica of that epoch: this one has everything, and is waited for from now on.
     case current(CheckpointID, NodeID, epoch: UInt64)
