@@ -86,6 +86,7 @@ func write(_ kind: String, _ section: String, _ path: String, pause time: Durati
     let stop = counter.mapping.base.atomic(UInt64.self, at: 8)
     let checkpoint = await open(kind)
     let id = SectionID(section)
+    let isDirect = kind == "collocated"  // what asks nobody does not suspend either
     do throws(AisError) {
         try await checkpoint.createSection(id, timeout: patience)
     } catch {
@@ -98,7 +99,8 @@ func write(_ kind: String, _ section: String, _ path: String, pause time: Durati
         let bytes = writer.bytes
         let offset = Int(number) * 8
         _ = await insist("write \(number)") { () async throws(AisError) in
-            try await checkpoint.write(id, at: offset, bytes, timeout: patience)
+            if isDirect { return try checkpoint.writeBlocking(id, at: offset, bytes, timeout: patience) }
+            return try await checkpoint.write(id, at: offset, bytes, timeout: patience)
         }
         number += 1
         acknowledged.pointee.store(number, ordering: .releasing)
