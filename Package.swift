@@ -338,7 +338,7 @@ if let chosenTargets {
 }
 
 // The C libraries: `make libraries` (`SAF_LIBRARIES=embedded swift build …`) builds libSaCkpt from the same sources as
-// Embedded Swift (150 KB, needs libc only); `make libraries LIBRARIES=static` with the whole language and
+// Embedded Swift (140 KB, needs libc only); `make libraries LIBRARIES=static` with the whole language and
 // its runtime inside (megabytes): the fallback, should Embedded Swift fail one day. Files left out are those of daemons,
 // and those that need a thread or `async`, which a C library does not bring along.
 if let kind = Context.environment["SAF_LIBRARIES"] {
@@ -351,7 +351,7 @@ if let kind = Context.environment["SAF_LIBRARIES"] {
     let small = [
         "-wmo", "-Osize", "-enforce-exclusivity=unchecked", "-Xfrontend", "-function-sections", "-Xfrontend",
         "-mergeable-traps", "-Xfrontend", "-disable-stack-protector", "-Xllvm", "-enable-machine-outliner=always",
-        "-Xllvm", "-sil-disable-pass=closure-specialize", "-Xllvm", "-sil-inline-overall-caller-block-limit=30",
+        "-Xllvm", "-sil-disable-pass=closure-specialize", "-Xllvm", "-sil-inline-overall-caller-block-limit=12",
         "-Xllvm", "-sil-inline-never-functions=Sa6appendyyxn",
     ]
     let flags = isEmbedded ? small : ["-cross-module-optimization"]

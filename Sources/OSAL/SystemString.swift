@@ -36,8 +36,10 @@
 
             public init(literalCapacity _: Int, interpolationCount _: Int) {}
 
+            @inline(never)
             public mutating func appendLiteral(_ text: StaticString) { utf8 += SystemString(stringLiteral: text).utf8 }
             public mutating func appendInterpolation(_ text: StaticString) { appendLiteral(text) }
+            @inline(never)
             public mutating func appendInterpolation(_ text: SystemString) { utf8 += text.utf8 }
 
             public mutating func appendInterpolation<Number: FixedWidthInteger>(_ number: Number) {

@@ -57,7 +57,7 @@ extension IOCConnection {
                 continue  // it may have come before we watched
             }
             rest(min(pause, deadline - now))
-            pause = min(pause * 2, options.retryMax)
+            pause = min(pause + pause, options.retryMax)
         }
     }
 

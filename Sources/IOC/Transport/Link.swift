@@ -156,7 +156,8 @@ final class Link {
         }
         let mapping = try Mapping.map(memory.raw, count: size, writable: true)
         let layout = welcome.layout
-        let inlineMax = Lane.allCases.map { layout.inlineMax($0) }.max() ?? 0
+        var inlineMax = 0
+        for lane in Lane.allCases { inlineMax = max(inlineMax, layout.inlineMax(lane)) }
         return Link(
             socket: socket, memory: mapping, layout: layout, isServer: false, version: welcome.version,
             ownBell: ownBell,

@@ -86,6 +86,6 @@ struct PolledRetry {
 
     mutating func failed(at now: Instant) {
         at = now + pause
-        pause = min(pause * 2, Self.pauseMax)
+        pause = min(pause + pause, Self.pauseMax)
     }
 }

@@ -80,17 +80,17 @@ extension RingLayout: WireCodable {
     }
 
     public init(decoding reader: inout ByteReader) throws(DecodeError) {
-        var sizes: [Int] = []
-        for lane in Lane.allCases {
-            let exponent = Int(try reader.integer(UInt8.self))
-            guard (12...24).contains(exponent) else {
-                throw .badValue("ring size exponent \(exponent) of lane \(lane); 12 to 24 expected")
-            }
-            sizes.append(1 << exponent)
+        control = try Self.size(of: .control, from: &reader)
+        high = try Self.size(of: .high, from: &reader)
+        normal = try Self.size(of: .normal, from: &reader)
+        low = try Self.size(of: .low, from: &reader)
+    }
+
+    private static func size(of lane: Lane, from reader: inout ByteReader) throws(DecodeError) -> Int {
+        let exponent = Int(try reader.integer(UInt8.self))
+        guard (12...24).contains(exponent) else {
+            throw .badValue("ring size exponent \(exponent) of lane \(lane); 12 to 24 expected")
         }
-        guard let layout = RingLayout(control: sizes[0], high: sizes[1], normal: sizes[2], low: sizes[3]) else {
-            throw .badValue("ring sizes \(sizes)")
-        }
-        self = layout
+        return 1 << exponent
     }
 }

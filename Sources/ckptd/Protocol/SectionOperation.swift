@@ -64,6 +64,8 @@ public struct SectionOperation: Hashable, Sendable {
     /// Bytes of an operation before its id and data.
     public static let fixedSize = 1 + 2 + 8 + 8 + 4
 
+    // Out of line: many places make operations.
+    @inline(never)
     public static func encode(
         _ kind: Kind, id: UnsafeRawBufferPointer, offset: UInt64, expiration: SaTime, data: UnsafeRawBufferPointer,
         to writer: inout ByteWriter

@@ -107,14 +107,22 @@ final class UpdateSource: Source, @unchecked Sendable {
 /// Changes of sections as C sees them; their bytes lie one behind the other in one piece of memory.
 struct ForeignChanges {
     private var bytes: [UInt8] = []
-    private var items: [(kind: SafCkptChangeKindT, id: Int, data: Int, offset: UInt64, expiration: SaTime)] = []
+    /// Their pointers are set when all bytes are there.
+    private var changes: [SafCkptChangeT] = []
 
+    @inline(never)
     mutating func add(
         _ kind: SafCkptChangeKindT, _ id: SectionID, _ data: [UInt8] = [], offset: Int = 0, expiration: SaTime = 0
     ) {
         bytes += id.bytes
         bytes += data
-        items.append((kind, id.bytes.count, data.count, UInt64(clamping: offset), expiration))
+        var change = SafCkptChangeT()
+        change.kind = kind
+        change.sectionId.idLen = UInt16(truncatingIfNeeded: id.bytes.count)
+        change.dataSize = UInt64(data.count)
+        change.dataOffset = UInt64(clamping: offset)
+        change.expirationTime = expiration
+        changes.append(change)
     }
 
     mutating func add(_ change: SectionChange) {
@@ -130,19 +138,13 @@ struct ForeignChanges {
 
     /// The pointers are valid during the call only.
     mutating func withChanges(_ use: (UnsafePointer<SafCkptChangeT>?, UInt32) -> Void) {
-        var changes: [SafCkptChangeT] = []
         bytes.withUnsafeMutableBytes { raw in
             var place = 0
-            for item in items {
-                var change = SafCkptChangeT()
-                change.kind = item.kind
-                change.sectionId = Self.id(raw, place, item.id)
-                change.data = UnsafeRawPointer(Self.part(raw, place + item.id, item.data))
-                change.dataSize = UInt64(item.data)
-                change.dataOffset = item.offset
-                change.expirationTime = item.expiration
-                changes.append(change)
-                place += item.id + item.data
+            for index in changes.indices {
+                let (id, data) = (Int(changes[index].sectionId.idLen), Int(changes[index].dataSize))
+                changes[index].sectionId.id = Self.part(raw, place, id)?.assumingMemoryBound(to: UInt8.self)
+                changes[index].data = UnsafeRawPointer(Self.part(raw, place + id, data))
+                place += id + data
             }
             changes.withUnsafeBufferPointer { use($0.isEmpty ? nil : $0.baseAddress, UInt32($0.count)) }
         }
@@ -150,26 +152,18 @@ struct ForeignChanges {
 
     /// Without data: where the changes are.
     mutating func withElements(_ use: (UnsafeMutablePointer<SaCkptIOVectorElementT>?, UInt32) -> Void) {
-        var elements: [SaCkptIOVectorElementT] = []
-        bytes.withUnsafeMutableBytes { raw in
-            var place = 0
-            for item in items {
-                if item.kind != SAF_CKPT_SECTION_EXPIRATION_SET {
-                    var element = SaCkptIOVectorElementT()
-                    element.sectionId = Self.id(raw, place, item.id)
-                    element.dataSize = UInt64(item.data)
-                    element.dataOffset = item.offset
-                    elements.append(element)
-                }
-                place += item.id + item.data
+        withChanges { changes, count in
+            var elements: [SaCkptIOVectorElementT] = []
+            for change in UnsafeBufferPointer(start: changes, count: Int(count))
+            where change.kind != SAF_CKPT_SECTION_EXPIRATION_SET {
+                var element = SaCkptIOVectorElementT()
+                element.sectionId = change.sectionId
+                element.dataSize = change.dataSize
+                element.dataOffset = change.dataOffset
+                elements.append(element)
             }
             elements.withUnsafeMutableBufferPointer { if !$0.isEmpty { use($0.baseAddress, UInt32($0.count)) } }
         }
-    }
-
-    private static func id(_ raw: UnsafeMutableRawBufferPointer, _ place: Int, _ count: Int) -> SaCkptSectionIdT {
-        SaCkptSectionIdT(
-            idLen: UInt16(truncatingIfNeeded: count), id: part(raw, place, count)?.assumingMemoryBound(to: UInt8.self))
     }
 
     private static func part(
