@@ -303,6 +303,24 @@ struct DirectorySalvageTests {
         #expect(world.entry?.active == NodeID(1) && world.state(2) == .synchronising)
     }
 
+    @Test("That a replica is current, said of one that is dropped, is not believed of the next one on that node")
+    func droppedWhileCurrent() throws {
+        var world = World()
+        world.attributes.flags = [.writeAllReplicas, .collocated]
+        for node: UInt32 in 1...3 { world.join(node) }
+        for node: UInt32 in 1...2 { world.open(on: node) }
+        world.becomesCurrent(2)
+        let epoch = try #require(world.entry?.epoch)
+        world.tell(.close([OpenedHandle(Self.id, HandleID(rawValue: 2))]))
+        #expect(world.state(2) == nil && world.entry?.active == NodeID(1))
+        world.open(on: 2)
+        // Node 2 had not heard yet that it is to drop the first one.
+        world.tell(.current(Self.id, NodeID(2), epoch: epoch))
+        #expect(world.state(2) == .synchronising)
+        world.becomesCurrent(2)
+        #expect(world.state(2) == .current)
+    }
+
     // MARK: What is no more
 
     private static let identity = RequestIdentity(session: ClientSession(high: 1, low: 1), number: 3)

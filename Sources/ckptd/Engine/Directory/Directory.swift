@@ -136,7 +136,7 @@ public struct Directory: Engine, Sendable {
         if !waitsForWhoLeft { entry.forgetWhoLeft() }
         // That one which is gone is current may be on its way already; it is no word of the next one on that node.
         if entry.active != nil, entry.epoch == before.epoch,
-            before.replicas.contains(where: { $0.value == .synchronising && !entry.replicas.contains($0.key) })
+            before.replicas.contains(where: { isSpokenOf($0.key, $0.value) && !entry.replicas.contains($0.key) })
         {
             entry.raiseEpoch(to: highestEpoch)
         }
@@ -148,6 +148,11 @@ public struct Directory: Engine, Sendable {
             highestEpoch = max(highestEpoch, entry.epoch)
         }
         if !removeIfOver(entry, &effects), isChanged { effects.append(.changed(entry)) }
+    }
+
+    /// Also a current one, if its node is there: it may say what it has until it hears that it is wanted no more.
+    private func isSpokenOf(_ node: NodeID, _ state: ReplicaState) -> Bool {
+        state == .synchronising || waitsForWhoLeft && state == .current && members.contains(node)
     }
 
     /// Nobody has it open, and it is not kept without.
