@@ -14,6 +14,10 @@ enum CheckpointMeasurement: String {
     case synchronousAndRedis
     /// 64 KiB writes to the active replica, until the others have them, too.
     case asynchronous
+    /// 64 bytes to a section that is left to its writers, until the other replica has them, too.
+    case direct
+    /// Has that checkpoint open, which keeps a replica on this node, until it is ended.
+    case holding
     /// Fills a large checkpoint and goes on writing to it until another node has a copy.
     case filling
     /// Opens that checkpoint, which makes a replica on this node.
@@ -34,6 +38,9 @@ func runCheckpointWriter(_ word: String, floor host: String, record path: String
             case .synchronous: try measureSynchronous(host, redis: nil, file.raw)
             case .synchronousAndRedis: try measureSynchronous(host, redis: try RedisClient(), file.raw)
             case .asynchronous: try await measureAsynchronous(file.raw)
+            case .direct: try measureDirect(file.raw)
+            case .holding:
+                try withExtendedLifetime(openDirect()) { while true { PrivateNode.pause(.seconds(3_600)) } }
             case .filling: try fillAndWrite(path, file.raw)
             case .copying: try measureCopy(path, file.raw)
             case .looking: try look()
@@ -126,6 +133,43 @@ private func measureAsynchronous(_ file: Int32) async throws {
         try await checkpoint.synchronize(timeout: .seconds(60))
         let time = UInt64((MonotonicClock.now() - start).nanoseconds)
         if stretch > 0 { try Record.append("stretch", [UInt64(bytes), time], to: file) }
+    }
+    try checkpoint.closeBlocking()
+}
+
+private func openDirect() throws -> Checkpoint {
+    try open(
+        "bench-direct",
+        CreationAttributes(
+            flags: [.writeActiveReplica, .collocated], checkpointSize: 64 << 10, sectionsMax: 4,
+            sectionSizeMax: 16 << 10))
+}
+
+/// `slice`: writes, nanoseconds for them, nanoseconds until the other replica has all, updates it was told for them.
+private func measureDirect(_ file: Int32) throws {
+    let checkpoint = try openDirect()
+    try insist { () throws(AisError) in try checkpoint.setActiveReplicaBlocking(timeout: .seconds(10)) }
+    guard let name = SaName("safCkpt=bench-direct") else { return }
+    let deadline = MonotonicClock.now() + .seconds(30)
+    while try currentReplicas(of: name).count < 2 {
+        guard MonotonicClock.now() < deadline else { throw StageError("no second replica within 30 s") }
+        PrivateNode.pause(.milliseconds(20))
+    }
+    let (id, data) = (SectionID("direct"), [UInt8](repeating: 7, count: 64))
+    _ = try insist { () throws(AisError) in try checkpoint.createSectionBlocking(id, data) }
+    func write() throws { _ = try insist { () throws(AisError) in try checkpoint.writeBlocking(id, at: 0, data) } }
+    for _ in 0..<1_000 { try write() }
+    for _ in 0..<60 {
+        let before = try checkpoint.statusBlocking().change
+        let start = MonotonicClock.now()
+        let count = 20_000
+        for _ in 0..<count { try write() }
+        let written = MonotonicClock.now()
+        try checkpoint.synchronizeBlocking(timeout: .seconds(20))
+        let end = MonotonicClock.now()
+        let told = try checkpoint.statusBlocking().change - before
+        let times = [written - start, end - written].map { UInt64($0.nanoseconds) }
+        try Record.append("slice", [UInt64(count)] + times + [told], to: file)
     }
     try checkpoint.closeBlocking()
 }

@@ -45,6 +45,7 @@ enum ClusterCheckpoints {
                 name: "cluster.ckpt.write", unit: "µs", samples: write, floor: floorMedian, bound: bound,
                 note: "1 KiB to both replicas, links without TLS; bound: three floors, and the Redis pair"))
         try asynchronous(stand, publish)
+        try direct(stand, publish)
         try copies(stand, publish)
         return Plain(write: write.percentile(0.5), floor: floorMedian)
     }
@@ -56,6 +57,24 @@ enum ClusterCheckpoints {
             BenchResult(
                 name: "cluster.ckpt.async", unit: "MB/s", samples: Samples(rates), atLeast: 300,
                 note: "64 KiB writes to the active replica, until the other has them, too"))
+    }
+
+    private static func direct(_ stand: CheckpointStand, _ publish: (BenchResult) -> Void) throws {
+        let slices = try stand.whileHeld { try $0.measure(.direct) }.lines
+            .filter { $0.name == "slice" && $0.values.count == 4 }.map { $0.values.map { Double(max(1, $0)) } }
+        publish(
+            BenchResult(
+                name: "cluster.ckpt.direct.write", unit: "ns", samples: Samples(slices.map { $0[1] / $0[0] }),
+                note: "64 bytes to a section that is left to its writers, the other replica is told"))
+        publish(
+            BenchResult(
+                name: "cluster.ckpt.direct.lag", unit: "µs", samples: Samples(slices.map { $0[2] / 1e3 }),
+                note: "from the last of 20,000 such writes until the other replica has it"))
+        publish(
+            BenchResult(
+                name: "cluster.ckpt.direct.updates", unit: "1/s",
+                samples: Samples(slices.map { $0[3] / (($0[1] + $0[2]) / 1e9) }),
+                note: "updates that arrive there meanwhile; each has all that was written since the one before"))
     }
 
     private static func copies(_ stand: CheckpointStand, _ publish: (BenchResult) -> Void) throws {
@@ -135,6 +154,14 @@ private final class CheckpointStand {
             let lines = record.lines
             return lines.contains { $0.name == "written" } ? lines : nil
         }
+    }
+
+    /// While node 2 has open what is written directly on node 1.
+    func whileHeld<Value>(_ body: (CheckpointStand) throws -> Value) throws -> Value {
+        let holder = try lab.startRole(
+            "cluster-checkpoints", [CheckpointMeasurement.holding.rawValue, "", ""], on: 2)
+        defer { SafBench.end(holder.pid, pidfd: holder.rawPidfd) }
+        return try body(self)
     }
 
     /// Measures on node 1.
