@@ -251,7 +251,7 @@ let package = Package(
                 "OSAL", "EOLoop", "EOReplicated", "EOHost", "IOCGroups", "IOCCluster", "IOCCorosync", "SafLab",
                 "SafCluster", "groupmember", "clmmember", "eventd", "eventworker", "logd", "logwriter",
                 "ckptd", "ckptworker", "linkpeer", "AmfProtocol",
-                "AmfClient", "IOC", "amfd", "testcomponent",
+                "AmfClient", "IOC", "amfd", "clmd", "cliserver", "saf", "testcomponent",
             ]),
         program(
             "groupmember", "Tests/Helpers/groupmember",

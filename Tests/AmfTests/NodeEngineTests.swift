@@ -106,6 +106,18 @@ struct NodeEngineTests {
         #expect(done.contains(.report(.uninstantiated(name, 4))))
     }
 
+    @Test("What was being started when amfd died with it is started when it is asked for again")
+    func startedAgain() {
+        var engine = engine { $0.cleanupCommand = "/bin/clean" }
+        _ = engine.handle(.ended(name, 4), at: now)
+        let environment = [EnvironmentVariable("A", "b")]
+        let effects = engine.handle(.order(.instantiate(name, 4, environment: environment)), at: now)
+        #expect(effects.contains { if case .runCleanup(name, 4, _) = $0 { true } else { false } }, "\(effects)")
+        let done = engine.handle(.cleanedUp(name, 4, succeeded: true, reason: ""), at: now)
+        #expect(
+            done.contains { if case .spawn(name, 4, _, environment) = $0 { true } else { false } }, "\(done)")
+    }
+
     @Test("A missing program is tried again, then given up with its reason")
     func missingProgram() {
         var engine = engine()

@@ -1,3 +1,4 @@
+import IOCCluster
 import OSAL
 import SafLab
 import Testing
@@ -18,6 +19,8 @@ struct ClusterGrowthTests {
         let first = try awaitWork(lab, acts, besides: nil)
         #expect(first == 1)
 
+        try refuses(lab)
+        #expect([1, 3].map { daemons(lab, $0) } == before, "what is refused changes nothing")
         try add(lab)
         #expect([1, 3].map { daemons(lab, $0) } == before, "no process was started anew")
         #expect(try awaitWork(lab, acts, besides: nil) == 1, "the work stays where it was")
@@ -34,6 +37,58 @@ struct ClusterGrowthTests {
         try lab.kill(1)
         #expect(try [3, 4].contains(awaitWork(lab, acts, besides: 1)))
         try lab.down()
+    }
+
+    @Test("A kill of every daemon in the middle leaves the old cluster or the new one, whole")
+    func killedInTheMiddle() throws {
+        let folder = try File.makeTemporaryDirectory("/tmp/saf-growth-")
+        defer { _ = try? File.removeTree(folder) }
+        let acts = folder + "/acts"
+        try File.writeAtomically(acts, [], durable: false, mode: 0o644)
+        let lab = try ClusterChangeTests.made("test-growth-killed") { _ in model(acts) }
+        let worker = daemons(lab, 1).filter { $0.hasPrefix("testcomponent") }
+        try prepare(lab)
+
+        // While it reads: the cluster stays as it is.
+        try lab.reloadNode(1)
+        _ = try lab.wait(for: "the compiler", timeout: .seconds(60), every: .milliseconds(1)) {
+            lab.processes(of: 1).contains { $0.name == "saf" } ? true : nil
+        }
+        try kill(lab, [1], ["amfd"])
+        for node in 1...3 {
+            try steps.awaitGood(lab, on: node)
+            #expect(try [[1, 2, 3], [1, 2, 3, 4]].contains(nodes(lab, node)))
+        }
+
+        // When the first node knows of it: every daemon of every node is killed at one moment.
+        try lab.reloadNode(1)
+        _ = try lab.wait(for: "the fourth node", timeout: .seconds(60), every: .milliseconds(1)) {
+            try (1...3).contains { try nodes(lab, $0) == [1, 2, 3, 4] } ? true : nil
+        }
+        try kill(lab, [1, 2, 3, 4], ["amfd", "clmd", "logd", "ckptd", "eventd", "cliserver"])
+        for node in 1...4 {
+            try steps.awaitGood(lab, on: node)
+            #expect(try nodes(lab, node) == [1, 2, 3, 4])
+        }
+        #expect(daemons(lab, 1).isSuperset(of: worker), "the application is not disturbed")
+        #expect(try awaitWork(lab, acts, besides: nil) == 1)
+        _ = try judge(acts)
+        try lab.down()
+    }
+
+    /// The nodes that the daemons of a node are told of.
+    private func nodes(_ lab: ClusterLab, _ node: Int) throws -> [UInt32] {
+        try ClusterDescription.load(lab.places(of: node)).nodes.map(\.id.rawValue)
+    }
+
+    private func kill(_ lab: ClusterLab, _ nodes: [Int], _ names: [String]) throws {
+        for process in nodes.flatMap({ lab.processes(of: $0) }) where names.contains(process.name) {
+            // One that has ended meanwhile is as good as killed.
+            guard let line = try? File.readAll("/proc/\(process.pid)/cmdline"),
+                !line.split(separator: 0).contains(where: { $0.elementsEqual("--guard".utf8) })
+            else { continue }
+            _ = try? Process.kill(process.pid, .kill)
+        }
     }
 
     /// Its second service unit is on the second of the nodes, whoever that is.
@@ -74,7 +129,8 @@ struct ClusterGrowthTests {
         try steps.run(["corosync-cfgtool", "-R"], lab, on: 1)
     }
 
-    private func add(_ lab: ClusterLab) throws {
+    /// All but the last step of a new node.
+    private func prepare(_ lab: ClusterLab) throws {
         try steps.run(["saf", "cluster", "add", "node4=10.77.0.4,10.77.1.4"], lab, on: 1)
         try bring(lab, to: [1, 2, 3])
         try steps.invite(lab, 4)
@@ -82,7 +138,12 @@ struct ClusterGrowthTests {
         try lab.awaitMembers([1, 2, 3, 4], timeout: .seconds(60))
         try lab.write(model: try File.readText(lab.places(of: 1).configDirectory + "/model/model.yaml"), on: 4)
         try lab.startNode(4)
-        for node in 1...3 { try lab.reloadNode(node) }
+        try awaitTrouble(lab, 4, "node node4 is not in the cluster's model and runs nothing")
+    }
+
+    private func add(_ lab: ClusterLab) throws {
+        try prepare(lab)
+        try lab.reloadNode(3)
         for node in 1...4 { try steps.awaitGood(lab, on: node) }
         let status = try lab.run(["saf", "status"], on: 1, timeout: .seconds(30)).output
         #expect(status.split(separator: "\n").contains { $0.hasPrefix("ckptd") && $0.contains("node4") }, "\(status)")
@@ -94,17 +155,67 @@ struct ClusterGrowthTests {
     }
 
     private func remove(_ lab: ClusterLab) throws {
+        try refusesToRemove(lab, "saf admin lock node2")
         try steps.run(["saf", "admin", "lock", "node2"], lab, on: 1)
+        try refusesToRemove(lab, "systemctl disable --now swiftsaf corosync")
         try lab.stopNode(2, timeout: .seconds(60))
         try lab.endCorosync(on: 2)
         try lab.awaitMembers([1, 3, 4], timeout: .seconds(60))
         try steps.run(["saf", "cluster", "remove", "node2"], lab, on: 1)
         try bring(lab, to: [1, 3, 4])
-        for node in [1, 3, 4] { try lab.reloadNode(node) }
+        try lab.reloadNode(4)
         for node in [1, 3, 4] {
             try steps.awaitGood(lab, on: node)
             let status = try lab.run(["saf", "status"], on: node, timeout: .seconds(30)).output
             #expect(!status.contains("node2"), "\(status)")
+        }
+    }
+
+    // MARK: What is refused
+
+    private func refusesToRemove(_ lab: ClusterLab, _ advice: String) throws {
+        let path = lab.places(of: 1).configDirectory + "/cluster.yaml"
+        let text = try File.readText(path)
+        let result = try lab.run(["saf", "cluster", "remove", "node2"], on: 1, timeout: .seconds(30))
+        #expect(result.status == .exited(code: 2) && result.complaints.contains(advice), "\(result.complaints)")
+        #expect(try File.readText(path) == text)
+    }
+
+    /// A file with an error, and one that lacks a node that works.
+    private func refuses(_ lab: ClusterLab) throws {
+        let path = lab.places(of: 1).configDirectory + "/cluster.yaml"
+        let text = try File.readText(path)
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        let wrong = lines.map {
+            $0.hasPrefix("  node3:") ? "  node3: { id: 1, addresses: [10.77.0.3, 10.77.1.3] }" : $0
+        }
+        try lab.write(cluster: wrong.joined(separator: "\n"), on: 1)
+        let added = try lab.run(["saf", "cluster", "add", "node4=10.77.0.4,10.77.1.4"], on: 1, timeout: .seconds(30))
+        let line = (lines.firstIndex { $0.hasPrefix("  node3:") } ?? 0) + 1
+        #expect(added.status == .exited(code: 2) && added.complaints.contains("cluster.yaml:\(line):"))
+        #expect(try File.readText(path) == wrong.joined(separator: "\n"))
+        try lab.reloadNode(1)
+        try awaitTrouble(lab, 1, "cluster.yaml:\(line):")
+
+        try lab.write(cluster: lines.filter { !$0.hasPrefix("  node2:") }.joined(separator: "\n"), on: 1)
+        try lab.reloadNode(1)
+        try awaitTrouble(lab, 1, "this machine's cluster.yaml is older than the cluster")
+        for node in 1...3 { #expect(try nodes(lab, node) == [1, 2, 3]) }
+
+        try lab.write(cluster: text, on: 1)
+        try lab.reloadNode(1)
+        for node in 1...3 { try steps.awaitGood(lab, on: node) }
+    }
+
+    private func awaitTrouble(_ lab: ClusterLab, _ node: Int, _ text: String) throws {
+        var last = ""
+        do {
+            _ = try lab.wait(for: text, timeout: .seconds(60), every: .milliseconds(100)) {
+                last = try lab.run(["saf", "status", "--json"], on: node, timeout: .seconds(30)).output
+                return last.contains(text) ? true : nil
+            }
+        } catch let error as LabError {
+            throw LabError("\(error.description) on node \(node): \(last)")
         }
     }
 

@@ -13,28 +13,33 @@ import SAFTypes
 /// amfd: the parts of the shell put together around the engines. Loop thread only.
 final class AmfDaemon {
     private let options: AmfOptions
-    private let places: Places
+    let places: Places
     private let files: NodeFiles
     private let loop: Loop
     private let lock: Descriptor
-    private let host: EngineHost
+    let host: EngineHost
     private let keeper: ProcessKeeper
     private let gateway: Gateway
     private let guardKeeper: GuardKeeper
-    private let compiler: ModelCompiler
+    let compiler: ModelCompiler
     /// What was read to know the cluster, until it is used.
     private var firstOutcome: ModelCompiler.Outcome?
-    private let announcer: Announcer
+    let announcer: Announcer
     private let capture: OutputCapture
     private let commands: LoopCommands
     private var adminTickets: [UInt64: PendingAdmin] = [:]
     /// The cluster with the nodes that its model has, as far as this node knows their addresses; what all daemons read.
-    private var description: ClusterDescription
+    var description: ClusterDescription
     /// What cluster.yaml says here: as at the start, with the nodes of the latest look.
-    private var configured: ClusterDescription
+    var configured: ClusterDescription
     /// Nil on a node alone.
     let cluster: ClusterKeeper?
-    private var isStopping = false
+    /// The nodes of the model for which cluster.yaml was read again.
+    var soughtNodes: [String] = []
+    /// Why it could not be, for people.
+    var nodesRefusal: String?
+    var isProposalOpen = false
+    private(set) var isStopping = false
     private var exitCode: Int32 = 0
 
     private struct PendingAdmin {
@@ -173,7 +178,11 @@ final class AmfDaemon {
         cluster?.start()
         if cluster != nil { guardKeeper.mindLease() }
         host.start()
-        if host.model != nil { adopt() }
+        if host.model != nil {
+            // The amfd before may have died between the two.
+            followModel()
+            adopt()
+        }
         guardKeeper.serving()
     }
 
@@ -203,7 +212,7 @@ final class AmfDaemon {
 
     /// What the compiler gave; what is wrong with it stays in the status until another model is loaded. A cluster
     /// without a model gets the middleware alone.
-    private func take(_ outcome: ModelCompiler.Outcome) {
+    func take(_ outcome: ModelCompiler.Outcome) {
         switch outcome {
         case .success(let compiled):
             let errors = compiled.model.validate()
@@ -215,46 +224,6 @@ final class AmfDaemon {
             install(compiled.model)
         case .failure(let refusal): notUsed(refusal.text)
         }
-    }
-
-    /// Of cluster.yaml, which nodes there are is taken over by a running amfd, and nothing else.
-    private func reconfigure(_ read: ClusterDescription) {
-        guard read != configured else { return }
-        if configured.groupEngine != .alone {
-            configured.nodes = read.nodes.map { node in configured.nodes.first { $0.id == node.id } ?? node }
-        }
-        if read != configured {
-            announcer.tell(.descriptionChanged)
-        }
-        followModel()
-    }
-
-    /// The cluster has the nodes of its model; all daemons of this node are told those whose addresses are known here.
-    private func followModel() {
-        guard let cluster, let model = host.model else { return }
-        var agreed = configured
-        agreed.nodes = configured.nodes.filter { node in
-            node.id == agreed.localNode || model.nodes.contains { $0.id == node.id }
-        }
-        if agreed != description {
-            description = agreed
-            do throws(OSError) {
-                try agreed.save(places)
-            } catch {
-                announcer.tell(.modelBad("the other daemons are not told of the cluster's nodes: \(error)"))
-            }
-        }
-        cluster.update(agreed, nodes: model.nodes.count)
-    }
-
-    /// Nodes of the cluster that this machine's cluster.yaml does not know, for people.
-    private var nodeProblem: String? {
-        guard cluster != nil, let model = host.model else { return nil }
-        let unknown = model.nodes.filter { description.node($0.id) == nil }.map(\.name)
-        guard !unknown.isEmpty else { return nil }
-        return
-            "\(unknown.joined(separator: ", ")): in the cluster, not in cluster.yaml of \(nodeName), which is older: "
-            + "bring the newer one, then reload: systemctl reload swiftsaf"
     }
 
     private func notUsed(_ reason: String) {
@@ -385,7 +354,7 @@ final class AmfDaemon {
         var report = host.status
         if let problem = host.clusterProblem { report.problems.append(problem) }
         cluster?.complete(&report)
-        if let nodeProblem { report.problems.append(nodeProblem) }
+        report.problems += nodeProblems
         if let cluster, !cluster.lease.isOpen {
             report.problems.append("node \(nodeName) does not hold its lease: its active components are stopped")
         }
@@ -413,7 +382,7 @@ final class AmfDaemon {
 
     private func signal(_ information: SignalInfo) {
         switch information.signal {
-        case .hangup: compiler.compile { [unowned self] in if !isStopping { take($0) } }  // changed on disk
+        case .hangup: readFiles(proposing: true)  // changed on disk
         default: stop("\(information.signal) from process \(information.pid)")
         }
     }

@@ -1,4 +1,7 @@
+import AmfClient
+import AmfProtocol
 import ArgumentParser
+import IOC
 import IOCCluster
 import OSAL
 import SAFTypes
@@ -43,7 +46,7 @@ extension ClusterCommand {
                   corosync-cfgtool -R
                 here, for \(name), and there as at a first start (saf cluster join, corosync, swiftsaf):
                   saf cluster invite \(name)
-                and when it is there, on all others:
+                and when it is there, on one of those that ran before:
                   systemctl reload swiftsaf
 
                 """)
@@ -55,8 +58,8 @@ extension ClusterCommand {
             commandName: "remove", abstract: "Takes a node out of cluster.yaml.",
             discussion: """
                 The node must be locked (saf admin lock NAME), so that its work has moved, and SwiftSAF and corosync \
-                stopped on it; the cluster refuses otherwise. Its certificate is refused when the others have read the \
-                file again.
+                stopped on it: it is refused otherwise, with what is to be done first. Its certificate is refused when \
+                the others have read the file again.
 
                 Example: saf cluster remove b
                 """)
@@ -72,6 +75,9 @@ extension ClusterCommand {
             guard gone.id != cluster.localNode else {
                 throw Tool.fail("saf: '\(node)' is this machine; do it on another node of the cluster")
             }
+            if let objection = try Self.objection(toRemoving: node) {
+                throw Tool.fail("saf: \(objection)\n\(files.cluster) is as it was.", .refused)
+            }
             let left = cluster.nodes.filter { $0.id != gone.id }
             try NodesFile(files).change(to: left) { ClusterEdit.removing(node, from: $0) }
             let others = left.filter { $0.id != cluster.localNode }
@@ -82,11 +88,31 @@ extension ClusterCommand {
                   saf config check && saf cluster config --write \(CorosyncConfiguration.systemPath)
                 on one of them, when all have it:
                   corosync-cfgtool -R
-                then on all:
                   systemctl reload swiftsaf
 
                 """)
         }
+    }
+}
+
+extension ClusterCommand.Remove {
+    /// What must be done before; nil: nothing, or no cluster runs here that could know.
+    private static func objection(toRemoving name: String) throws -> String? {
+        guard Tool.isNodeThere else { return nil }
+        let report: StatusReport
+        do throws(CallError) {
+            report = try AdminClient(places: Tool.places).status()
+        } catch {
+            throw Tool.explain(error, doing: "cluster remove \(name)")
+        }
+        guard let node = report.nodes.first(where: { $0.name == name }) else { return nil }
+        guard [.locked, .lockedInstantiation].contains(node.adminState) else {
+            return "node \(name) is not locked: it has work, or may be given some. First, here: saf admin lock \(name)"
+        }
+        guard !node.isMember else {
+            return "SwiftSAF runs on \(name). First, there: systemctl disable --now swiftsaf corosync"
+        }
+        return nil
     }
 }
 

@@ -25,10 +25,12 @@ enum Tool {
     }
 
     /// Tells at once that there is no node, instead of waiting for one: neither amfd nor its guard holds its lock.
-    static func requireNode() throws {
+    static func requireNode() throws { if !isNodeThere { throw noNode() } }
+
+    /// False when it is known that neither amfd nor its guard runs.
+    static var isNodeThere: Bool {
         let amfd = places.runDirectory + "/amfd"
-        let locks = [amfd + "/amfd.lock", amfd + "/guard.lock"].map(File.isLocked)
-        if locks.allSatisfy({ $0 == false }) { throw noNode() }
+        return ![amfd + "/amfd.lock", amfd + "/guard.lock"].map(File.isLocked).allSatisfy { $0 == false }
     }
 
     private static func noNode() -> any Error {

@@ -191,8 +191,11 @@ extension NodeEngine {
         case .terminationFailed: report(position, .reportTerminationFailed, &effects)
         case .unconnected where component.processInstance == instance && component.model.category == .nonSaAware:
             report(position, .reportInstantiated, &effects)
-        case .ready, .spawning, .registering, .unconnected, .terminating, .dying, .dead, .killing, .cleaning, .delaying:
-            break
+        case .dead:
+            // It ended with the amfd that had started it, which was all that would have tried again.
+            components[position].environment = environment
+            step(position, .instantiate, at: now, &effects)
+        case .ready, .spawning, .registering, .unconnected, .terminating, .dying, .killing, .cleaning, .delaying: break
         }
     }
 
