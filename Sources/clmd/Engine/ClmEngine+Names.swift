@@ -61,13 +61,19 @@ extension ClmEngine {
             answeredEarly.insert(request)
             return [.reply(request, .failed(error, "bind \(binding.range): the name table is full"))]
         case .published(let binding):
-            return names.insert(binding) ? tell(.published(binding), about: binding) : []
+            let effects = names.insert(binding) ? tell(.published(binding), about: binding) : []
+            return effects + compareIfLate(binding, isWanted: false)
         case .withdrawn(let binding):
             let effects = names.remove(binding) ? tell(.withdrawn(binding), about: binding) : []
-            // A command that was long under way may undo what was wanted since.
-            let isWanted = binding.address.node == localNode && owned.contains { $0.value.contains(binding) }
-            return isWanted ? effects + [.compare(after: limits.retryTime)] : effects
+            return effects + compareIfLate(binding, isWanted: true)
         }
+    }
+
+    /// A command that was long under way may undo what this node's clients have wanted since.
+    private func compareIfLate(_ binding: NameBinding, isWanted: Bool) -> [Effect] {
+        guard binding.address.node == localNode else { return [] }
+        let isOwned = owned.contains { $0.value.contains(binding) }
+        return isOwned == isWanted ? [.compare(after: limits.retryTime)] : []
     }
 
     private func tell(_ change: TopologyNotice.Change, about binding: NameBinding) -> [Effect] {
