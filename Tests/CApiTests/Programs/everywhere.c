@@ -212,6 +212,19 @@ static void run_all(size_t count, SaAisErrorT code)
     for (size_t i = 0; i < count; i++) HOLDS(pthread_join(threads[i], NULL) == 0);
 }
 
+/* A killed process has closed what it had open when it is a zombie, or reaped. */
+static int has_ended(pid_t process)
+{
+    char path[64], line[512] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)process);
+    FILE *file = fopen(path, "r");
+    if (file == NULL) return 1;
+    if (fgets(line, sizeof line, file) == NULL) line[0] = 0;
+    fclose(file);
+    const char *name_end = strrchr(line, ')');
+    return name_end == NULL || name_end[2] == 'Z' || name_end[2] == 'X';
+}
+
 int main(int count, char **arguments)
 {
     if (count < 2) return 2;
@@ -219,6 +232,8 @@ int main(int count, char **arguments)
     for (int i = 0; i < ALL; i++) prepare(&arenas[i], i);
     if (strcmp(arguments[1], "killed") == 0 && service > 0) {
         HOLDS(kill(service, SIGKILL) == 0);
+        SaTimeT until = now_ns() + PATIENCE;
+        while (!has_ended(service) && now_ns() < until) poll(NULL, 0, 5);
         for (int i = 0; i < ASKING; i++) {
             /* It has hung up, and that was heard: from here on nothing is sent. */
             HOLDS(readable(fd_of(arenas[i].handle), 30000));
