@@ -136,39 +136,6 @@ struct ReplicatedGroupTests {
         #expect(cluster.notes(1).filter(\.isWithoutMajority).isEmpty)
     }
 
-    @Test("A member that keeps quiet acknowledges later, or with what it says anyway")
-    func quiet() {
-        var cluster = LedgerCluster(nodes: 3)
-        for node in 1...3 { cluster.start(node) }
-        cluster.settle()
-        let end = cluster.now + .milliseconds(20)
-        func keepQuiet(_ time: Instant) {
-            for node in 2...3 {
-                cluster.act(node) { node, _ in
-                    node.keepQuiet(until: time)
-                    return []
-                }
-            }
-        }
-        keepQuiet(end)
-        keepQuiet(end + .seconds(1))  // is quiet already
-        cluster.add(1...1, at: 1)
-        cluster.settle(for: .milliseconds(10))
-        #expect(cluster.requests(2) == [1] && cluster.requests(3) == [1])
-        #expect(cluster.outcomes(1, of: 1).isEmpty, "no majority is known to have it")
-        #expect(cluster.members[2]?.nextDeadline(after: cluster.now) == end)
-        cluster.settle(for: .milliseconds(20))
-        #expect(cluster.outcomes(1, of: 1) == [.done])
-
-        keepQuiet(cluster.now + .seconds(1))
-        cluster.add(2...2, at: 1)
-        cluster.settle(for: .milliseconds(10))
-        #expect(cluster.outcomes(1, of: 2).isEmpty)
-        cluster.add(3...3, at: 2)
-        cluster.settle(for: .milliseconds(10))
-        #expect(cluster.outcomes(1, of: 2) == [.done], "every message acknowledges")
-    }
-
     @Test("What a member proposed before it was cut off is not applied when it is back, if the others have gone on")
     func late() {
         var cluster = LedgerCluster.settled(nodes: 3)

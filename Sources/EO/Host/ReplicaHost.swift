@@ -145,9 +145,6 @@ public final class ReplicaHost<Core: ReplicatedEngine> {
     /// The cluster's configuration has changed: a majority is counted of so many nodes.
     public func expect(nodes: Int) { feed { node, now in node.expect(nodes: nodes, at: now) } }
 
-    /// Acknowledges so much later: see ``ReplicatedNode/keepQuiet(until:)``.
-    public func keepQuiet(for time: Duration) { node.keepQuiet(until: MonotonicClock.now() + time) }
-
     /// Leaves the group; nothing is called any more.
     public func close() {
         isClosed = true

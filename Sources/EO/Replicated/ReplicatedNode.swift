@@ -42,8 +42,6 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     private var announced: GroupEvent?
     /// To be acknowledged when the outputs are performed.
     private var isPerforming = false
-    /// Nothing is acknowledged before, but with what is said anyway.
-    private var quietUntil: Instant?
 
     public init(_ replicated: Replicated<Core>, over group: Group) {
         invariant(replicated.configuration.member == group.member, "the engine and the group name different members")
@@ -88,7 +86,6 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
         isBusy = false
         announced = nil
         isPerforming = false
-        quietUntil = nil
     }
 
     /// Orders an event. Its ticket is answered exactly once, at once or later; effects routed `.answer` come before it,
@@ -108,11 +105,6 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
         drain(at: now, &outputs)
         return outputs
     }
-
-    /// What is delivered is acknowledged at `time`, or with the first message that goes out before: for a member that
-    /// knows of something more urgent, which the others would be kept from by one more message.
-    /// A member that is quiet already is so no longer because of it.
-    public mutating func keepQuiet(until time: Instant) { quietUntil = quietUntil ?? time }
 
     /// A peer link brought a snapshot.
     public mutating func snapshotReceived(
@@ -159,7 +151,8 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
     /// When ``pump(at:)`` is due at the latest. Never earlier than a millisecond after `now`'s work.
     public func nextDeadline(after now: Instant) -> Instant? {
         let retry = outbox.isEmpty ? nil : now + Self.retryDelay
-        return [retry, quietUntil, replicated.nextDeadline].compactMap { $0 }.min()
+        guard let deadline = replicated.nextDeadline else { return retry }
+        return retry.map { min($0, deadline) } ?? deadline
     }
 
     private mutating func drain(at now: Instant, _ outputs: inout [Output]) {
@@ -183,8 +176,6 @@ public struct ReplicatedNode<Core: ReplicatedEngine, Group: OrderedGroup> {
             }
             isPerforming = replicated.configuration.announcesEvents && !isPerforming && !outputs.isEmpty
             if isPerforming { return }
-            if let quietUntil, quietUntil > now { return }
-            quietUntil = nil
             feed(.drained, at: now, &outputs)
         } while !outbox.isEmpty && !isBusy
     }

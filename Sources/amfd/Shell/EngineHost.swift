@@ -351,7 +351,6 @@ final class EngineHost {
         else { return }
         let process = ActiveProcess(component: component, instance: instance)
         if report == .death(of: process) { respond(toDeathOf: process) }
-        cluster.keepQuiet(for: Self.quiet)
         isUrgentElsewhere = true
         giveWay()
     }
@@ -360,9 +359,6 @@ final class EngineHost {
     /// this machine; the rest can wait.
     private func giveWay() { if isUrgentElsewhere { OSThread.yield() } }
     private var isUrgentElsewhere = false
-    /// As long as it takes until the new active has heard of a failure, everywhere. A message keeps corosync on all
-    /// nodes busy for half a millisecond, at real-time priority.
-    private static let quiet: Duration = .milliseconds(2)
 
     private func respond(toDeathOf process: ActiveProcess) {
         guard foretold == moment, isSynchronised, let responses = responses[process] else { return }
