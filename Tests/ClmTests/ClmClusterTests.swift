@@ -202,7 +202,11 @@ struct ClmClusterTests {
 
     @Test(
         "Any faults in any order: healed, all nodes know the same, and all that clients want",
-        arguments: seeds(usual: 0..<100, failed: [731_000_037, 731_000_615, 731_000_702]))
+        arguments: seeds(
+            usual: 0..<100,
+            failed: [
+                731_000_025, 731_000_037, 731_000_056, 731_000_150, 731_000_227, 731_000_281, 731_000_615, 731_000_702,
+            ]))
     func anyFaults(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var clms = formed(seed)

@@ -125,7 +125,7 @@ extension ClmEngine {
         }
         for asker in steps.endAll(but: table.planned?.number) {
             close(asker)
-            effects.append(.reply(asker, .failed(.timeout, "the outcome is not known: this node was away meanwhile")))
+            effects.append(.reply(asker, Self.unknownOutcome))
         }
         return effects
     }

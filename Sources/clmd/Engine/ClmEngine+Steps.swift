@@ -15,7 +15,13 @@ struct ChangeSteps: Sendable {
     private var known: (change: UInt64, step: ChangeStep)?
     private(set) var isRejected = false
     /// Operations that clients of this node wait for, until their proposal is done.
-    var asked: Set<ClmEngine.RequestID> = []
+    private var asked: Set<ClmEngine.RequestID> = []
+    /// Those of them that the group may have dealt with before the table became another: nobody tells what came of them.
+    private var doubtful: Set<ClmEngine.RequestID> = []
+    /// Proposals that are done, whose outcome is to be told yet.
+    private var untold: Set<ClmEngine.RequestID> = []
+    /// What was answered in doubt: an outcome that is told after all is nobody's answer.
+    private var answeredInDoubt: Set<ClmEngine.RequestID> = []
     private var askers: [UInt64: ClmEngine.RequestID] = [:]
 
     mutating func begin(_ change: PlannedChange) {
@@ -63,17 +69,39 @@ struct ChangeSteps: Sendable {
         askers[change] = nil
     }
 
-    /// Those who wait for another change than this, which will not be told any more.
+    /// The table is another as a whole: those who wait for something else than this change, which will not be told any
+    /// more.
     mutating func endAll(but change: UInt64?) -> [ClmEngine.RequestID] {
         if open?.change != change { open = nil }
-        return askers.filter { $0.key != change }.values.sorted()
+        defer { (doubtful, untold, answeredInDoubt) = (asked, [], []) }
+        return (askers.filter { $0.key != change }.map(\.value) + untold).sorted()
+    }
+
+    mutating func propose(_ request: ClmEngine.RequestID) { asked.insert(request) }
+
+    /// The proposal of one that was asked for is done; true when its outcome may never be told.
+    mutating func done(_ request: ClmEngine.RequestID) -> Bool {
+        asked.remove(request)
+        let isDoubtful = doubtful.remove(request) != nil
+        if askers.values.contains(request) { return false }
+        if isDoubtful { answeredInDoubt.insert(request) } else { untold.insert(request) }
+        return isDoubtful
+    }
+
+    /// Whose outcome is told; nil when he has his answer.
+    mutating func told(_ request: ClmEngine.RequestID) -> ClmEngine.RequestID? {
+        untold.remove(request)
+        return answeredInDoubt.remove(request) == nil ? request : nil
     }
 
     mutating func note(_ request: ClmEngine.RequestID, asksFor change: UInt64) { askers[change] = request }
     func asker(of change: UInt64) -> ClmEngine.RequestID? { askers[change] }
+    func isProposed(_ request: ClmEngine.RequestID) -> Bool { asked.contains(request) }
     /// Whether its proposal was not done yet.
-    mutating func forget(_ request: ClmEngine.RequestID, keepingAsker: Bool = false) -> Bool {
-        if !keepingAsker { askers = askers.filter { $0.value != request } }
+    mutating func forget(_ request: ClmEngine.RequestID) -> Bool {
+        askers = askers.filter { $0.value != request }
+        untold.remove(request)
+        doubtful.remove(request)
         return asked.remove(request) != nil
     }
 }

@@ -230,7 +230,7 @@ public struct ClmEngine: Engine, Sendable {
             return [.reply(id, .node(member))]
         case .respond(let response): return respond(id, response, from: session)
         case .administer(let administration):
-            steps.asked.insert(id)
+            steps.propose(id)
             return [.propose(.administer(administration), answering: id)]
         }
     }
@@ -244,9 +244,12 @@ public struct ClmEngine: Engine, Sendable {
 
     private mutating func answered(_ request: RequestID, _ error: AisError?) -> [Effect] {
         if answeredEarly.remove(request) != nil { return [] }
-        if steps.forget(request, keepingAsker: error == nil) {
-            guard let error else { return [] }  // answered when it is completed
-            return [.reply(request, .failed(error, "the cluster takes no changes now"))]
+        if steps.isProposed(request) {
+            if let error {
+                _ = steps.forget(request)
+                return [.reply(request, .failed(error, "the cluster takes no changes now"))]
+            }
+            return steps.done(request) ? [.reply(request, Self.unknownOutcome)] : []  // answered when it is completed
         }
         return [.reply(request, error.map { .failed($0, "the name table takes no changes now") } ?? .done)]
     }
@@ -265,7 +268,11 @@ public struct ClmEngine: Engine, Sendable {
         return [.propose(.names(.sessionLeft(session)), answering: nil)] + forgetSteps(of: session)
     }
 
+    static let unknownOutcome = Reply.failed(
+        .timeout, "the outcome is not known: this node was away meanwhile")
+
     private mutating func changed(_ outcome: ClusterTable.Outcome, for request: RequestID?) -> [Effect] {
+        let request = request.flatMap { steps.told($0) }
         switch outcome {
         case .names(let outcome): return changed(outcome, for: request)
         case .transition(let transition): return change(by: transition, for: request)
