@@ -16,7 +16,7 @@ struct ChangeSteps: Sendable {
     private(set) var isRejected = false
     /// Operations that clients of this node wait for, until their proposal is done.
     private var asked: Set<ClmEngine.RequestID> = []
-    /// Those of them that the group may have dealt with before the table became another: nobody tells what came of them.
+    /// Those of them that the group may have dealt with before the table became another: nobody tells their outcome.
     private var doubtful: Set<ClmEngine.RequestID> = []
     /// Proposals that are done, whose outcome is to be told yet.
     private var untold: Set<ClmEngine.RequestID> = []
