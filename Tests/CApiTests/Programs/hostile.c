@@ -51,6 +51,14 @@ static int there(const char *name)
     return access(path, F_OK) == 0;
 }
 
+/* Waits until somebody says so; 0 when the time is over. */
+static int await(const char *name)
+{
+    SaTimeT until = now_ns() + PATIENCE;
+    while (!there(name) && now_ns() < until) poll(NULL, 0, 1);
+    return there(name);
+}
+
 static void say(const char *word)
 {
     printf("%s\n", word);
@@ -146,7 +154,7 @@ static int attacker(uid_t user)
     cannot_be_written(second);
     cannot_be_cut(fd, status.st_size);
     say("direct");
-    while (!there("go")) usleep(1000);
+    HOLDS(await("go"));
     attack(fd, status.st_size);
     return check_end();
 }
@@ -171,7 +179,7 @@ static int victim(void)
     }
     HOLDS(sent_file(O_RDWR, 0) < 0); /* another user's */
     say("reading");
-    while (!there("go")) usleep(1000);
+    HOLDS(await("go"));
     long count = 0;
     for (SaTimeT until = now_ns() + SECONDS * SA_TIME_ONE_SECOND; now_ns() < until; count++) {
         element = piece(count % 2 ? "a" : "b", found, SIZE, 0);
